@@ -1,0 +1,69 @@
+"""The errors Persona Lens raises: what was expected, what was given, what to do next.
+
+>>> raise ModelError("cannot read the weights", expected="a folder with config.json",
+...                  given="/tmp/empty", remedy="pass the folder that holds config.json")
+Traceback (most recent call last):
+    ...
+persona_lens.errors.ModelError: cannot read the weights
+  expected a folder with config.json, given /tmp/empty
+  pass the folder that holds config.json
+"""
+
+from __future__ import annotations
+
+
+class PersonaLensError(Exception):
+    """Base of every error a user can cause or mend.
+
+    Args:
+        problem: What went wrong, in one line.
+        expected: What would have been right.
+        given: What was found instead.
+        remedy: What to do next.
+
+    The message has one to three lines, which is also what the command line prints.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: object = None,
+        given: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        contrast = ", ".join(
+            f"{word} {value}"
+            for word, value in (("expected", expected), ("given", given))
+            if value is not None
+        )
+        lines = [problem, *(f"  {line}" for line in (contrast, remedy) if line)]
+        super().__init__("\n".join(lines))
+
+
+class CatalogError(PersonaLensError):
+    """A role, trait, question or prompt is malformed or unknown."""
+
+
+class TranscriptError(PersonaLensError):
+    """Messages cannot be turned into token ids and token groups faithfully."""
+
+
+class ModelError(PersonaLensError):
+    """A model cannot be loaded, read or run as asked."""
+
+
+class DownloadError(ModelError):
+    """Embedded weights could not be fetched, checked or unpacked."""
+
+
+class RunError(PersonaLensError):
+    """A run folder is damaged, in use, or does not match what is asked of it."""
+
+
+class SpaceError(PersonaLensError):
+    """A persona space is not fitted, or is asked for something it does not hold."""
+
+
+class FigureError(PersonaLensError):
+    """A figure cannot be drawn or exported."""
