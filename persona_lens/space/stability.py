@@ -1,0 +1,145 @@
+"""How far the axis and PC1 can be trusted: nulls, bootstrap intervals and split halves, layer by layer.
+
+Every number comes with what chance would give and with how much it moves when roles or questions are drawn anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import beta
+
+from persona_lens.space.gram import cosines, resample
+
+LOW, HIGH = 2.5, 97.5
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStability:
+    """Statistics of one layer; every cosine lies in [-1, 1].
+
+    Attributes:
+        cosine: cos(PC1, axis); PC1 points along the axis, so it is not negative.
+        cosine_low, cosine_high: 95 % bootstrap interval over roles.
+        shuffled_mean, shuffled_95: The same cosine when a role plays the default, mean and 95th percentile.
+        shuffled_p: Share of such exchanges with a cosine at least as large (plus one, exact test).
+        random_95: 95th percentile of |cos| of a random direction with PC1.
+        axis_roles, axis_roles_low, axis_roles_high: Cosine of the axes of two halves of the roles.
+        pc1_roles: Cosine of the first components of two halves of the roles.
+        axis_questions, ..._low, ..._high: Cosine of the axes from two halves of the questions.
+    """
+
+    cosine: float
+    cosine_low: float
+    cosine_high: float
+    shuffled_mean: float
+    shuffled_95: float
+    shuffled_p: float
+    random_95: float
+    axis_roles: float
+    axis_roles_low: float
+    axis_roles_high: float
+    pc1_roles: float
+    axis_questions: float
+    axis_questions_low: float
+    axis_questions_high: float
+
+
+def layer_stability(
+    rows: Float[np.ndarray, "row d_model"],
+    axis_folds: Float[np.ndarray, "fold d_model"] | None,
+    *,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> LayerStability:
+    """Nulls, intervals and split halves of one layer.
+
+    Args:
+        rows: The default vector first, then the roles, in PCA coordinates.
+        axis_folds: The axis from each fold of the questions; None if the folds are not known.
+        n_resamples: Bootstrap samples, role splits and (at most) exchanges of the default.
+    """
+    gram = rows @ rows.T
+    n_roles = len(rows) - 1
+    roles = np.concatenate([[0.0], np.ones(n_roles)])
+
+    observed = resample(gram, roles[None], np.array([0]))
+    cosine = float(cosines(gram, observed.pc1, observed.axis)[0])
+
+    drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)
+    weights = np.concatenate([np.zeros((n_resamples, 1)), drawn], axis=1)
+    boot = resample(gram, weights, np.zeros(n_resamples, dtype=int))
+    low, high = np.percentile(cosines(gram, boot.pc1, boot.axis), [LOW, HIGH])
+
+    impostors = 1 + rng.permutation(n_roles)[:n_resamples]
+    weights = np.ones((len(impostors), n_roles + 1))
+    weights[np.arange(len(impostors)), impostors] = 0.0
+    shuffled = resample(gram, weights, impostors)
+    null = cosines(gram, shuffled.pc1, shuffled.axis)
+
+    in_first = _halves(n_roles, n_resamples, rng)
+    pad = np.zeros((n_resamples, 1))
+    targets = np.zeros(n_resamples, dtype=int)
+    first = resample(gram, np.concatenate([pad, in_first], axis=1), targets)
+    second = resample(gram, np.concatenate([pad, 1 - in_first], axis=1), targets)
+    axis_roles = cosines(gram, first.axis, second.axis)
+
+    questions = np.full(3, np.nan) if axis_folds is None else _question_halves(axis_folds)
+    return LayerStability(
+        cosine=cosine,
+        cosine_low=float(low),
+        cosine_high=float(high),
+        shuffled_mean=float(null.mean()),
+        shuffled_95=float(np.percentile(null, 95)),
+        shuffled_p=float((1 + (null >= cosine).sum()) / (1 + len(null))),
+        random_95=random_cosine_quantile(rows.shape[1], 0.95),
+        axis_roles=float(np.median(axis_roles)),
+        axis_roles_low=float(np.percentile(axis_roles, LOW)),
+        axis_roles_high=float(np.percentile(axis_roles, HIGH)),
+        pc1_roles=float(np.median(np.abs(cosines(gram, first.pc1, second.pc1)))),
+        axis_questions=float(questions[0]),
+        axis_questions_low=float(questions[1]),
+        axis_questions_high=float(questions[2]),
+    )
+
+
+def stability_frame(layers: tuple[int, ...], statistics: list[LayerStability]) -> pd.DataFrame:
+    """One row a layer, one column a statistic."""
+    frame = pd.DataFrame([vars(entry) for entry in statistics])
+    frame.insert(0, "layer", layers)
+    return frame
+
+
+def random_cosine_quantile(d_model: int, quantile: float) -> float:
+    """Quantile of |cos| between a fixed direction and an isotropic random one: its square is Beta(1/2, (d-1)/2).
+
+    >>> round(random_cosine_quantile(576, 0.95), 3)
+    0.082
+    """
+    return float(np.sqrt(beta.ppf(quantile, 0.5, (d_model - 1) / 2)))
+
+
+def _halves(n_roles: int, n_splits: int, rng: np.random.Generator) -> Float[np.ndarray, "split role"]:
+    order = rng.random((n_splits, n_roles)).argsort(axis=1)
+    return (order < n_roles // 2).astype(float)
+
+
+def _question_halves(axis_folds: Float[np.ndarray, "fold d_model"]) -> Float[np.ndarray, " 3"]:
+    """Median and 2.5/97.5 percentile, over all even splits of the folds, of the cosine of the two axes."""
+    known = axis_folds[np.isfinite(axis_folds).all(axis=1)]
+    n_folds = len(known)
+    if n_folds < 2:
+        return np.full(3, np.nan)
+    gram = known @ known.T
+    halves = [
+        chosen for chosen in combinations(range(n_folds), n_folds // 2) if n_folds % 2 or 0 in chosen
+    ]
+    first = np.zeros((n_folds, len(halves)))
+    for split, chosen in enumerate(halves):
+        first[list(chosen), split] = 1.0
+    values = cosines(gram, first / first.sum(axis=0), (1 - first) / (1 - first).sum(axis=0))
+    return np.percentile(values, [50, LOW, HIGH])

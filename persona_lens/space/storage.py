@@ -1,0 +1,92 @@
+"""A fitted space as a folder: `vectors.*`, `space.safetensors` and `card.json`. No pickle."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file
+
+from persona_lens.errors import SpaceError
+from persona_lens.files import write_json, write_tensors
+from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration
+from persona_lens.space.fitting import Fit
+from persona_lens.space.pca import Scaler
+from persona_lens.vectors import VectorTable
+
+FORMAT = 1
+
+_FIT_TENSORS = ("default", "role_mean", "components", "explained_variance_ratio", "projection_margins")
+_CALIBRATION_TENSORS = ("counts", "means", "deviations", "quantiles")
+
+
+def save_space(
+    folder: Path,
+    table: VectorTable,
+    fit: Fit,
+    calibration: Calibration | None,
+    parameters: dict[str, Any],
+) -> Path:
+    """Write everything; the card comes last, so that a folder with a card is whole."""
+    table.save(folder)
+    tensors = {name: getattr(fit, name) for name in _FIT_TENSORS}
+    tensors["scaler.mean"] = fit.scaler.mean
+    if fit.scaler.scale is not None:
+        tensors["scaler.scale"] = fit.scaler.scale
+    if calibration is not None:
+        tensors |= {f"calibration.{name}": getattr(calibration, name) for name in _CALIBRATION_TENSORS}
+    write_tensors(folder / "space.safetensors", tensors)
+    write_json(
+        folder / "card.json",
+        {
+            "format": FORMAT,
+            "persona_lens": importlib.metadata.version("persona-lens"),
+            "parameters": parameters,
+            "orientation": "axis = default - mean of roles; Assistant positive; components along the axis",
+            "calibration": {"populations": POPULATIONS, "percentiles": LEVELS, "unit": "reply mean"},
+            "vectors": dict(table.card),
+            "counts": dict(zip(map("-".join, zip(table.kinds, table.names, strict=True)), table.counts.tolist(), strict=True)),
+            "stability": json.loads(fit.stability.to_json(orient="records", double_precision=15)),
+        },
+    )
+    return folder
+
+
+def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibration | None, dict[str, Any]]:
+    """Read what `save_space` wrote.
+
+    Raises:
+        SpaceError: No space there, or one of a newer format.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+        tensors = load_file(folder / "space.safetensors")
+    except FileNotFoundError as error:
+        raise SpaceError(
+            f"no space in {folder}",
+            expected="card.json and space.safetensors",
+            remedy="fit one: persona-lens fit --help",
+        ) from error
+    if card["format"] > FORMAT:
+        raise SpaceError(
+            "this space was saved by a newer Persona Lens",
+            expected=f"format {FORMAT}",
+            given=card["format"],
+            remedy="upgrade persona-lens",
+        )
+    parameters = card["parameters"]
+    fit = Fit(
+        **{name: tensors[name] for name in _FIT_TENSORS},
+        scaler=Scaler(parameters["scaling"], tensors["scaler.mean"], tensors.get("scaler.scale")),
+        stability=pd.DataFrame(card["stability"]).astype({"layer": int}),
+    )
+    calibration = None
+    if "calibration.counts" in tensors:
+        calibration = Calibration(
+            **{name: tensors[f"calibration.{name}"] for name in _CALIBRATION_TENSORS}
+        )
+    return VectorTable.load(folder), fit, calibration, parameters

@@ -1,0 +1,350 @@
+"""``TranscriptEncoder``: one tokenizer and one chat template, made safe to use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+from jinja2 import TemplateError
+
+from persona_lens.errors import TranscriptError
+
+from .alignment import NOBODY, assign, check, tile
+from .groups import Group, Transcript
+from .probing import probe
+from .rendering import THINK_OPEN, Layout, lay_out, locate
+from .replies import reply_groups
+from .tokens import TokenReader
+from .validation import validate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+PLAIN_TEMPLATE = """\
+{{- bos_token }}
+{%- for message in messages if message.role != 'system' or message.content %}
+{%- if not loop.first %}{{ '\\n\\n' }}{% endif %}
+{%- if message.role != 'system' %}{{ message.role | capitalize }}:{% endif %}
+{%- if message.role != 'system' and message.content %}{{ ' ' }}{% endif %}
+{{- message.content }}
+{%- endfor %}
+{%- if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"""
+"""For models without a chat template: a plain dialogue, the system text before it.
+
+The generation prompt ends in "Assistant:" without a space, because base models carry the space in
+the first token of the reply. BOS is written where the tokenizer itself adds one to plain text.
+"""
+
+# Llama 3 and others print the current day; prompts must not change from day to day.
+_DEFAULT_KWARGS: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+_DAY = {"d": "26", "-d": "26", "e": "26", "m": "07", "-m": "7", "b": "Jul", "B": "July"}
+_DAY |= {"y": "24", "Y": "2024", "a": "Fri", "A": "Friday", "j": "208", "F": "2024-07-26"}
+_DAY |= {"H": "12", "I": "12", "M": "00", "S": "00", "p": "PM"}
+# Functions cannot be passed to a template (transformers makes strings of them), but a macro can
+# stand before it. Its last newline belongs to the block tag, so the template's own text stays.
+_STOPPED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('%{code}', '{value}')" for code, value in _DAY.items())
+    + " }}{% endmacro %}\n"
+)
+
+
+class TranscriptEncoder:
+    """Turns messages into a ``Transcript`` of token ids and proved token groups.
+
+    Args:
+        tokenizer: A fast Hugging Face tokenizer. It is read, never changed.
+        chat_template: Jinja source, or the name of one of the tokenizer's templates. By default
+            the tokenizer's own, or ``PLAIN_TEMPLATE`` where it has none.
+        template_kwargs: Variables for the template. They override the defaults
+            ``enable_thinking=False`` (Qwen3) and ``date_string="26 Jul 2024"`` (Llama 3). A
+            template that asks ``strftime_now`` is always told noon of that day.
+
+    Attributes:
+        template: The template source in use.
+        template_hash: 16 hex digits over template, variables and special tokens.
+        supports_system: False where the template refuses or drops system messages; their text
+            then goes before the first user message.
+        injects_system: True where the template writes a system text if none is given.
+        injected_text: What it writes even for ``messages(prompt, system="")``, for example
+            Llama 3's date lines. Such text cannot be avoided, only reported.
+        special_ids: Ids of all special tokens.
+
+    Raises:
+        TranscriptError: The tokenizer has no character offsets, or the template is unusable.
+
+    Source: prompts and the prefixed user turn follow the released code of "The Assistant Axis".
+    The example is in the docstring of ``persona_lens.transcripts``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._reader = TokenReader(tokenizer)
+        self._kwargs = dict(_DEFAULT_KWARGS)
+        if chat_template is None and not tokenizer.chat_template:
+            chat_template = PLAIN_TEMPLATE
+            if not self._reader.adds_bos():
+                self._kwargs["bos_token"] = ""
+        self._kwargs |= template_kwargs or {}
+        try:
+            self.template: str = tokenizer.get_chat_template(chat_template)
+        except ValueError as error:
+            raise TranscriptError(
+                "the tokenizer has several chat templates and none is the default",
+                given=error,
+                remedy="pass the name of one as chat_template",
+            ) from error
+        self.special_ids = self._reader.special_ids
+        clock = _STOPPED_CLOCK if "strftime_now" in self.template else ""
+        self._source = clock + self.template
+        self.template_hash = self._hash()
+        self._habits = probe(self._render, self._reader.special_texts)
+        self.supports_system = self._habits.supports_system
+        self.injects_system = self._habits.injects_system
+        self.injected_text = self._habits.injected_text
+
+    def messages(self, prompt: str, system: str = "") -> list[dict[str, str]]:
+        """The messages for one question, with a system text or with truly none.
+
+        An empty ``system`` becomes no system message or an empty one, whichever leaves less text
+        before the user's: SmolLM2 and Qwen2.5 write a default prompt if there is no message.
+
+        >>> from types import SimpleNamespace
+        >>> encoder = SimpleNamespace(_habits=SimpleNamespace(empty_message=True))
+        >>> TranscriptEncoder.messages(encoder, "Hi")
+        [{'role': 'system', 'content': ''}, {'role': 'user', 'content': 'Hi'}]
+        """
+        user = {"role": "user", "content": prompt}
+        if system or self._habits.empty_message:
+            return [{"role": "system", "content": system}, user]
+        return [user]
+
+    def fold_system(self, messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        """The messages as the template takes them, for use outside this package.
+
+        Where the template has no system role, the system text is put before the first user
+        message, a blank line between; elsewhere the messages come back unchanged. ``prompt`` and
+        ``encode`` do this by themselves, and know which part is which only if they do it.
+
+        Raises:
+            TranscriptError: As for ``encode``.
+
+        Example, for Gemma 2::
+
+            encoder.fold_system(encoder.messages("Hi", system="Be brief."))
+            # [{'role': 'user', 'content': 'Be brief.\\n\\nHi'}]
+        """
+        return self._lay_out(messages).fill()
+
+    def prompt(self, messages: Sequence[Mapping[str, str]]) -> Transcript:
+        """Encode a conversation that ends with the user, with the generation prompt behind it.
+
+        Args:
+            messages: Mappings with "role" and "content"; assistants may have "reasoning_content".
+
+        Returns:
+            A transcript that is ready to generate from.
+
+        Raises:
+            TranscriptError: The messages are malformed or do not end with the user, the template
+                refuses them, or a group cannot be proved.
+
+        Example::
+
+            prompt = encoder.prompt(encoder.messages("Who are you?"))
+            model.generate(torch.from_numpy(prompt.ids)[None])
+        """
+        layout = self._lay_out(messages)
+        if messages[-1]["role"] != "user":
+            raise TranscriptError(
+                "a prompt must end with the user",
+                expected="a last message with role 'user'",
+                given=f"role {messages[-1]['role']!r}",
+                remedy="use encode() for a finished conversation",
+            )
+        return self._transcribe(layout, generating=True)
+
+    def encode(self, messages: Sequence[Mapping[str, str]]) -> Transcript:
+        """Encode a whole conversation as it stands, without a generation prompt.
+
+        Args:
+            messages: Mappings with "role" and "content"; assistants may have "reasoning_content".
+
+        Returns:
+            The transcript, for reading activations or for display.
+
+        Raises:
+            TranscriptError: The messages are malformed, the template refuses them, or a group
+                cannot be proved.
+
+        Example::
+
+            said = encoder.encode([{"role": "user", "content": "Hi"},
+                                   {"role": "assistant", "content": "Hello!"}])
+            residuals[:, said.mask("assistant")].mean(1)
+        """
+        return self._transcribe(self._lay_out(messages), generating=False)
+
+    def with_reply(
+        self,
+        prompt: Transcript,
+        reply_ids: Sequence[int] | Int[np.ndarray, " n_reply"],
+        *,
+        end_ids: Iterable[int] | None = None,
+    ) -> Transcript:
+        """Append sampled ids as the next assistant turn, exactly as they were sampled.
+
+        Args:
+            prompt: A transcript from ``prompt``.
+            reply_ids: The sampled ids, end and pad ids included or not.
+            end_ids: Ids that count as special at the end of the reply, beside ``special_ids``.
+
+        Returns:
+            Prompt and reply. Trailing end ids are special, think tags template, the text inside
+            them thinking, all else assistant (special ids amid the reply too).
+
+        Raises:
+            TranscriptError: ``prompt`` does not end in a generation prompt, or the ids are not one
+                row of non-negative integers.
+
+        Example::
+
+            whole = encoder.with_reply(prompt, generated[0, len(prompt):].tolist())
+        """
+        if not prompt.generating:
+            raise TranscriptError(
+                "this transcript is not waiting for a reply",
+                expected="a transcript from prompt()",
+                given="a finished conversation",
+            )
+        reply = np.asarray(reply_ids if len(reply_ids) else np.zeros(0, dtype=np.int64))
+        if reply.ndim != 1 or reply.dtype.kind not in "iu" or (reply < 0).any():
+            raise TranscriptError(
+                "reply ids are not token ids",
+                expected="one row of non-negative integers",
+                given=f"shape {reply.shape}, type {reply.dtype}",
+                remedy="pass the new ids of one sample, without the prompt",
+            )
+        ends = self.special_ids.union(end_ids or ())
+        ids = reply.astype(np.int64).tolist()
+        spoken = len(ids)
+        while spoken and ids[spoken - 1] in ends:
+            spoken -= 1
+        opened = prompt.text.rstrip().endswith(THINK_OPEN)
+        groups = reply_groups(ids[:spoken], self._reader.decode, opened=opened)
+        groups += [Group.SPECIAL] * (len(ids) - spoken)
+        codes = np.array([group.code for group in groups], dtype=np.int8)
+        said = [group in (Group.ASSISTANT, Group.THINKING) for group in groups]
+        return Transcript(
+            ids=np.concatenate([prompt.ids, reply.astype(np.int64)]),
+            groups=np.concatenate([prompt.groups, codes]),
+            turns=np.concatenate([prompt.turns, np.where(said, prompt.assistant_turns, -1)]),
+            text=prompt.text + self._reader.continuation(prompt.ids.tolist(), ids),
+            user_turns=prompt.user_turns,
+            assistant_turns=prompt.assistant_turns + 1,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"TranscriptEncoder({type(self.tokenizer).__name__}, template {self.template_hash}, "
+            f"supports_system={self.supports_system}, injects_system={self.injects_system})"
+        )
+
+    def _lay_out(self, messages: Sequence[Mapping[str, str]]) -> Layout:
+        validate(messages)
+        return lay_out(messages, fold_system=not self.supports_system)
+
+    def _transcribe(self, layout: Layout, *, generating: bool) -> Transcript:
+        text, spans = locate(layout, lambda messages: self._render(messages, prompt=generating))
+        ids, offsets = self._reader.encode(text)
+        special = np.isin(ids, list(self.special_ids))
+        starts, ends = tile(text, offsets)
+        owners = assign(text, starts, ends, spans, special)
+
+        def name(owner: int) -> str:
+            if owner == NOBODY:
+                return "the template"
+            slot = layout.slots[owner]
+            return f"group {slot.group.value!r} of message {slot.message}"
+
+        check(
+            text,
+            ids,
+            starts,
+            ends,
+            owners,
+            decode=self._reader.decode,
+            normalize=self._reader.normalize,
+            name=name,
+        )
+        skip = self._doubled_bos(ids, owners)
+        groups = np.where(special, Group.SPECIAL.code, Group.TEMPLATE.code).astype(np.int8)
+        turns = np.full(len(ids), -1, dtype=np.int64)
+        for index, slot in enumerate(layout.slots):
+            groups[owners == index] = slot.group.code
+            turns[owners == index] = slot.turn
+        roles = [role for role, _ in layout.messages]
+        return Transcript(
+            ids=ids[skip:],
+            groups=groups[skip:],
+            turns=turns[skip:],
+            text=text[starts[skip] :] if skip else text,
+            user_turns=roles.count("user"),
+            assistant_turns=roles.count("assistant"),
+            generating=generating,
+        )
+
+    def _doubled_bos(
+        self, ids: Int[np.ndarray, " n_tokens"], owners: Int[np.ndarray, " n_tokens"]
+    ) -> int:
+        """How many BOS tokens at the start are one too many."""
+        bos = self.tokenizer.bos_token_id
+        skip = 0
+        while bos is not None and (ids[skip : skip + 2] == bos).sum() == 2:
+            if owners[skip + 1] != NOBODY:
+                raise TranscriptError(
+                    "the first message begins with a second BOS token",
+                    expected="at most one BOS at the start",
+                    given=f"{self.tokenizer.bos_token!r} twice",
+                    remedy="remove it from the message",
+                )
+            skip += 1
+        return skip
+
+    def _render(self, messages: list[dict[str, str]], *, prompt: bool = True) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=self._source,
+                add_generation_prompt=prompt,
+                tokenize=False,
+                **self._kwargs,
+            )
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise TranscriptError(
+                "the chat template refuses these messages",
+                expected="an order of roles that the template takes",
+                given=f"roles {[message['role'] for message in messages]}: {error}",
+                remedy="most templates want user and assistant in turn, the user first",
+            ) from error
+        assert isinstance(text, str)
+        return text
+
+    def _hash(self) -> str:
+        facts = {
+            "template": self._source,
+            "kwargs": self._kwargs,
+            "special": self.tokenizer.special_tokens_map,
+        }
+        source = json.dumps(facts, sort_keys=True, default=str)
+        return hashlib.sha256(source.encode()).hexdigest()[:16]

@@ -1,0 +1,325 @@
+"""Find the characters of each message in a rendered chat template, with proof.
+
+A template is a program: it trims, drops, moves and adds text. Searching the rendered text for a
+message fails on repeated or empty messages, so the template itself is asked instead: the
+conversation is rendered a second time with every message replaced by a sentinel of private-use
+characters. What stands between the sentinels is the *skeleton*. Messages put back into the
+skeleton must give the first rendering character for character, or the skeleton is not believed:
+
+    real     "<|user|>\\nHi<|end|>\\n<|assistant|>\\nHi<|end|>\\n"
+    marked   "<|user|>\\n\\ue0000\\ue000<|end|>\\n<|assistant|>\\n\\ue0001\\ue000<|end|>\\n"
+    skeleton ["<|user|>\\n", slot 0, "<|end|>\\n<|assistant|>\\n", slot 1, "<|end|>\\n"]
+
+A template whose literal text depends on what a message says defeats the skeleton as a whole. Then
+one message at a time is marked, all others staying real: what precedes and follows the sentinel
+must precede and follow the message. (Rendering ever longer prefixes of the conversation would
+prove less: Qwen3 rewrites earlier turns when a later one arrives.) If that fails too, an error says
+so; a guess is never made.
+
+>>> layout = lay_out([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Hi"}])
+>>> def trimming_template(messages):
+...     return "".join(f"[{m['role']}]{m['content'].strip()}" for m in messages)
+>>> locate(layout, trimming_template)
+('[user]Hi[assistant]Hi', [Span(start=6, end=8, slot=0), Span(start=19, end=21, slot=1)])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+from persona_lens.errors import TranscriptError
+
+from .groups import Group
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+_THINK_TAG = re.compile(f"({THINK_OPEN}|{THINK_CLOSE})")
+_PRIVATE_USE = range(0xE000, 0xF900)
+
+Part = str | int  # literal text, or the index of a slot
+Render = Callable[[list[dict[str, str]]], str]
+
+
+class Slot(NamedTuple):
+    """A stretch of message text that becomes one token group."""
+
+    text: str
+    group: Group
+    turn: int
+    message: int
+
+
+class Span(NamedTuple):
+    """The characters ``text[start:end]`` of a rendering, owned by a slot."""
+
+    start: int
+    end: int
+    slot: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Messages taken apart into slots and the literal text between them."""
+
+    messages: list[tuple[str, dict[str, list[Part]]]]
+    slots: list[Slot]
+
+    def fill(self, marks: Mapping[int, str] | None = None) -> list[dict[str, str]]:
+        """The messages with slots filled: by their mark where given, else by their own text."""
+        marks = marks or {}
+
+        def text(part: Part) -> str:
+            return part if isinstance(part, str) else marks.get(part, self.slots[part].text)
+
+        return [
+            {"role": role} | {field: "".join(map(text, parts)) for field, parts in fields.items()}
+            for role, fields in self.messages
+        ]
+
+
+def split_thinking(content: str) -> list[tuple[str, bool | None]]:
+    """Cut assistant content at its think tags: (text, is thinking), None marking a literal.
+
+    Tags and the white space that touches them are structure, not thought. Text before a closing
+    tag that nothing opened is thinking, and so is all text after a tag that nothing closed.
+
+    >>> split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")
+    [('<think>', None), ('\\n', None), ('Hm.', True), ('\\n', None), ('</think>', None), \
+('\\n\\n', None), ('Yes.', False)]
+    """
+    pieces = _THINK_TAG.split(content)
+    thinking = len(pieces) > 1 and pieces[1] == THINK_CLOSE
+    cut: list[tuple[str, bool | None]] = []
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            thinking = piece == THINK_OPEN
+            cut.append((piece, None))
+            continue
+        start = len(piece) - len(piece.lstrip()) if index else 0
+        end = len(piece.rstrip()) if index < len(pieces) - 1 else len(piece)
+        parts: list[tuple[str, bool | None]] = [
+            (piece[:start], None),
+            (piece[start:end], thinking),
+            (piece[max(start, end) :], None),
+        ]
+        cut += [part for part in parts if part[0]]
+    return cut
+
+
+def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False) -> Layout:
+    """Take valid messages apart; optionally put the system text before the first user message.
+
+    Raises:
+        TranscriptError: There is system text to fold and no user message to fold it into.
+
+    >>> lay_out([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    ...         fold_system=True).fill()
+    [{'role': 'user', 'content': 'Be brief.\\n\\nHi'}]
+    """
+    laid: list[tuple[str, dict[str, list[Part]]]] = []
+    slots: list[Slot] = []
+    seen = {"system": -1, "user": -1, "assistant": -1}
+    held: list[Part] = []
+    for index, message in enumerate(messages):
+        role = message["role"]
+        seen[role] += 1
+        turn = -1 if role == "system" else seen[role]
+
+        def parts(text: str, kind: str, turn: int = turn, index: int = index) -> list[Part]:
+            if not text:  # an empty slot has no tokens, and its sentinel could change the template
+                return []
+            slots.append(Slot(text, Group(kind), turn, index))
+            return [len(slots) - 1]
+
+        if role != "assistant":
+            content = parts(message["content"], role)
+            if role == "system" and fold_system:
+                held = [*content, "\n\n"] if content else []
+                continue
+            if role == "user":
+                content, held = [*held, *content], []
+            laid.append((role, {"content": content}))
+            continue
+        fields: dict[str, list[Part]] = {"content": []}
+        for text, thinks in split_thinking(message["content"]):
+            kind = "thinking" if thinks else "assistant"
+            fields["content"] += [text] if thinks is None else parts(text, kind)
+        if "reasoning_content" in message:
+            reasoning = message["reasoning_content"]
+            fields["reasoning_content"] = (
+                parts(reasoning, "thinking") if reasoning.strip() else [reasoning]
+            )
+        laid.append((role, fields))
+    if held:
+        raise TranscriptError(
+            "the template takes no system message, and there is no user message to hold its text",
+            expected="a user message after the system message",
+            given=f"roles {[message['role'] for message in messages]}",
+        )
+    return Layout(laid, slots)
+
+
+def locate(layout: Layout, render: Render) -> tuple[str, list[Span]]:
+    """Render a layout and prove which characters belong to which slot.
+
+    Args:
+        layout: The conversation, from ``lay_out``.
+        render: Messages to text; raises ``TranscriptError`` where the template refuses.
+
+    Returns:
+        The rendered text and its spans in order, free of overlap. A slot the template drops
+        (thinking of earlier turns) has no span.
+
+    Raises:
+        TranscriptError: The template refuses the conversation, drops a message, or no span can be
+            proved.
+    """
+    text = render(layout.fill())
+    used = set(text).union(*(slot.text for slot in layout.slots))
+    mark = next((chr(c) for c in _PRIVATE_USE if chr(c) not in used), None)
+    if mark is None:
+        raise TranscriptError(
+            "no private-use character is free to mark the messages with",
+            remedy="remove characters U+E000 to U+F8FF from the messages",
+        )
+    every = list(range(len(layout.slots)))
+    # White space alone may render like nothing at all, where a sentinel would not.
+    solid = [index for index in every if layout.slots[index].text.strip()]
+    for marked in (every, solid):
+        spans = _by_skeleton(text, layout, render, mark, marked)
+        if spans is not None:
+            return text, spans
+    return text, _one_by_one(text, layout, render, mark, solid)
+
+
+def _by_skeleton(
+    text: str, layout: Layout, render: Render, mark: str, slots: Iterable[int]
+) -> list[Span] | None:
+    """Spans from one rendering with all slots marked, or None if the proof fails."""
+    marks = {index: f"{mark}{index}{mark}" for index in slots}
+    try:
+        pieces = re.split(f"{mark}(\\d+){mark}", render(layout.fill(marks)))
+    except TranscriptError:
+        return None
+    literals, order = pieces[::2], [int(piece) for piece in pieces[1::2]]
+    dropped = set(marks) - set(order)
+    if any(layout.slots[index].group is not Group.THINKING for index in dropped):
+        return None
+    return _substitute(text, literals, order, layout.slots)
+
+
+def _substitute(
+    text: str, literals: list[str], order: list[int], slots: Sequence[Slot]
+) -> list[Span] | None:
+    """Find for each slot the trimming under which the skeleton gives the text exactly."""
+    if not text.startswith(literals[0]):
+        return None
+    failed: set[tuple[int, int]] = set()
+    # Depth first with an explicit stack: conversations may be longer than Python's.
+    stack: list[tuple[int, int, tuple | None]] = [(0, len(literals[0]), None)]
+    while stack:
+        depth, at, path = stack.pop()
+        if depth == len(order):
+            if at == len(text):
+                spans = []
+                while path is not None:
+                    span, path = path
+                    spans.append(span)
+                return spans[::-1]
+            continue
+        if (depth, at) in failed:
+            continue
+        failed.add((depth, at))
+        for trimmed in reversed(_trimmings(slots[order[depth]].text)):
+            end = at + len(trimmed)
+            after = literals[depth + 1]
+            if text.startswith(trimmed, at) and text.startswith(after, end):
+                step = Span(at, end, order[depth])
+                stack.append((depth + 1, end + len(after), (step, path)))
+    return None
+
+
+def _trimmings(text: str) -> list[str]:
+    """The text as templates leave it, most text first."""
+    cut = [f(text, what) for what in ("\n", None) for f in (str.lstrip, str.rstrip, str.strip)]
+    return [text, *sorted(dict.fromkeys(t for t in cut if t != text), key=len, reverse=True)]
+
+
+def _one_by_one(
+    text: str, layout: Layout, render: Render, mark: str, slots: Iterable[int]
+) -> list[Span]:
+    """Spans from renderings with one slot marked, for templates that look at what messages say."""
+    spans: list[Span] = []
+    for index in slots:
+        slot = layout.slots[index]
+        found = _by_sentinel(text, layout, render, mark, index)
+        spans += _by_brackets(text, layout, render, mark, index) if found is None else found
+        if found is None and (not spans or spans[-1].slot != index):
+            raise _unproved(slot, "text around it changes with what it says")
+    spans.sort()
+    for left, right in pairwise(spans):
+        if left.end > right.start:
+            raise _unproved(layout.slots[right.slot], "place overlaps that of another message")
+    return spans
+
+
+def _by_sentinel(
+    text: str, layout: Layout, render: Render, mark: str, index: int
+) -> list[Span] | None:
+    """The span between what precedes and what follows a sentinel; none for dropped thinking."""
+    slot = layout.slots[index]
+    try:
+        before, *rest = render(layout.fill({index: mark})).split(mark)
+    except TranscriptError:
+        return None
+    if not rest:
+        if slot.group is Group.THINKING and before == text:
+            return []
+        raise TranscriptError(
+            f"the chat template drops the {slot.group.value} text of message {slot.message}",
+            expected="a template that renders every message",
+            given=short(slot.text),
+            remedy="leave the message out or pass another chat_template",
+        )
+    start, end = len(before), len(text) - len(rest[-1])
+    around = len(rest) == 1 and text.startswith(before) and text.endswith(rest[0])
+    if around and start <= end and text[start:end] in _trimmings(slot.text):
+        return [Span(start, end, index)]
+    return None
+
+
+def _by_brackets(text: str, layout: Layout, render: Render, mark: str, index: int) -> list[Span]:
+    """The spans between marks put around a slot's text, where they alter nothing else.
+
+    What a template makes of the text in between (capitals, escapes) does not matter. White space
+    at its ends stays outside the marks if the template would otherwise no longer trim it.
+    """
+    slot = layout.slots[index]
+    core = slot.text.strip()
+    for bracketed in (mark + slot.text + mark, slot.text.replace(core, mark + core + mark, 1)):
+        try:
+            parts = render(layout.fill({index: bracketed})).split(mark)
+        except TranscriptError:
+            continue
+        if len(parts) >= 3 and len(parts) % 2 and "".join(parts) == text:
+            starts = [0, *accumulate(map(len, parts))]
+            return [Span(starts[k], starts[k + 1], index) for k in range(1, len(parts), 2)]
+    return []
+
+
+def _unproved(slot: Slot, reason: str) -> TranscriptError:
+    return TranscriptError(
+        f"cannot prove which characters hold the {slot.group.value} text "
+        f"of message {slot.message}: the {reason}",
+        expected="a chat template that prints each message once, as it is or trimmed",
+        given=short(slot.text),
+        remedy="pass a simpler chat_template",
+    )
+
+
+def short(text: str, limit: int = 80) -> str:
+    """Quote a text for an error message, the middle left out if it is long."""
+    return repr(text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}")

@@ -1,0 +1,204 @@
+"""`VectorTable`: named vectors at every layer, with what one must know to trust them.
+
+A table holds one row a vector: the default Assistant, roles (means over replies) and traits (mean of the positive
+minus mean of the negative side). Beside the values it keeps each row's kind, label and reply count, the expected
+squared error of the mean, and the means over folds of the questions, from which stability is computed without
+going back to the replies.
+
+>>> table = VectorTable(
+...     values=np.ones((2, 3, 4), dtype=np.float32), names=("default", "pirate"),
+...     kinds=("default", "role"), labels=("all", "all"), counts=np.array([10, 5]), layers=(0, 1, 2))
+>>> table.select(kind="role").names
+('pirate',)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file
+
+from persona_lens.errors import SpaceError
+from persona_lens.files import write_json, write_tensors
+
+KINDS = ("default", "role", "trait")
+
+
+@dataclass(frozen=True, eq=False)
+class VectorTable:
+    """Named vectors at every layer.
+
+    Attributes:
+        values: The vectors, in the units of the residual stream.
+        names: Name of each vector, unique within kind and label.
+        kinds: `default`, `role` or `trait`.
+        labels: Which replies were averaged: `all`, later `fully`, `somewhat`, `pos-neg`.
+        counts: Replies behind each vector.
+        layers: Blocks the second dimension stands for.
+        squared_errors: Expected squared distance of each vector from its value with infinitely many replies.
+        folds: The same vectors from disjoint folds of the questions; NaN where a fold is empty.
+        about: What figures show on hover: group, description, ... of each vector.
+        card: Where the vectors come from (model, hook point, pooling, sampling, versions).
+
+    Raises:
+        SpaceError: Shapes that do not fit together, values that are not finite, or a name that occurs twice.
+    """
+
+    values: Float[np.ndarray, "vector layer d_model"]
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    labels: tuple[str, ...]
+    counts: Int[np.ndarray, " vector"]
+    layers: tuple[int, ...]
+    squared_errors: Float[np.ndarray, "vector layer"] | None = None
+    folds: Float[np.ndarray, "vector fold layer d_model"] | None = None
+    about: tuple[Mapping[str, Any], ...] = ()
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.about:
+            object.__setattr__(self, "about", tuple({} for _ in self.names))
+        if self.values.ndim != 3:
+            raise SpaceError(
+                "vectors have the wrong shape",
+                expected="[vector, layer, d_model]",
+                given=list(self.values.shape),
+            )
+        n_vectors, n_layers, d_model = self.values.shape
+        for name in ("names", "kinds", "labels", "counts", "about"):
+            if len(getattr(self, name)) != n_vectors:
+                raise SpaceError(
+                    f"`{name}` does not fit the vectors",
+                    expected=n_vectors,
+                    given=len(getattr(self, name)),
+                )
+        if len(self.layers) != n_layers:
+            raise SpaceError("`layers` does not fit", expected=n_layers, given=len(self.layers))
+        if self.folds is not None and self.folds.shape[::2] != (n_vectors, n_layers):
+            raise SpaceError(
+                "`folds` does not fit",
+                expected=[n_vectors, "fold", n_layers, d_model],
+                given=list(self.folds.shape),
+            )
+        unknown = set(self.kinds) - set(KINDS)
+        if unknown:
+            raise SpaceError("unknown kind of vector", expected=", ".join(KINDS), given=unknown)
+        keys = list(zip(self.kinds, self.names, self.labels, strict=True))
+        twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
+        if twice:
+            raise SpaceError("a vector occurs twice", given=twice[0], remedy="rename one of them")
+        broken = ~np.isfinite(self.values).all(axis=(1, 2))
+        if broken.any():
+            names = [name for name, bad in zip(self.names, broken, strict=True) if bad]
+            raise SpaceError(
+                "vectors are not finite", given=", ".join(names), remedy="leave them out or collect again"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.values.shape[2]
+
+    def indices(self, *, kind: str | None = None, label: str | None = None) -> list[int]:
+        """Rows of one kind and label."""
+        return [
+            index
+            for index, (its_kind, its_label) in enumerate(zip(self.kinds, self.labels, strict=True))
+            if kind in (None, its_kind) and label in (None, its_label)
+        ]
+
+    def select(self, *, kind: str | None = None, label: str | None = None) -> VectorTable:
+        """The table of the rows of one kind and label."""
+        return self.take(self.indices(kind=kind, label=label))
+
+    def take(self, rows: Sequence[int]) -> VectorTable:
+        """The table of the given rows, in the given order."""
+        rows = list(rows)
+
+        def chosen(items: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(items[row] for row in rows)
+
+        return VectorTable(
+            values=self.values[rows],
+            names=chosen(self.names),
+            kinds=chosen(self.kinds),
+            labels=chosen(self.labels),
+            counts=self.counts[rows],
+            layers=self.layers,
+            squared_errors=None if self.squared_errors is None else self.squared_errors[rows],
+            folds=None if self.folds is None else self.folds[rows],
+            about=chosen(self.about),
+            card=self.card,
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """Name, kind, label, reply count and group of every vector."""
+        return pd.DataFrame(
+            {
+                "name": self.names,
+                "kind": self.kinds,
+                "label": self.labels,
+                "replies": self.counts,
+                "group": [entry.get("group") for entry in self.about],
+            }
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `vectors.safetensors` and `vectors.json` into `folder`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"values": self.values, "counts": np.asarray(self.counts)}
+        if self.squared_errors is not None:
+            tensors["squared_errors"] = self.squared_errors
+        if self.folds is not None:
+            tensors["folds"] = self.folds
+        card = {
+            "names": self.names,
+            "kinds": self.kinds,
+            "labels": self.labels,
+            "layers": self.layers,
+            "about": [dict(entry) for entry in self.about],
+            "card": dict(self.card),
+        }
+        write_tensors(folder / "vectors.safetensors", tensors)
+        write_json(folder / "vectors.json", card)
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> VectorTable:
+        """Read what `save` wrote.
+
+        Raises:
+            SpaceError: The folder holds no table.
+        """
+        folder = Path(folder)
+        try:
+            tensors = load_file(folder / "vectors.safetensors")
+            card = json.loads((folder / "vectors.json").read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise SpaceError(
+                f"no vectors in {folder}", expected="vectors.safetensors and vectors.json"
+            ) from error
+        return cls(
+            values=tensors["values"],
+            names=tuple(card["names"]),
+            kinds=tuple(card["kinds"]),
+            labels=tuple(card["labels"]),
+            counts=tensors["counts"],
+            layers=tuple(card["layers"]),
+            squared_errors=tensors.get("squared_errors"),
+            folds=tensors.get("folds"),
+            about=tuple(card["about"]),
+            card=card["card"],
+        )
+
