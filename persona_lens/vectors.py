@@ -91,14 +91,16 @@ class VectorTable:
         if unknown:
             raise SpaceError("unknown kind of vector", expected=", ".join(KINDS), given=unknown)
         keys = list(zip(self.kinds, self.names, self.labels, strict=True))
-        twice = sorted({key for key in keys if keys.count(key) > 1}) if len(set(keys)) < len(keys) else []
-        if twice:
-            raise SpaceError("a vector occurs twice", given=twice[0], remedy="rename one of them")
-        broken = ~np.isfinite(self.values).all(axis=(1, 2))
-        if broken.any():
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise SpaceError("a vector occurs twice", given=twice, remedy="rename one of them")
+        broken = [not np.isfinite(vector).all() for vector in self.values]
+        if any(broken):
             names = [name for name, bad in zip(self.names, broken, strict=True) if bad]
             raise SpaceError(
-                "vectors are not finite", given=", ".join(names), remedy="leave them out or collect again"
+                "vectors are not finite",
+                given=", ".join(names),
+                remedy="leave them out or collect again",
             )
 
     def __len__(self) -> int:
@@ -201,4 +203,3 @@ class VectorTable:
             about=tuple(card["about"]),
             card=card["card"],
         )
-

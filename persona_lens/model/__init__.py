@@ -10,8 +10,8 @@ from persona_lens.model.embedded import EMBEDDED
 
 if TYPE_CHECKING:
     from persona_lens.model.backends import hook_name
-    from persona_lens.model.reply import Reply
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.model.reply import Reply
     from persona_lens.model.sampling import Sampling
 
 __all__ = ["EMBEDDED", "PersonaModel", "Reply", "Sampling", "hook_name"]

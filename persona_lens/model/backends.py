@@ -45,12 +45,17 @@ class Backend(Protocol):
         """Context manager: call `taps[layer]` on the residual stream after each block."""
         ...
 
-    def encode(self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "batch position"]) -> None:
+    def encode(
+        self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "batch position"]
+    ) -> None:
         """Run the blocks on right-padded ids, without unembedding and without a KV cache."""
         ...
 
     def generate(
-        self, ids: Int[Tensor, "batch position"], mask: Bool[Tensor, "batch position"], **options: Any
+        self,
+        ids: Int[Tensor, "batch position"],
+        mask: Bool[Tensor, "batch position"],
+        **options: Any,
     ) -> Int[Tensor, "batch longer"]:
         """Continue left-padded ids with a KV cache; `options` are those of transformers' `generate`."""
         ...

@@ -86,7 +86,7 @@ def load_weights(
     except (OSError, ValueError) as error:
         raise _unreadable(source, error) from error
     module.eval()
-    return module if device is None else module.to(device)
+    return module if device is None else module.to(device)  # pyright: ignore[reportArgumentType]
 
 
 def load_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:

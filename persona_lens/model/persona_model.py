@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import ModelError
-from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend, hook_name
-from persona_lens.model.generation import generate_replies
+from persona_lens.model.backends import BridgeBackend, NativeBackend, hook_name
+from persona_lens.model.generation import Generator
 from persona_lens.model.loading import (
     DtypeName,
     choose_device,
@@ -87,7 +87,9 @@ class PersonaModel:
         self._bridge = bridge
         self._module = module
         self._owns_module = owns_module
-        self._lock = threading.RLock()  # hooks are state of the module: two threads would see each other's
+        self._lock = (
+            threading.RLock()
+        )  # hooks are state of the module: two threads would see each other's
         self.n_layers = self._backend.n_layers
         self.d_model = self._backend.d_model
         weights = self._backend.module.get_input_embeddings().weight
@@ -179,6 +181,7 @@ class PersonaModel:
                 raise ModelError(
                     f"no tokenizer found for {name!r}", remedy="pass tokenizer=..."
                 ) from error
+        assert tokenizer is not None
         if is_bridge:
             return cls(name, tokenizer, bridge=held, chat_template=chat_template)
         # A copy on the same weights, so that hooks and eval mode never touch the user's module.
@@ -251,19 +254,22 @@ class PersonaModel:
     @cached_property
     def pad_id(self) -> int:
         """The id pads are filled with (always masked)."""
-        for candidate in (self.tokenizer.pad_token_id, *self.end_ids, 0):
-            if candidate is not None:
-                return int(candidate)
-        return 0
+        pad = self.tokenizer.pad_token_id
+        if isinstance(pad, int):
+            return pad
+        return self.end_ids[0] if self.end_ids else 0
 
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end a reply: those of the generation config, the tokenizer and the chat template."""
         config = self._backend.module.generation_config
-        configured = config.eos_token_id if config is not None else None
-        ids = {*np.atleast_1d(configured).tolist()} if configured is not None else set()
-        ids |= {self.tokenizer.eos_token_id, self._end_of_turn_id}
-        return tuple(sorted(int(token) for token in ids if token is not None))
+        found = [
+            None if config is None else config.eos_token_id,
+            self.tokenizer.eos_token_id,
+            self._end_of_turn_id,
+        ]
+        known = [np.atleast_1d(entry) for entry in found if entry is not None]
+        return tuple(sorted({int(token) for entry in known for token in entry}))
 
     @cached_property
     def _end_of_turn_id(self) -> int | None:
@@ -310,14 +316,12 @@ class PersonaModel:
         if not prompts:
             return []
         with self._lock:
-            replies = generate_replies(
-                self._backend,
-                self.tokenizer,
-                [prompt.ids for prompt in prompts],  # pyright: ignore[reportArgumentType]
+            generator = Generator(
+                self._backend, self.tokenizer, self.end_ids, self.pad_id, self.device
+            )
+            replies = generator.sample(
+                [prompt.ids for prompt in prompts],
                 sampling or Sampling(),
-                end_ids=self.end_ids,
-                pad_id=self.pad_id,
-                device=self.device,
                 layers=layers,
                 batch_size=batch_size,
                 on_batch=on_batch,
@@ -384,8 +388,8 @@ class PersonaModel:
         with self._lock:
             return read_means(
                 self._backend,
-                [transcript.ids for transcript in transcripts],  # pyright: ignore[reportArgumentType]
-                positions,  # pyright: ignore[reportArgumentType]
+                [transcript.ids for transcript in transcripts],
+                positions,
                 layers=chosen_layers,
                 pad_id=self.pad_id,
                 device=self.device,

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from persona_lens.model.backends import Backend, ResidualTap
+
+Ids = Sequence[int] | Int[np.ndarray, " token"]
+"""Token ids of one text."""
+
+MAX_ROWS = 512
+"""Rows of a reading batch, however short they are."""
 
 
 class ReadMeans:
@@ -105,7 +112,7 @@ class DecodeMeans:
 
 
 def right_padded(
-    rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str
+    rows: Sequence[Ids], pad_id: int, device: torch.device | str
 ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
     """Ids and mask with the pads behind, for reading.
 
@@ -116,7 +123,7 @@ def right_padded(
 
 
 def left_padded(
-    rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str
+    rows: Sequence[Ids], pad_id: int, device: torch.device | str
 ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
     """Ids and mask with the pads in front, for generating.
 
@@ -127,7 +134,7 @@ def left_padded(
 
 
 def _padded(
-    rows: Sequence[Sequence[int]], pad_id: int, device: torch.device | str, *, left: bool
+    rows: Sequence[Ids], pad_id: int, device: torch.device | str, *, left: bool
 ) -> tuple[Tensor, Tensor]:
     width = max(len(row) for row in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -139,8 +146,10 @@ def _padded(
     return ids.to(device), mask.to(device)
 
 
-def token_budget_batches(lengths: Sequence[int], budget: int, max_rows: int) -> list[list[int]]:
-    """Indices of rows, longest first, in batches of at most `budget` tokens, pads included.
+def token_budget_batches(
+    lengths: Sequence[int], *, budget: int | None = None, max_rows: int
+) -> list[list[int]]:
+    """Indices of rows, longest first, in batches of at most `max_rows` rows and `budget` tokens, pads included.
 
     The longest batch comes first, so that a budget too large for the machine fails at once and not after hours.
 
@@ -151,7 +160,8 @@ def token_budget_batches(lengths: Sequence[int], budget: int, max_rows: int) -> 
     batches: list[list[int]] = []
     start = 0
     while start < len(order):
-        rows = max(1, min(max_rows, budget // max(1, lengths[order[start]])))
+        longest = max(1, lengths[order[start]])
+        rows = max_rows if budget is None else max(1, min(max_rows, budget // longest))
         batches.append(order[start : start + rows])
         start += rows
     return batches
@@ -159,8 +169,8 @@ def token_budget_batches(lengths: Sequence[int], budget: int, max_rows: int) -> 
 
 def read_means(
     backend: Backend,
-    rows: Sequence[Sequence[int]],
-    positions: Sequence[Sequence[bool]],
+    rows: Sequence[Ids],
+    positions: Sequence[Bool[np.ndarray, " token"]],
     *,
     layers: Sequence[int],
     pad_id: int,
@@ -169,11 +179,14 @@ def read_means(
 ) -> Float[Tensor, "row layer d_model"]:
     """Mean residual of each row over its chosen positions, in batches under a token budget."""
     means = torch.empty(len(rows), len(layers), backend.d_model)
-    for batch in token_budget_batches([len(row) for row in rows], token_budget, max_rows=512):
+    lengths = [len(row) for row in rows]
+    for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
         ids, mask = right_padded([rows[index] for index in batch], pad_id, device)
         chosen = torch.zeros_like(mask)
         for place, index in enumerate(batch):
-            chosen[place, : len(rows[index])] = torch.as_tensor(positions[index], device=mask.device)
+            chosen[place, : len(rows[index])] = torch.as_tensor(
+                positions[index], device=mask.device
+            )
         pool = ReadMeans(chosen, layers)
         with backend.taps(pool.taps()):
             backend.encode(ids, mask)

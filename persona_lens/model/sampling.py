@@ -1,4 +1,4 @@
-"""How replies are sampled: the paper's settings by default, and a top-p filter that does not sort the vocabulary."""
+"""How replies are sampled: the paper's settings, and a top-p filter that does not sort the vocabulary."""
 
 from __future__ import annotations
 

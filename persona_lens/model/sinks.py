@@ -36,4 +36,6 @@ def sink_positions(
         backend.encode(tokens, torch.ones_like(tokens, dtype=torch.bool))
     stacked = torch.stack(norms)
     excess = (stacked / stacked.median(dim=-1, keepdim=True).values).amax(dim=0)
-    return {position: float(excess[position]) for position in (excess > ratio).nonzero()[:, 0].tolist()}
+    return {
+        position: float(excess[position]) for position in (excess > ratio).nonzero()[:, 0].tolist()
+    }

@@ -2,8 +2,8 @@
 
 TransformerLens wraps a Hugging Face module *in place*: its layers become bridge components, attention is
 re-done eagerly, and a forward pass costs 1.1 to 2.6 times the plain module. A copy whose parameters and
-buffers are the same tensors costs a fraction of a second and a few MiB, so the plain module and the bridge can live
-side by side on one set of weights.
+buffers are the same tensors costs a fraction of a second and a few MiB, so the plain module and the bridge
+can live side by side on one set of weights.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _strip_bridge_components(module: nn.Module) -> None:
         for parent in list(module.modules()):
             for name, child in list(parent._modules.items()):
                 inner = child
-                while isinstance(inner, GeneralizedComponent) and inner.original_component is not None:
+                while (
+                    isinstance(inner, GeneralizedComponent) and inner.original_component is not None
+                ):
                     inner = inner.original_component
                 if inner is not child:
                     parent._modules[name] = inner

@@ -56,8 +56,10 @@ class Shard(BaseModel):
         return "-".join(part for part in parts if part)
 
     def content_hash(self, conditions: Mapping[str, Any]) -> str:
-        """Hash of the requests and of `conditions` (model, template, sampling): the same hash, the same replies."""
-        content = json.dumps([self.model_dump(), dict(conditions)], sort_keys=True, ensure_ascii=False)
+        """Hash of the requests and of `conditions` (model, template, sampling): same hash, same replies."""
+        content = json.dumps(
+            [self.model_dump(), dict(conditions)], sort_keys=True, ensure_ascii=False
+        )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -109,7 +111,9 @@ def plan_shards(
     ]
     for role in roles:
         shards += [
-            Shard(kind="role", name=role.name, prompt_index=index, system=system, requests=requests())
+            Shard(
+                kind="role", name=role.name, prompt_index=index, system=system, requests=requests()
+            )
             for index, system in enumerate(role.prompts[:prompts])
         ]
     for trait in traits:

@@ -1,4 +1,4 @@
-"""From a plan to a finished run: replies, their mean residuals, and a progress bar; killed and continued at will."""
+"""From a plan to a finished run: replies and their mean residuals, killed and continued at will."""
 
 from __future__ import annotations
 
@@ -100,9 +100,8 @@ class _Collection:
         self.folder.write_activations(self.manifest, shard, means)
 
     def _same_tokens(self) -> bool:
-        return (
-            self.writer is self.reader
-            or self.writer.encoder.template_hash == self.reader.encoder.template_hash
+        return self.writer is self.reader or (
+            self.writer.encoder.template_hash == self.reader.encoder.template_hash
             and self.writer.tokenizer.get_vocab() == self.reader.tokenizer.get_vocab()
         )
 
@@ -176,9 +175,7 @@ def collect_run(
     )
     with folder.writing():
         folder.write_manifest(manifest)
-        bar = CollectionProgress(
-            total=sum(len(shard.requests) for shard in shards), shown=progress
-        )
+        bar = CollectionProgress(total=sum(len(shard.requests) for shard in shards), shown=progress)
         collection = _Collection(
             model, reader, folder, manifest, sampling, batch_size, token_budget, bar
         )
@@ -199,7 +196,11 @@ def _estimate(collection: _Collection, todo: Sequence[Sequence[Shard]]) -> Estim
     shards = [shard for unit in todo for shard in unit]
     values = len(collection.manifest.layers) * collection.reader.d_model
     return estimate_run(
-        collection.writer, shards, collection.sampling, collection.batch_size, values_per_reply=values
+        collection.writer,
+        shards,
+        collection.sampling,
+        collection.batch_size,
+        values_per_reply=values,
     )
 
 
@@ -223,7 +224,11 @@ def _size(unit: Sequence[Shard]) -> int:
 
 def _reader_key(reader: PersonaModel, layers: Sequence[int]) -> str:
     name = "".join(char if char.isalnum() else "-" for char in reader.name.lower())
-    span = f"{layers[0]}-{layers[-1]}" if len(layers) == layers[-1] - layers[0] + 1 else "x".join(map(str, layers))
+    span = (
+        f"{layers[0]}-{layers[-1]}"
+        if len(layers) == layers[-1] - layers[0] + 1
+        else "x".join(map(str, layers))
+    )
     return f"{name}-{reader.fingerprint[:8]}-{reader.encoder.template_hash[:4]}-layers-{span}"
 
 

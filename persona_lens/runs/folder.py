@@ -220,4 +220,3 @@ class RunFolder:
         done = [shard for shard in manifest.shards if self.has_replies(manifest, shard)]
         tables = [pq.read_table(self.reply_file(manifest, shard)) for shard in done]
         return datasets.Dataset(pa.concat_tables(tables or [REPLY_SCHEMA.empty_table()]))
-

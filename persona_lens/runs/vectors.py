@@ -90,7 +90,9 @@ def vector_table(run: RunFolder) -> VectorTable:
         trait = kind == "trait"
         values.append(plus.mean() - minus.mean() if trait else plus.mean())
         folds.append(plus.fold_means() - minus.fold_means() if trait else plus.fold_means())
-        errors.append(plus.squared_error() + minus.squared_error() if trait else plus.squared_error())
+        errors.append(
+            plus.squared_error() + minus.squared_error() if trait else plus.squared_error()
+        )
         counts.append(plus.count + minus.count)
         names.append(name)
         kinds.append(kind)

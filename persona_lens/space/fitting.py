@@ -50,7 +50,9 @@ def fit_table(
     """
     default_rows, role_rows = table.indices(kind="default"), table.indices(kind="role")
     if len(default_rows) != 1:
-        raise SpaceError("a space needs one vector of the default Assistant", given=len(default_rows))
+        raise SpaceError(
+            "a space needs one vector of the default Assistant", given=len(default_rows)
+        )
     if len(role_rows) < 3:
         raise SpaceError("a space needs roles", expected="at least 3", given=len(role_rows))
     rows = [*default_rows, *role_rows]
@@ -66,11 +68,15 @@ def fit_table(
     for layer in range(n_layers):
         scaled = scaler(table.values[rows, layer], layer)
         found, variances = principal_components(scaled[1:], kept)
-        towards_assistant = np.where(found @ scaled[0] < 0, -1.0, 1.0)  # row 0 is the axis: roles are centred
+        towards_assistant = np.where(
+            found @ scaled[0] < 0, -1.0, 1.0
+        )  # row 0 is the axis: roles are centred
         components[layer] = found * towards_assistant[:, None]
         ratios[layer] = variances / max(variances.sum(), np.finfo(float).tiny)
         statistics.append(
-            layer_stability(scaled, _axis_folds(table, rows, layer), n_resamples=n_resamples, rng=rng)
+            layer_stability(
+                scaled, _axis_folds(table, rows, layer), n_resamples=n_resamples, rng=rng
+            )
         )
     default = table.values[default_rows[0]]
     role_mean = _mean(table.values, role_rows)
@@ -115,7 +121,9 @@ def _projection_margins(
     """Half-width of the 95 % t interval of each vector's projection on the axis, over folds of the questions."""
     if table.folds is None:
         return np.full(table.values.shape[:2], np.nan)
-    projections = np.einsum("vfld,ld->vfl", table.folds, unit(axis).astype(np.float32), optimize=True)
+    projections = np.einsum(
+        "vfld,ld->vfl", table.folds, unit(axis).astype(np.float32), optimize=True
+    )
     known = np.isfinite(projections).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviations = projections - np.nanmean(projections, axis=1, keepdims=True)

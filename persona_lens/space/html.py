@@ -39,6 +39,13 @@ def space_html(space: PersonaSpace) -> str:
         + "</tr>"
         for place in chosen
     )
-    columns = ("layer", "cos(PC1, axis)", "null 95 %", "axis, question halves", "PC1 variance", "PCs for 70 %")
+    columns = (
+        "layer",
+        "cos(PC1, axis)",
+        "null 95 %",
+        "axis, question halves",
+        "PC1 variance",
+        "PCs for 70 %",
+    )
     head = "".join(f"<th style='text-align:right'>{column}</th>" for column in columns)
     return f"<div>{heading}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"

@@ -35,7 +35,10 @@ class Scaler:
 
     @classmethod
     def fit(
-        cls, vectors: Float[np.ndarray, "vector layer d_model"], rows: Sequence[int], scaling: Scaling
+        cls,
+        vectors: Float[np.ndarray, "vector layer d_model"],
+        rows: Sequence[int],
+        scaling: Scaling,
     ) -> Scaler:
         """Learn mean and scale from the given rows, the roles.
 

@@ -153,7 +153,9 @@ class PersonaSpace:
         traits = traits or {}
         about = about or {}
         names = ("default", *roles, *traits)
-        arrays = [np.asarray(array, np.float32) for array in (default, *roles.values(), *traits.values())]
+        arrays = [
+            np.asarray(array, np.float32) for array in (default, *roles.values(), *traits.values())
+        ]
         shapes = {array.shape for array in arrays}
         if len(shapes) > 1 or arrays[0].ndim != 2:
             raise SpaceError(
@@ -455,7 +457,9 @@ class PersonaSpace:
             SpaceError: Not fitted.
         """
         self._check_fitted()
-        return save_space(Path(folder), self.table, self._fit, self.calibration_, self._parameters())
+        return save_space(
+            Path(folder), self.table, self._fit, self.calibration_, self._parameters()
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> PersonaSpace:

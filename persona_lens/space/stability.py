@@ -123,7 +123,9 @@ def random_cosine_quantile(d_model: int, quantile: float) -> float:
     return float(np.sqrt(beta.ppf(quantile, 0.5, (d_model - 1) / 2)))
 
 
-def _halves(n_roles: int, n_splits: int, rng: np.random.Generator) -> Float[np.ndarray, "split role"]:
+def _halves(
+    n_roles: int, n_splits: int, rng: np.random.Generator
+) -> Float[np.ndarray, "split role"]:
     order = rng.random((n_splits, n_roles)).argsort(axis=1)
     return (order < n_roles // 2).astype(float)
 
@@ -136,7 +138,9 @@ def _question_halves(axis_folds: Float[np.ndarray, "fold d_model"]) -> Float[np.
         return np.full(3, np.nan)
     gram = known @ known.T
     halves = [
-        chosen for chosen in combinations(range(n_folds), n_folds // 2) if n_folds % 2 or 0 in chosen
+        chosen
+        for chosen in combinations(range(n_folds), n_folds // 2)
+        if n_folds % 2 or 0 in chosen
     ]
     first = np.zeros((n_folds, len(halves)))
     for split, chosen in enumerate(halves):

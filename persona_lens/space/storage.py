@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
@@ -20,7 +19,13 @@ from persona_lens.vectors import VectorTable
 
 FORMAT = 1
 
-_FIT_TENSORS = ("default", "role_mean", "components", "explained_variance_ratio", "projection_margins")
+_FIT_TENSORS = (
+    "default",
+    "role_mean",
+    "components",
+    "explained_variance_ratio",
+    "projection_margins",
+)
 _CALIBRATION_TENSORS = ("counts", "means", "deviations", "quantiles")
 
 
@@ -38,7 +43,9 @@ def save_space(
     if fit.scaler.scale is not None:
         tensors["scaler.scale"] = fit.scaler.scale
     if calibration is not None:
-        tensors |= {f"calibration.{name}": getattr(calibration, name) for name in _CALIBRATION_TENSORS}
+        tensors |= {
+            f"calibration.{name}": getattr(calibration, name) for name in _CALIBRATION_TENSORS
+        }
     write_tensors(folder / "space.safetensors", tensors)
     write_json(
         folder / "card.json",
@@ -47,10 +54,20 @@ def save_space(
             "persona_lens": importlib.metadata.version("persona-lens"),
             "parameters": parameters,
             "orientation": "axis = default - mean of roles; Assistant positive; components along the axis",
-            "calibration": {"populations": POPULATIONS, "percentiles": LEVELS, "unit": "reply mean"},
+            "calibration": {
+                "populations": POPULATIONS,
+                "percentiles": LEVELS,
+                "unit": "reply mean",
+            },
             "vectors": dict(table.card),
-            "counts": dict(zip(map("-".join, zip(table.kinds, table.names, strict=True)), table.counts.tolist(), strict=True)),
-            "stability": json.loads(fit.stability.to_json(orient="records", double_precision=15)),
+            "counts": dict(
+                zip(
+                    map("-".join, zip(table.kinds, table.names, strict=True)),
+                    table.counts.tolist(),
+                    strict=True,
+                )
+            ),
+            "stability": fit.stability.to_dict(orient="records"),
         },
     )
     return folder

@@ -50,7 +50,8 @@ What to know about groups:
   blank line between, as in the paper's code; its tokens still are of group ``system``.
 """
 
-from .encoder import PLAIN_TEMPLATE, TranscriptEncoder
+from .defaults import PLAIN_TEMPLATE
+from .encoder import TranscriptEncoder
 from .groups import Group, Transcript
 
 __all__ = ["PLAIN_TEMPLATE", "Group", "Transcript", "TranscriptEncoder"]

@@ -16,7 +16,8 @@ from jaxtyping import Bool, Int
 
 from persona_lens.errors import TranscriptError
 
-from .rendering import Span, short
+from .rendering import Span
+from .validation import short
 
 NOBODY = -1
 
@@ -28,22 +29,34 @@ def tile(
 
     Byte-level tokenizers may trim spaces off their offsets, so that a token made of spaces alone
     has no width; it gets back the gap before it. A token that stands for no character at all (the
-    "▁" that sentencepiece puts first) goes with the character that follows.
+    "▁" that sentencepiece puts first) goes with the character that follows. Unigram's byte tokens
+    all claim the whole stretch of unknown characters; each gets its own.
 
     >>> tile("a  b", [(0, 1), (3, 3), (3, 4)])
     (array([0, 1, 3]), array([1, 3, 4]))
     """
     starts, ends, reached = [], [], 0
-    for start, end in offsets:
-        first, last = start, end
-        if first == last and first > reached:
-            first = reached
-        elif first == last:
-            last = min(first + 1, len(text))
-        starts.append(first)
-        ends.append(last)
-        reached = max(reached, end)
+    for first, last in _single_bytes(text, offsets):
+        start, end = first, last
+        if start == end and start > reached:
+            start = reached
+        elif start == end:
+            end = min(start + 1, len(text))
+        starts.append(start)
+        ends.append(end)
+        reached = max(reached, last)
     return np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64)
+
+
+def _single_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Offsets, where byte tokens that all claim one stretch get the character of their byte."""
+    for (start, end), members in groupby(offsets):
+        count = sum(1 for _ in members)
+        byte_of = [at for at in range(start, end) for _ in text[at].encode()]
+        if count > 1 and count == len(byte_of):
+            yield from ((at, at + 1) for at in byte_of)
+        else:
+            yield from [(start, end)] * count
 
 
 def assign(

@@ -14,43 +14,17 @@ from jinja2 import TemplateError
 from persona_lens.errors import TranscriptError
 
 from .alignment import NOBODY, assign, check, tile
+from .defaults import DEFAULT_KWARGS, PLAIN_TEMPLATE, with_stopped_clock
 from .groups import Group, Transcript
+from .layout import THINK_OPEN, Layout, lay_out
 from .probing import probe
-from .rendering import THINK_OPEN, Layout, lay_out, locate
+from .rendering import locate
 from .replies import reply_groups
 from .tokens import TokenReader
 from .validation import validate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-PLAIN_TEMPLATE = """\
-{{- bos_token }}
-{%- for message in messages if message.role != 'system' or message.content %}
-{%- if not loop.first %}{{ '\\n\\n' }}{% endif %}
-{%- if message.role != 'system' %}{{ message.role | capitalize }}:{% endif %}
-{%- if message.role != 'system' and message.content %}{{ ' ' }}{% endif %}
-{{- message.content }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}"""
-"""For models without a chat template: a plain dialogue, the system text before it.
-
-The generation prompt ends in "Assistant:" without a space, because base models carry the space in
-the first token of the reply. BOS is written where the tokenizer itself adds one to plain text.
-"""
-
-# Llama 3 and others print the current day; prompts must not change from day to day.
-_DEFAULT_KWARGS: dict[str, Any] = {"enable_thinking": False, "date_string": "26 Jul 2024"}
-_DAY = {"d": "26", "-d": "26", "e": "26", "m": "07", "-m": "7", "b": "Jul", "B": "July"}
-_DAY |= {"y": "24", "Y": "2024", "a": "Fri", "A": "Friday", "j": "208", "F": "2024-07-26"}
-_DAY |= {"H": "12", "I": "12", "M": "00", "S": "00", "p": "PM"}
-# Functions cannot be passed to a template (transformers makes strings of them), but a macro can
-# stand before it. Its last newline belongs to the block tag, so the template's own text stays.
-_STOPPED_CLOCK = (
-    "{% macro strftime_now(format) %}{{ format"
-    + "".join(f" | replace('%{code}', '{value}')" for code, value in _DAY.items())
-    + " }}{% endmacro %}\n"
-)
 
 
 class TranscriptEncoder:
@@ -90,7 +64,7 @@ class TranscriptEncoder:
     ) -> None:
         self.tokenizer = tokenizer
         self._reader = TokenReader(tokenizer)
-        self._kwargs = dict(_DEFAULT_KWARGS)
+        self._kwargs = dict(DEFAULT_KWARGS)
         if chat_template is None and not tokenizer.chat_template:
             chat_template = PLAIN_TEMPLATE
             if not self._reader.adds_bos():
@@ -105,8 +79,7 @@ class TranscriptEncoder:
                 remedy="pass the name of one as chat_template",
             ) from error
         self.special_ids = self._reader.special_ids
-        clock = _STOPPED_CLOCK if "strftime_now" in self.template else ""
-        self._source = clock + self.template
+        self._source = with_stopped_clock(self.template)
         self.template_hash = self._hash()
         self._habits = probe(self._render, self._reader.special_texts)
         self.supports_system = self._habits.supports_system

@@ -10,8 +10,8 @@ from persona_lens.errors import TranscriptError
 
 from .rendering import Render
 
-# Private-use characters, so that no template can contain them by itself.
-_SYSTEM, _USER, _REPLY, _LATER = "\ue000s\ue000", "\ue000u\ue000", "\ue000r\ue000", "\ue000l\ue000"
+# Private-use characters and digits: no template has them of its own, none changes their case.
+_SYSTEM, _USER, _REPLY, _LATER = "\ue0000\ue000", "\ue0001\ue000", "\ue0002\ue000", "\ue0003\ue000"
 _CUT = "\0"
 
 

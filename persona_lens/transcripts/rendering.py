@@ -16,6 +16,7 @@ must precede and follow the message. (Rendering ever longer prefixes of the conv
 prove less: Qwen3 rewrites earlier turns when a later one arrives.) If that fails too, an error says
 so; a guess is never made.
 
+>>> from persona_lens.transcripts.layout import lay_out
 >>> layout = lay_out([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Hi"}])
 >>> def trimming_template(messages):
 ...     return "".join(f"[{m['role']}]{m['content'].strip()}" for m in messages)
@@ -26,30 +27,18 @@ so; a guess is never made.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
 
-from .groups import Group
+from .layout import Layout, Slot
+from .validation import short
 
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
-_THINK_TAG = re.compile(f"({THINK_OPEN}|{THINK_CLOSE})")
 _PRIVATE_USE = range(0xE000, 0xF900)
 
-Part = str | int  # literal text, or the index of a slot
 Render = Callable[[list[dict[str, str]]], str]
-
-
-class Slot(NamedTuple):
-    """A stretch of message text that becomes one token group."""
-
-    text: str
-    group: Group
-    turn: int
-    message: int
 
 
 class Span(NamedTuple):
@@ -58,108 +47,6 @@ class Span(NamedTuple):
     start: int
     end: int
     slot: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Messages taken apart into slots and the literal text between them."""
-
-    messages: list[tuple[str, dict[str, list[Part]]]]
-    slots: list[Slot]
-
-    def fill(self, marks: Mapping[int, str] | None = None) -> list[dict[str, str]]:
-        """The messages with slots filled: by their mark where given, else by their own text."""
-        marks = marks or {}
-
-        def text(part: Part) -> str:
-            return part if isinstance(part, str) else marks.get(part, self.slots[part].text)
-
-        return [
-            {"role": role} | {field: "".join(map(text, parts)) for field, parts in fields.items()}
-            for role, fields in self.messages
-        ]
-
-
-def split_thinking(content: str) -> list[tuple[str, bool | None]]:
-    """Cut assistant content at its think tags: (text, is thinking), None marking a literal.
-
-    Tags and the white space that touches them are structure, not thought. Text before a closing
-    tag that nothing opened is thinking, and so is all text after a tag that nothing closed.
-
-    >>> split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")
-    [('<think>', None), ('\\n', None), ('Hm.', True), ('\\n', None), ('</think>', None), \
-('\\n\\n', None), ('Yes.', False)]
-    """
-    pieces = _THINK_TAG.split(content)
-    thinking = len(pieces) > 1 and pieces[1] == THINK_CLOSE
-    cut: list[tuple[str, bool | None]] = []
-    for index, piece in enumerate(pieces):
-        if index % 2:
-            thinking = piece == THINK_OPEN
-            cut.append((piece, None))
-            continue
-        start = len(piece) - len(piece.lstrip()) if index else 0
-        end = len(piece.rstrip()) if index < len(pieces) - 1 else len(piece)
-        parts: list[tuple[str, bool | None]] = [
-            (piece[:start], None),
-            (piece[start:end], thinking),
-            (piece[max(start, end) :], None),
-        ]
-        cut += [part for part in parts if part[0]]
-    return cut
-
-
-def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False) -> Layout:
-    """Take valid messages apart; optionally put the system text before the first user message.
-
-    Raises:
-        TranscriptError: There is system text to fold and no user message to fold it into.
-
-    >>> lay_out([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
-    ...         fold_system=True).fill()
-    [{'role': 'user', 'content': 'Be brief.\\n\\nHi'}]
-    """
-    laid: list[tuple[str, dict[str, list[Part]]]] = []
-    slots: list[Slot] = []
-    seen = {"system": -1, "user": -1, "assistant": -1}
-    held: list[Part] = []
-    for index, message in enumerate(messages):
-        role = message["role"]
-        seen[role] += 1
-        turn = -1 if role == "system" else seen[role]
-
-        def parts(text: str, kind: str, turn: int = turn, index: int = index) -> list[Part]:
-            if not text:  # an empty slot has no tokens, and its sentinel could change the template
-                return []
-            slots.append(Slot(text, Group(kind), turn, index))
-            return [len(slots) - 1]
-
-        if role != "assistant":
-            content = parts(message["content"], role)
-            if role == "system" and fold_system:
-                held = [*content, "\n\n"] if content else []
-                continue
-            if role == "user":
-                content, held = [*held, *content], []
-            laid.append((role, {"content": content}))
-            continue
-        fields: dict[str, list[Part]] = {"content": []}
-        for text, thinks in split_thinking(message["content"]):
-            kind = "thinking" if thinks else "assistant"
-            fields["content"] += [text] if thinks is None else parts(text, kind)
-        if "reasoning_content" in message:
-            reasoning = message["reasoning_content"]
-            fields["reasoning_content"] = (
-                parts(reasoning, "thinking") if reasoning.strip() else [reasoning]
-            )
-        laid.append((role, fields))
-    if held:
-        raise TranscriptError(
-            "the template takes no system message, and there is no user message to hold its text",
-            expected="a user message after the system message",
-            given=f"roles {[message['role'] for message in messages]}",
-        )
-    return Layout(laid, slots)
 
 
 def locate(layout: Layout, render: Render) -> tuple[str, list[Span]]:
@@ -192,7 +79,7 @@ def locate(layout: Layout, render: Render) -> tuple[str, list[Span]]:
         spans = _by_skeleton(text, layout, render, mark, marked)
         if spans is not None:
             return text, spans
-    return text, _one_by_one(text, layout, render, mark, solid)
+    return text, _one_by_one(text, layout, render, mark)
 
 
 def _by_skeleton(
@@ -205,8 +92,7 @@ def _by_skeleton(
     except TranscriptError:
         return None
     literals, order = pieces[::2], [int(piece) for piece in pieces[1::2]]
-    dropped = set(marks) - set(order)
-    if any(layout.slots[index].group is not Group.THINKING for index in dropped):
+    if not all(layout.slots[index].may_drop for index in set(marks) - set(order)):
         return None
     return _substitute(text, literals, order, layout.slots)
 
@@ -248,17 +134,16 @@ def _trimmings(text: str) -> list[str]:
     return [text, *sorted(dict.fromkeys(t for t in cut if t != text), key=len, reverse=True)]
 
 
-def _one_by_one(
-    text: str, layout: Layout, render: Render, mark: str, slots: Iterable[int]
-) -> list[Span]:
+def _one_by_one(text: str, layout: Layout, render: Render, mark: str) -> list[Span]:
     """Spans from renderings with one slot marked, for templates that look at what messages say."""
     spans: list[Span] = []
-    for index in slots:
-        slot = layout.slots[index]
+    for index, slot in enumerate(layout.slots):
         found = _by_sentinel(text, layout, render, mark, index)
-        spans += _by_brackets(text, layout, render, mark, index) if found is None else found
-        if found is None and (not spans or spans[-1].slot != index):
+        if found is None:
+            found = _by_brackets(text, layout, render, mark, index)
+        if found is None and slot.text.strip():
             raise _unproved(slot, "text around it changes with what it says")
+        spans += found or []
     spans.sort()
     for left, right in pairwise(spans):
         if left.end > right.start:
@@ -269,14 +154,14 @@ def _one_by_one(
 def _by_sentinel(
     text: str, layout: Layout, render: Render, mark: str, index: int
 ) -> list[Span] | None:
-    """The span between what precedes and what follows a sentinel; none for dropped thinking."""
+    """The span between what precedes and what follows a sentinel; empty if the slot is dropped."""
     slot = layout.slots[index]
     try:
         before, *rest = render(layout.fill({index: mark})).split(mark)
     except TranscriptError:
         return None
     if not rest:
-        if slot.group is Group.THINKING and before == text:
+        if before == text and (slot.may_drop or not slot.text.strip()):
             return []
         raise TranscriptError(
             f"the chat template drops the {slot.group.value} text of message {slot.message}",
@@ -291,15 +176,18 @@ def _by_sentinel(
     return None
 
 
-def _by_brackets(text: str, layout: Layout, render: Render, mark: str, index: int) -> list[Span]:
+def _by_brackets(
+    text: str, layout: Layout, render: Render, mark: str, index: int
+) -> list[Span] | None:
     """The spans between marks put around a slot's text, where they alter nothing else.
 
     What a template makes of the text in between (capitals, escapes) does not matter. White space
     at its ends stays outside the marks if the template would otherwise no longer trim it.
     """
-    slot = layout.slots[index]
-    core = slot.text.strip()
-    for bracketed in (mark + slot.text + mark, slot.text.replace(core, mark + core + mark, 1)):
+    said = layout.slots[index].text
+    core = said.strip()
+    for inside in filter(None, (said, core)):
+        bracketed = said.replace(inside, mark + inside + mark, 1)
         try:
             parts = render(layout.fill({index: bracketed})).split(mark)
         except TranscriptError:
@@ -307,7 +195,7 @@ def _by_brackets(text: str, layout: Layout, render: Render, mark: str, index: in
         if len(parts) >= 3 and len(parts) % 2 and "".join(parts) == text:
             starts = [0, *accumulate(map(len, parts))]
             return [Span(starts[k], starts[k + 1], index) for k in range(1, len(parts), 2)]
-    return []
+    return None
 
 
 def _unproved(slot: Slot, reason: str) -> TranscriptError:
@@ -318,8 +206,3 @@ def _unproved(slot: Slot, reason: str) -> TranscriptError:
         given=short(slot.text),
         remedy="pass a simpler chat_template",
     )
-
-
-def short(text: str, limit: int = 80) -> str:
-    """Quote a text for an error message, the middle left out if it is long."""
-    return repr(text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}")

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from .groups import Group
-from .rendering import THINK_CLOSE, THINK_OPEN
+from .layout import THINK_CLOSE, THINK_OPEN
 
 
 def reply_groups(

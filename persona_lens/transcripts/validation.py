@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from persona_lens.errors import TranscriptError
 
-from .rendering import short
-
 _FIELDS = {"role", "content", "reasoning_content"}
 
 
@@ -71,3 +69,12 @@ def _validate_text(text: object, name: str) -> None:
         raise TranscriptError(
             f"the {name} is not valid Unicode", given=error, remedy="remove lone surrogates"
         ) from error
+
+
+def short(text: str, limit: int = 80) -> str:
+    """Quote a text for an error message, the middle left out if it is long.
+
+    >>> short("Boo " * 99, limit=8)
+    "'Boo  ... Boo '"
+    """
+    return repr(text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}")

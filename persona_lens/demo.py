@@ -1,0 +1,115 @@
+"""The main job in one call: from the embedded model to a persona map, offline, in some minutes on two cores.
+
+The default Assistant gets many more replies than any role: its mean enters the axis with full weight, so its
+noise is the bottleneck.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from persona_lens.analysis import group_order
+from persona_lens.describe import layer_table
+from persona_lens.plots import can_export_images, save_figure
+from persona_lens.space.persona_space import PersonaSpace
+
+MODEL = "smollm2-135m-instruct"
+QUESTIONS = 8
+PROMPTS = 2
+DEFAULT_SAMPLES = 5
+REPLY_TOKENS = 40
+SHOWN_ROLES = 8
+
+
+def run_demo(folder: Path, *, layer: int) -> PersonaSpace:
+    """Collect (or continue), fit, draw and report into `folder`; a second run starts from what is there."""
+    from persona_lens.catalog import load_questions  # noqa: PLC0415
+    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
+    from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+
+    console = Console()
+    model = PersonaModel.load(MODEL)
+    console.print(f"{model}")
+    space = PersonaSpace.collect(
+        model,
+        run=folder / "run",
+        questions=load_questions()[:QUESTIONS],
+        prompts=PROMPTS,
+        default_samples=DEFAULT_SAMPLES,
+        sampling=Sampling(max_new_tokens=REPLY_TOKENS),
+    )
+    with console.status("Fitting every layer"):
+        space.fit().save(folder / "space")
+    with console.status("Drawing"):
+        files = _draw(space, layer, folder)
+    _report(console, space, layer)
+    console.print("\n[bold]Files[/bold]")
+    for file in files:
+        console.print(f"  {file}")
+    if not can_export_images():
+        console.print("  (no PNG: install Chromium or Chrome and run again)")
+    console.print(
+        f"  {folder / 'space'}  the fitted space\n  {folder / 'run'}  replies and activations\n\n"
+        "[bold]Next[/bold]\n"
+        f"  persona-lens map {folder / 'space'} --layer {layer} --dims 3 --out map3d.html\n"
+        f"  persona-lens info {folder / 'run'}\n"
+        f'  python -c \'from persona_lens import PersonaSpace; print(PersonaSpace.load("{folder / "space"}")'
+        f'.nearest("ghost", {layer}))\'',
+        highlight=False,
+    )
+    return space
+
+
+def _draw(space: PersonaSpace, layer: int, folder: Path) -> list[Path]:
+    figures = {
+        "persona_map": space.map(layer),
+        "axis_ranking": space.axis_plot(layer),
+        "variance": space.variance_plot(),
+    }
+    suffixes = (".html", ".png") if can_export_images() else (".html",)
+    files = []
+    for name, figure in figures.items():
+        for suffix in suffixes:
+            files.append(folder / f"{name}{suffix}")
+            save_figure(figure, files[-1])
+    return files
+
+
+def _report(console: Console, space: PersonaSpace, layer: int) -> None:
+    ranking = space.ranking(layer)
+    table = Table(
+        title=f"The axis at layer {layer}: Assistant-like above, role-play below",
+        title_justify="left",
+    )
+    for column in ("role", "group", "replies", "projection [95 %]", "z among roles"):
+        table.add_column(column, justify="left" if column in ("role", "group") else "right")
+    for place, row in ranking.iterrows():
+        if place == SHOWN_ROLES and len(ranking) > 2 * SHOWN_ROLES:
+            table.add_section()
+        if SHOWN_ROLES <= int(str(place)) < len(ranking) - SHOWN_ROLES:
+            continue
+        table.add_row(
+            row["name"],
+            str(row["group"]),
+            str(row["replies"]),
+            f"{row['projection']:.1f} [{row['low']:.1f}, {row['high']:.1f}]",
+            f"{row['z_roles']:+.2f}",
+        )
+    console.print(table)
+    console.print(layer_table(space))
+    console.print(
+        "\nOrder fantastical < human < assistant along the axis (Spearman, one-sided permutation test):"
+    )
+    layers = space.layers_
+    for chosen in sorted(
+        {layers[len(layers) // 2], layers[len(layers) * 5 // 6], layers[-1], layer}
+    ):
+        order = group_order(space, chosen)
+        console.print(
+            f"  layer {order.layer}: rho = {order.correlation:.2f}, p = {order.p_value:.4f}, "
+            f"{order.n_roles} roles",
+            highlight=False,
+        )

@@ -1,0 +1,185 @@
+"""The house style: one plotly template, one palette, one way of writing titles and captions.
+
+Colours are those of Okabe and Ito, told apart by readers of every colour vision; the scale for the axis runs from
+orange (away from the Assistant) through grey, which is visible on white, to blue (towards the Assistant).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from persona_lens.plots.text import text_height, wrap
+
+FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+INK, QUIET, FAINT, GRID = "#1f2328", "#59636e", "#9aa3ad", "#eceff2"
+DEFAULT_COLOUR, TRAIT_COLOUR, AXIS_COLOUR = "#F0E442", "#6b3fa0", "#1f2328"
+
+WIDTH = 1100
+TITLE_SIZE, SUBTITLE_SIZE, CAPTION_SIZE, LABEL_SIZE = 20, 13, 11.5, 11
+TITLE_PAD = 16
+AXIS_ROOM = 58
+
+DIVERGING = (
+    (0.0, "#8a3800"),
+    (0.2, "#d55e00"),
+    (0.38, "#eda46a"),
+    (0.5, "#bdbdbd"),
+    (0.62, "#74b1dc"),
+    (0.8, "#0072b2"),
+    (1.0, "#053461"),
+)
+
+
+@dataclass(frozen=True)
+class GroupLook:
+    """How the roles of one group are drawn; not every symbol exists in three dimensions."""
+
+    colour: str
+    symbol: str
+    symbol_3d: str
+
+
+_KNOWN = {
+    "assistant": GroupLook("#0072B2", "circle", "circle"),
+    "human": GroupLook("#D55E00", "square", "square"),
+    "fantastical": GroupLook("#009E73", "triangle-up", "diamond"),
+}
+_FURTHER = (
+    GroupLook("#CC79A7", "diamond", "diamond-open"),
+    GroupLook("#E69F00", "pentagon", "square-open"),
+    GroupLook("#56B4E9", "triangle-down", "circle-open"),
+    GroupLook("#8c510a", "hexagon", "x"),
+)
+_UNGROUPED = GroupLook("#7f7f7f", "cross", "cross")
+UNGROUPED = "no group"
+
+
+def group_looks(groups: list[str]) -> dict[str, GroupLook]:
+    """Colour and symbol of each group: the catalog's three have their own, others take the rest in turn.
+
+    >>> group_looks(["human", "animal"])["human"].symbol
+    'square'
+    """
+    looks = {name: look for name, look in _KNOWN.items() if name in groups}
+    further = sorted(set(groups) - set(_KNOWN) - {UNGROUPED})
+    for place, name in enumerate(further):
+        looks[name] = _FURTHER[place % len(_FURTHER)]
+    if UNGROUPED in groups:
+        looks[UNGROUPED] = _UNGROUPED
+    return looks
+
+
+def template() -> go.layout.Template:
+    """The house style as a plotly template."""
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": FAINT,
+        "showline": True,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": FAINT,
+        "tickfont": {"size": 12, "color": QUIET},
+        "title": {"font": {"size": 13, "color": INK}, "standoff": 10},
+        "automargin": False,  # labels are placed in pixels, so the plot area must not move
+    }
+    scene_axis = {"backgroundcolor": "#ffffff", "gridcolor": "#dfe3e8", "zerolinecolor": FAINT}
+    scene_axis |= {"title": {"font": {"size": 13, "color": INK}}, "color": QUIET}
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": INK},
+            "paper_bgcolor": "#ffffff",
+            "plot_bgcolor": "#ffffff",
+            "width": WIDTH,
+            "xaxis": axis,
+            "yaxis": axis,
+            "scene": {"xaxis": scene_axis, "yaxis": scene_axis, "zaxis": scene_axis},
+            "hovermode": "closest",
+            "hoverlabel": {
+                "align": "left",
+                "bgcolor": "#ffffff",
+                "bordercolor": FAINT,
+                "font": {"family": FONT, "size": 12, "color": INK},
+            },
+            "legend": {"font": {"size": 12}, "title": {"font": {"size": 12, "color": QUIET}}},
+            "coloraxis": {"colorscale": DIVERGING},
+        }
+    )
+
+
+def figure(traces: list, *, title: str, subtitle: str, right: int, left: int = 66) -> go.Figure:
+    """A figure in the house style with its title above the plot area, however long the subtitle is.
+
+    Args:
+        traces: What to draw.
+        title: One line.
+        subtitle: Wrapped at the width of the figure; `<br>` starts a new line.
+        right, left: Margins in pixels.
+    """
+    room = WIDTH - left - 30
+    lines = "<br>".join(wrap(line, room, SUBTITLE_SIZE) for line in subtitle.split("<br>"))
+    head = TITLE_PAD + TITLE_SIZE * 1.3
+    top = head + text_height(lines, SUBTITLE_SIZE) + 22
+    fig = go.Figure(traces)
+    fig.update_layout(
+        template=template(),
+        margin={"l": left, "r": right, "t": top, "b": AXIS_ROOM},
+        title={
+            "text": title,
+            "font": {"size": TITLE_SIZE},
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": TITLE_PAD},
+            "automargin": False,
+        },
+    )
+    # An annotation, not plotly's own subtitle: that one does not keep its distance when it has several lines.
+    fig.add_annotation(
+        name="subtitle",
+        text=lines,
+        font={"size": SUBTITLE_SIZE, "color": QUIET},
+        align="left",
+        showarrow=False,
+        x=0,
+        y=1,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=top - head,
+        borderpad=0,
+    )
+    return fig
+
+
+def add_caption(fig: go.Figure, caption: str) -> None:
+    """Write `caption` below the plot area and its axis title, and make room for it."""
+    margin = fig.layout.margin
+    lines = wrap(caption, WIDTH - margin.l - 30, CAPTION_SIZE)
+    fig.layout.margin.b = AXIS_ROOM + text_height(lines, CAPTION_SIZE) + 14
+    fig.add_annotation(
+        name="caption",
+        text=lines,
+        font={"size": CAPTION_SIZE, "color": QUIET},
+        align="left",
+        showarrow=False,
+        x=0,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=-AXIS_ROOM,
+        borderpad=0,
+    )
+
+
+def set_plot_height(fig: go.Figure, height: float) -> None:
+    """Give the plot area a height in pixels, margins apart."""
+    fig.layout.height = round(height + fig.layout.margin.t + fig.layout.margin.b)
