@@ -92,7 +92,7 @@ def _report(console: Console, space: PersonaSpace, layer: int) -> None:
         if SHOWN_ROLES <= int(str(place)) < len(ranking) - SHOWN_ROLES:
             continue
         table.add_row(
-            row["name"],
+            str(row["name"]),
             str(row["group"]),
             str(row["replies"]),
             f"{row['projection']:.1f} [{row['low']:.1f}, {row['high']:.1f}]",

@@ -715,14 +715,13 @@ def test_a_template_that_silently_drops_system_texts_counts_as_without_them():
 def test_single_turn_templates_are_probed_too():
     template = (
         "{% if messages | length > 2 %}{{ raise_exception('one turn') }}{% endif %}"
-        "{% if messages[0].role != 'system' %}You help. {% endif %}"
+        "{% if messages[0].role != 'system' %}You are here to help. {% endif %}"
         "{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
     )
     encoder = TranscriptEncoder(make_tokenizer("chatml"), chat_template=template)
-    assert encoder.encode(encoder.messages("Hi")).text in (
-        "You help. [user] Hi ",
-        "[system]  [user] Hi ",
-    )
+    assert encoder.injects_system
+    # An empty system message costs a header here, which is less than the text it keeps away.
+    assert encoder.encode(encoder.messages("Hi")).text == "[system]  [user] Hi "
 
 
 @pytest.mark.parametrize(
@@ -945,6 +944,28 @@ def test_two_messages_in_one_place_are_an_error():
         locate(lay_out([user("aa"), assistant("aa")]), render)
 
 
+def test_trimmed_text_is_found_between_brackets():
+    def render(messages):
+        said = messages[0]["content"]
+        return f"[{'!' if len(said) > 8 else ''} {said.strip()} ]"
+
+    found = locate(lay_out([user(" the ghost\n")]), render)
+    assert found == ("[! the ghost ]", [Span(3, 12, 0)])
+
+
+def test_where_trimming_is_ambiguous_the_earlier_message_keeps_its_white_space():
+    layout = lay_out([user("a\n"), assistant("\nb")])
+    found = locate(
+        layout,
+        lambda messages: (
+            "a\nb"
+            if len(messages[0]["content"]) == 2
+            else "".join(message["content"] for message in messages)
+        ),
+    )
+    assert found == ("a\nb", [Span(0, 2, 0), Span(2, 3, 1)])
+
+
 def test_a_skeleton_that_fits_only_the_start_of_the_text_is_not_believed():
     def render(messages):
         return messages[0]["content"] + ("?" if messages[0]["content"] == "a\n" else "")
@@ -970,7 +991,7 @@ def test_text_before_a_closing_think_tag_may_be_dropped():
         decoded = encoder.tokenizer.decode(transcript.ids[transcript.mask("assistant", 0)])
         assert decoded.strip() == "three"
     moody_ = (
-        "{% for m in messages %}[{{ '!' if m.content | length > 20 }}"
+        "{% for m in messages %}[{{ '!' if m.content | length > 27 }}"
         "{{ m.content.split('</think>')[-1] }}] {% endfor %}"
     )
     encoder = TranscriptEncoder(make_tokenizer("chatml"), chat_template=moody_)

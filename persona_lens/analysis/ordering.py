@@ -44,8 +44,9 @@ def group_order(
         >>> rng = np.random.default_rng(0)
         >>> groups = ["assistant", "human", "fantastical"] * 3
         >>> height = {"assistant": 2.0, "human": 1.0, "fantastical": 0.0}
-        >>> roles = {f"r{i}": np.eye(1, 4) * height[g] + 0.1 * rng.normal(size=(1, 4)) for i, g in enumerate(groups)}
-        >>> about = {f"r{i}": {"group": g} for i, g in enumerate(groups)}
+        >>> about = {f"r{i}": {"group": group} for i, group in enumerate(groups)}
+        >>> roles = {name: np.eye(1, 4) * height[entry["group"]] + 0.1 * rng.normal(size=(1, 4))
+        ...          for name, entry in about.items()}
         >>> space = PersonaSpace.from_vectors(roles, default=np.eye(1, 4) * 3, about=about).fit()
         >>> group_order(space, 0).correlation > 0.9
         True
@@ -62,7 +63,7 @@ def group_order(
     projections = known["projection"].to_numpy(dtype=float)
 
     def statistic(shuffled: np.ndarray) -> float:
-        return float(spearmanr(shuffled, projections).statistic)
+        return float(spearmanr(shuffled, projections)[0])  # pyright: ignore[reportArgumentType]
 
     test = permutation_test(
         (groups,),

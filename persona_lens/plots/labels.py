@@ -31,11 +31,11 @@ from persona_lens.plots.text import text_height, text_width
 Box = tuple[float, float, float, float]
 
 NEAR = 2.0
-RINGS = (13.0, 21.0, 30.0, 41.0, 54.0, 70.0)
+RINGS = (13.0, 21.0, 30.0, 41.0, 54.0, 70.0, 88.0)
 RING_DIRECTIONS = 24
 BORDER = 3.0
 PADDING = 1.5
-LINE_COST = 14.0
+LINE_COST = 18.0
 LEADER_COST = 8.0
 AMBIGUITY_COST = 9.0
 AMBIGUITY_REACH = 5.0
@@ -155,11 +155,10 @@ class _Scene:
         offsets, distances, leads = _candidates(label)
         centres = point + offsets
         boxes = np.concatenate([centres - label.half, centres + label.half], axis=1)
-        # A leader runs from the edge of the marker to the nearest point of the box.
-        ends = np.clip(point, boxes[:, :2], boxes[:, 2:])
-        away = ends - point
-        length = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
-        leaders = np.concatenate([point + away / length * label.radius, ends], axis=1)
+        # As plotly draws it: from the edge of the marker towards the centre of the text, as far as its box.
+        inside = (label.half / np.maximum(np.abs(offsets), 1e-9)).min(axis=1, keepdims=True)
+        start = label.radius / np.linalg.norm(offsets, axis=1, keepdims=True)
+        leaders = np.concatenate([point + start * offsets, point + (1 - inside) * offsets], axis=1)
 
         others = np.delete(self.markers, own, axis=0)
         free = self._free(boxes, leaders, leads, others)

@@ -131,10 +131,7 @@ def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False)
             may_drop = bool(thinks) or (THINK_CLOSE, None) in cut[at:]
             fields["content"] += [text] if thinks is None else parts(text, kind, may_drop)
         if "reasoning_content" in message:
-            reasoning = message["reasoning_content"]
-            fields["reasoning_content"] = (
-                parts(reasoning, "thinking", True) if reasoning.strip() else [reasoning]
-            )
+            fields["reasoning_content"] = parts(message["reasoning_content"], "thinking", True)
         laid.append((role, fields))
     if held:
         raise TranscriptError(

@@ -10,11 +10,11 @@ skeleton must give the first rendering character for character, or the skeleton 
     marked   "<|user|>\\n\\ue0000\\ue000<|end|>\\n<|assistant|>\\n\\ue0001\\ue000<|end|>\\n"
     skeleton ["<|user|>\\n", slot 0, "<|end|>\\n<|assistant|>\\n", slot 1, "<|end|>\\n"]
 
-A template whose literal text depends on what a message says defeats the skeleton as a whole. Then
-one message at a time is marked, all others staying real: what precedes and follows the sentinel
-must precede and follow the message. (Rendering ever longer prefixes of the conversation would
-prove less: Qwen3 rewrites earlier turns when a later one arrives.) If that fails too, an error says
-so; a guess is never made.
+A template whose own text depends on what a message says defeats the skeleton as a whole. Then one
+message at a time is marked, all others staying real: by a sentinel in its place, or by marks around
+it that must vanish without a trace. (Rendering ever longer prefixes of the conversation would prove
+less: Qwen3 rewrites earlier turns when a later one arrives.) If that fails too, an error says so; a
+guess is never made.
 
 >>> from persona_lens.transcripts.layout import lay_out
 >>> layout = lay_out([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Hi"}])
@@ -27,7 +27,7 @@ so; a guess is never made.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
@@ -72,21 +72,13 @@ def locate(layout: Layout, render: Render) -> tuple[str, list[Span]]:
             "no private-use character is free to mark the messages with",
             remedy="remove characters U+E000 to U+F8FF from the messages",
         )
-    every = list(range(len(layout.slots)))
-    # White space alone may render like nothing at all, where a sentinel would not.
-    solid = [index for index in every if layout.slots[index].text.strip()]
-    for marked in (every, solid):
-        spans = _by_skeleton(text, layout, render, mark, marked)
-        if spans is not None:
-            return text, spans
-    return text, _one_by_one(text, layout, render, mark)
+    spans = _by_skeleton(text, layout, render, mark)
+    return text, _one_by_one(text, layout, render, mark) if spans is None else spans
 
 
-def _by_skeleton(
-    text: str, layout: Layout, render: Render, mark: str, slots: Iterable[int]
-) -> list[Span] | None:
+def _by_skeleton(text: str, layout: Layout, render: Render, mark: str) -> list[Span] | None:
     """Spans from one rendering with all slots marked, or None if the proof fails."""
-    marks = {index: f"{mark}{index}{mark}" for index in slots}
+    marks = {index: f"{mark}{index}{mark}" for index in range(len(layout.slots))}
     try:
         pieces = re.split(f"{mark}(\\d+){mark}", render(layout.fill(marks)))
     except TranscriptError:
@@ -141,6 +133,7 @@ def _one_by_one(text: str, layout: Layout, render: Render, mark: str) -> list[Sp
         found = _by_sentinel(text, layout, render, mark, index)
         if found is None:
             found = _by_brackets(text, layout, render, mark, index)
+        # White space alone may render like nothing at all; then it stays the template's.
         if found is None and slot.text.strip():
             raise _unproved(slot, "text around it changes with what it says")
         spans += found or []

@@ -1,0 +1,1 @@
+from persona_lens.plots.maps import persona_map

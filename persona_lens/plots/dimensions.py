@@ -1,0 +1,89 @@
+"""The directions a map is drawn along: where roles, default, axis and traits lie on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from persona_lens.errors import FigureError
+from persona_lens.space.fitting import unit
+from persona_lens.space.pca import Scaler
+from persona_lens.space.persona_space import PersonaSpace
+
+
+@dataclass(frozen=True, eq=False)
+class Dimension:
+    """One direction of a map, its origin at the mean of the roles.
+
+    Attributes:
+        title: For the axis of the figure, with the share of variance for a component.
+        short: For captions and hover labels.
+        roles: Place of each role: for a component its score.
+        default: Place of the default Assistant.
+        traits: Cosine of each trait's direction with this one.
+        component: Whether it is a component; these share their units.
+    """
+
+    title: str
+    short: str
+    roles: Float[np.ndarray, " role"]
+    default: float
+    traits: Float[np.ndarray, " trait"]
+    component: bool
+
+
+def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
+    """The direction named `onto`: "pc1", "pc2", ..., "axis", or the name of a trait or role.
+
+    Raises:
+        FigureError: The space keeps fewer components.
+        SpaceError: No such name.
+    """
+    index, table = space.layer_index(layer), space.table
+    component = onto.startswith("pc") and onto[2:].isdigit()
+    kept = space.components_.shape[1]
+    if component and not 1 <= int(onto[2:]) <= kept:
+        raise FigureError(
+            f"this space has no component {onto}",
+            expected=f"pc1 to pc{kept}",
+            given=onto,
+            remedy="fit with more roles or a larger n_components, or draw fewer dimensions",
+        )
+    roles = space.project(table.values[table.indices(kind="role"), index], layer, onto=onto)
+    default = space.project(table.values[table.indices(kind="default"), index], layer, onto=onto)
+    traits = table.values[table.indices(kind="trait"), index].astype(np.float64)
+    if component:
+        number = int(onto[2:]) - 1
+        share = space.explained_variance_ratio_[index, number]
+        return Dimension(
+            title=f"PC{number + 1} ({share:.1%} of variance)",
+            short=f"PC{number + 1}",
+            roles=roles,
+            default=float(default[0]),
+            traits=unit(_in_pca_units(space, index, traits)) @ space.components_[index, number],
+            component=True,
+        )
+    name = "Assistant Axis" if onto == "axis" else onto.replace("_", " ")
+    return Dimension(
+        title=f"Projection on the {name}, from the mean of roles"
+        if onto == "axis"
+        else f"Projection on {name}, from the mean of roles",
+        short=name,
+        roles=roles - roles.mean(),
+        default=float(default[0] - roles.mean()),
+        traits=space.project(unit(traits), layer, onto=onto),
+        component=False,
+    )
+
+
+def _in_pca_units(
+    space: PersonaSpace, index: int, differences: Float[np.ndarray, "trait d_model"]
+) -> Float[np.ndarray, "trait d_model"]:
+    """Differences between residuals in the units in which PCA was done; only z-scoring changes them."""
+    if space.scaling != "zscore":
+        return differences
+    values = space.table.values[:, [index]]
+    scale = Scaler.fit(values, space.table.indices(kind="role"), space.scaling).scale
+    return differences if scale is None else differences / scale[0]

@@ -1,0 +1,70 @@
+"""The persona map: roles, traits and the default Assistant among the principal components."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from persona_lens.errors import FigureError
+from persona_lens.plots.plane import draw_plane
+from persona_lens.plots.scene import draw_scene
+from persona_lens.plots.subjects import check_fitted
+from persona_lens.plots.view import Labels, map_view
+from persona_lens.space.persona_space import PersonaSpace
+
+
+def persona_map(
+    space: PersonaSpace,
+    layer: int,
+    *,
+    dims: Literal[2, 3] = 2,
+    traits: bool = True,
+    x: str = "pc1",
+    y: str = "pc2",
+    z: str = "pc3",
+    color: str = "axis",
+    labels: Labels = "all",
+    title: str | None = None,
+) -> go.Figure:
+    """Map of the persona space at one layer.
+
+    The origin is the mean of the roles; coordinates are component scores in the units of the residual stream (of
+    the scaled stream for `scaling="zscore"` and `"l2"`). The dashed line is the Assistant Axis as the view shows it, from the mean of
+    the roles through the default Assistant (star); Assistant is positive. Arrows are traits: their length is the
+    cosine of the trait's direction with the plane, not a distance.
+
+    Args:
+        space: Fitted.
+        layer: Block; negative ones count from the last.
+        dims: 2 or 3.
+        traits: Whether to draw trait arrows; only those that lie well in the view are drawn.
+        x, y, z: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role.
+        color: Colours roles by their projection, from the mean of the roles, on "axis", "pc1", ... or a trait;
+            "group" colours by group.
+        labels: Which roles to name: `all` for which there is room, `extremes`, or `none`. In three dimensions
+            `all` names the extremes as well, since labels would collide as soon as the map is turned.
+        title: Replaces the title; the line below, on where the numbers come from, stays.
+
+    Raises:
+        FigureError: Not fitted, `dims` other than 2 or 3, or fewer components than asked for.
+        SpaceError: Unknown layer or direction.
+
+    Example:
+        >>> import numpy as np
+        >>> from persona_lens import PersonaSpace
+        >>> rng = np.random.default_rng(0)
+        >>> roles = {f"role_{i}": rng.normal(size=(1, 8)) for i in range(6)}
+        >>> space = PersonaSpace.from_vectors(roles, default=np.ones((1, 8))).fit()
+        >>> fig = persona_map(space, layer=0)
+        >>> [trace.name for trace in fig.data if trace.uid == "roles-0"]
+        ['no group']
+    """
+    check_fitted(space)
+    if dims not in (2, 3):
+        raise FigureError("a map has two or three dimensions", expected="2 or 3", given=dims)
+    if labels not in ("all", "extremes", "none"):
+        raise FigureError("unknown labels", expected="all, extremes or none", given=labels)
+    names = (x, y) if dims == 2 else (x, y, z)
+    view = map_view(space, layer, names, traits=traits, color=color, labels=labels, title=title)
+    return draw_plane(view) if dims == 2 else draw_scene(view)

@@ -1,0 +1,159 @@
+"""What every figure must know of a space: the roles as a tidy frame, hover texts, and the line on where it is from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from persona_lens.errors import FigureError
+from persona_lens.plots.style import UNGROUPED
+from persona_lens.plots.text import paragraph, shown
+from persona_lens.space.fitting import unit
+from persona_lens.space.persona_space import PersonaSpace
+
+NEIGHBOURS = 3
+
+
+def check_fitted(space: PersonaSpace) -> None:
+    """Refuse a space that has nothing to show yet.
+
+    Raises:
+        FigureError: Not fitted.
+    """
+    if not hasattr(space, "axis_"):
+        raise FigureError(
+            "this figure needs a fitted space", given=repr(space), remedy="call space.fit() first"
+        )
+
+
+def subject_frame(space: PersonaSpace, layer: int, kind: str) -> pd.DataFrame:
+    """All vectors of one kind at a layer: what identifies them, their place on the axis, their neighbours.
+
+    Columns: `row` in the space's table, `name`, `group`, `description`, `replies`, `projection` (raw, on the
+    axis), `centred` (from the mean of the roles), `z` (in standard deviations of the roles), `near_roles` and
+    `near_traits` (name and cosine). For traits, differences between vectors, `projection` is the cosine with the
+    axis, and `centred` and `z` are NaN.
+    """
+    index = space.layer_index(layer)
+    table = space.table
+    rows = table.indices(kind=kind)
+    values = table.values[rows, index].astype(np.float64)
+    trait = kind == "trait"
+    about = [table.about[row] for row in rows]
+    projection = space.project(unit(values) if trait else values, layer)
+    roles = space.project(table.values[table.indices(kind="role"), index], layer)
+    centred = np.full(len(rows), np.nan) if trait else projection - roles.mean()
+    directions = unit(values if trait else values - space.role_mean_[index])
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "name": [table.names[row] for row in rows],
+            "group": [entry.get("group") or UNGROUPED for entry in about],
+            "description": [entry.get("description") or "" for entry in about],
+            "replies": table.counts[rows],
+            "projection": projection,
+            "centred": centred,
+            "z": centred / roles.std(ddof=1),
+            "near_roles": _neighbours(space, index, directions, rows, "role"),
+            "near_traits": _neighbours(space, index, directions, rows, "trait"),
+        }
+    )
+
+
+def _neighbours(
+    space: PersonaSpace,
+    index: int,
+    directions: Float[np.ndarray, "vector d_model"],
+    own: list[int],
+    kind: str,
+) -> list[list[tuple[str, float]]]:
+    """As `space.nearest`, for many vectors at once."""
+    rows = space.table.indices(kind=kind)
+    if not rows:
+        return [[] for _ in own]
+    others = space.table.values[rows, index].astype(np.float64)
+    cosines = directions @ unit(others - space.role_mean_[index] if kind == "role" else others).T
+    cosines[np.array(own)[:, None] == np.array(rows)] = -np.inf
+    best = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
+    return [
+        [(space.table.names[rows[place]], float(line[place])) for place in places]
+        for line, places in zip(cosines, best, strict=True)
+    ]
+
+
+def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
+    """What a hover label says of a row of `subject_frame`.
+
+    Args:
+        subject: The row.
+        kind: `default`, `role` or `trait`.
+        further: Lines that only this figure has.
+    """
+    replies = f"{subject['replies']:,} replies" if subject["replies"] else ""
+    group = "" if kind != "role" else subject["group"]
+    name = "default Assistant" if kind == "default" else shown(subject["name"])
+    lines = [
+        f"<b>{name}</b>",
+        " · ".join(part for part in ("" if kind == "default" else kind, shown(group), replies) if part),
+        f"<i>{paragraph(subject['description'])}</i>" if subject["description"] else "",
+        further,
+        f"cosine with the Assistant Axis {subject['projection']:.2f}"
+        if kind == "trait"
+        else f"on the Assistant Axis {subject['projection']:.4g}, "
+        f"{signed(subject['centred'])} from the mean of roles (z = {signed(subject['z'], '.2f')})",
+        _listed("nearest roles", subject["near_roles"]),
+        _listed("nearest traits", subject["near_traits"]),
+    ]
+    return "<br>".join(line for line in lines if line)
+
+
+def signed(value: float, form: str = ".3g") -> str:
+    """A number that always shows its sign, with a true minus.
+
+    >>> signed(-1.234), signed(0.5, ".2f")
+    ('−1.23', '+0.50')
+    """
+    return format(value, "+" + form).replace("-", "−")
+
+
+def _listed(title: str, neighbours: list[tuple[str, float]]) -> str:
+    if not neighbours:
+        return ""
+    return f"{title}: " + ", ".join(
+        f"{shown(name)} ({cosine:.2f})".replace("-", "−") for name, cosine in neighbours
+    )
+
+
+def source_line(space: PersonaSpace, layer: int | None = None) -> str:
+    """Model, hook point, and how much the figure rests on."""
+    card, table = space.table.card, space.table
+    model = card.get("reader", {}).get("model")
+    hook_point = str(card.get("hook_point", "")).replace("{layer}", "*" if layer is None else str(layer))
+    parts = [
+        f"<b>{escape(str(model), quote=False)}</b>" if model else "",
+        hook_point,
+        _counted(space, "role"),
+        _counted(space, "trait") if table.indices(kind="trait") else "",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+
+def _counted(space: PersonaSpace, kind: str) -> str:
+    rows = space.table.indices(kind=kind)
+    replies = int(space.table.counts[rows].sum())
+    return f"{len(rows)} {kind}s" + (f" ({replies:,} replies)" if replies else "")
+
+
+def block(space: PersonaSpace, layer: int) -> int:
+    """The block that `layer` stands for, negative ones counted from the last.
+
+    Raises:
+        SpaceError: The space does not cover it.
+    """
+    return space.table.layers[space.layer_index(layer)]

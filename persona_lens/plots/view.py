@@ -1,0 +1,204 @@
+"""What a map shows, before it is drawn in two or three dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from persona_lens.plots.dimensions import Dimension, dimension
+from persona_lens.plots.style import GroupLook, group_looks
+from persona_lens.plots.subjects import block, hover_text, signed, source_line, subject_frame
+from persona_lens.plots.text import shown
+from persona_lens.space.persona_space import PersonaSpace
+
+Labels = Literal["all", "extremes", "none"]
+
+STRONG_TRAIT = 0.5
+MAX_TRAITS = 10
+EXTREMES_A_SIDE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class MapView:
+    """Everything a map shows.
+
+    Attributes:
+        dimensions: Two or three directions.
+        roles, default, traits: As from `subject_frame`, with the hover text as column `hover`; `traits` has only
+            those that are drawn, the longest first.
+        points: Place of each role.
+        star: Place of the default Assistant.
+        cosines: Of each drawn trait with each direction.
+        n_traits: Traits in the space, drawn or not.
+        colors: Value of each role on the colour scale; None if the groups are coloured.
+        color_title: Of the colour bar.
+        looks: Colour and symbol of each group.
+        labels: Which roles are named.
+        title, subtitle: Of the figure.
+    """
+
+    dimensions: tuple[Dimension, ...]
+    roles: pd.DataFrame
+    default: pd.DataFrame
+    traits: pd.DataFrame
+    points: Float[np.ndarray, "role dim"]
+    star: Float[np.ndarray, " dim"]
+    cosines: Float[np.ndarray, "trait dim"]
+    n_traits: int
+    colors: Float[np.ndarray, " role"] | None
+    color_title: str
+    looks: dict[str, GroupLook]
+    labels: Labels
+    title: str
+    subtitle: str
+
+    def extremes(self) -> set[int]:
+        """Roles at either end of a direction or of the colour scale."""
+        columns = [*self.points.T, self.roles["projection"].to_numpy()]
+        ends = [np.argsort(column, kind="stable") for column in columns]
+        return {
+            int(row)
+            for order in ends
+            for row in (*order[:EXTREMES_A_SIDE], *order[-EXTREMES_A_SIDE:])
+        }
+
+    def color_axis(self, **bar: Any) -> dict[str, Any]:
+        """The colour scale, symmetric about the mean of the roles; `bar` places its bar."""
+        if self.colors is None:
+            return {}
+        reach = float(np.abs(self.colors).max()) or 1.0
+        step = _round(reach / 2.5)
+        ticks = np.arange(-2, 3) * step
+        return {
+            "cmin": -reach,
+            "cmax": reach,
+            "colorbar": {
+                "title": {"text": self.color_title, "font": {"size": 12}},
+                "thickness": 13,
+                "outlinewidth": 0,
+                "tickfont": {"size": 11},
+                "tickvals": ticks.tolist(),
+                "ticktext": [signed(tick, "g") if tick else "mean" for tick in ticks],
+                **bar,
+            },
+        }
+
+    def marker(self, group: str, rows: np.ndarray) -> dict[str, Any]:
+        """Colour of the markers of one group."""
+        if self.colors is None:
+            return {"color": self.looks[group].colour}
+        return {"color": self.colors[rows], "coloraxis": "coloraxis"}
+
+    def arrow_note(self, scene: str) -> str:
+        """What the arrows mean and how many are left out; `scene` is "plane" or "view"."""
+        if not self.n_traits:
+            return ""
+        drawn = len(self.traits)
+        which = f"{drawn} of {self.n_traits} traits, those with a cosine of at least {STRONG_TRAIT:g}"
+        if not drawn:
+            return f"No trait of {self.n_traits} has a cosine of {STRONG_TRAIT:g} or more with the {scene}."
+        if len(self.traits) == MAX_TRAITS:
+            which = f"the {drawn} of {self.n_traits} traits that lie closest to it"
+        longest = np.linalg.norm(self.cosines, axis=1).max()
+        return (
+            f"Arrow length is the cosine of a trait's direction with the {scene} (longest {longest:.2f}), "
+            f"not a distance; drawn are {which}."
+        )
+
+
+def map_view(
+    space: PersonaSpace,
+    layer: int,
+    names: tuple[str, ...],
+    *,
+    traits: bool,
+    color: str,
+    labels: Labels,
+    title: str | None,
+) -> MapView:
+    """Gather what a map of `space` shows along the directions `names`."""
+    layer = block(space, layer)
+    dimensions = tuple(dimension(space, layer, name) for name in names)
+    points = np.stack([each.roles for each in dimensions], axis=1)
+    star = np.array([each.default for each in dimensions])
+    roles, default = (subject_frame(space, layer, kind) for kind in ("role", "default"))
+    roles["hover"] = _hovers(roles, "role", dimensions, points)
+    default["hover"] = _hovers(default, "default", dimensions, star[None])
+
+    drawn, cosines = subject_frame(space, layer, "trait"), np.stack([d.traits for d in dimensions], axis=1)
+    n_traits = len(drawn) if traits else 0
+    drawn["hover"] = _hovers(drawn, "trait", dimensions, cosines, "cosine with ")
+    inside = np.linalg.norm(cosines, axis=1)
+    order = np.argsort(-inside, kind="stable")[:MAX_TRAITS]
+    order = order[inside[order] >= STRONG_TRAIT] if traits else order[:0]
+
+    return MapView(
+        dimensions=dimensions,
+        roles=roles,
+        default=default,
+        traits=drawn.iloc[order].reset_index(drop=True),
+        points=points,
+        star=star,
+        cosines=cosines[order],
+        n_traits=n_traits,
+        colors=None if color == "group" else dimension(space, layer, color).roles,
+        color_title=_color_title(color),
+        looks=group_looks(roles["group"].tolist()),
+        labels=labels,
+        title=title or f"Persona map at layer {layer}",
+        subtitle=f"{source_line(space, layer)}<br>{cosine_line(space, layer)}",
+    )
+
+
+def cosine_line(space: PersonaSpace, layer: int) -> str:
+    """cos(PC1, axis) at a layer with its interval and what chance gives."""
+    row = space.stability_.iloc[space.layer_index(layer)]
+    return (
+        f"cos(PC1, axis) = {row['cosine']:.2f}, 95 % interval over roles {row['cosine_low']:.2f} to "
+        f"{row['cosine_high']:.2f} · null: with a role in the default's place 95 % stay below "
+        f"{row['shuffled_95']:.2f}, random directions below {row['random_95']:.2f}"
+    )
+
+
+def group_rows(view: MapView) -> list[tuple[str, np.ndarray]]:
+    """Name of each group and its rows."""
+    groups = view.roles["group"].to_numpy()
+    return [(group, np.flatnonzero(groups == group)) for group in view.looks]
+
+
+def _round(value: float) -> float:
+    """The largest of 1, 2, 5 times a power of ten that is not above `value`."""
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(max(factor for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9)) * power)
+
+
+def _color_title(color: str) -> str:
+    if color == "axis":
+        return "projection on the<br>Assistant Axis, from<br>the mean of roles"
+    return f"projection on<br>{shown(color.upper() if color.startswith('pc') else color)}, from<br>the mean of roles"
+
+
+def _hovers(
+    frame: pd.DataFrame,
+    kind: str,
+    dimensions: tuple[Dimension, ...],
+    values: Float[np.ndarray, "subject dim"],
+    prefix: str = "",
+) -> list[str]:
+    form = ".2f" if kind == "trait" else ".3g"
+    return [
+        hover_text(
+            subject,
+            kind,
+            prefix
+            + ", ".join(
+                f"{shown(each.short)} {signed(value, form)}"
+                for each, value in zip(dimensions, place, strict=True)
+            ),
+        )
+        for subject, place in zip(frame.to_dict("records"), values, strict=True)
+    ]

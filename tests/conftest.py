@@ -1,0 +1,56 @@
+"""Models shared by the tests: the embedded one where behaviour matters, tiny random ones where shapes do."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on a hub
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import tiny_folder
+
+from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
+
+SMALL_ROLES = [
+    *("assistant", "analyst", "summarizer", "reviewer", "consultant", "examiner"),
+    *("ghost", "pirate", "wraith", "vampire", "bohemian", "jester"),
+]
+
+
+@pytest.fixture(scope="session")
+def smol() -> PersonaModel:
+    """SmolLM2-135M-Instruct in float32."""
+    return PersonaModel.load("smollm2-135m-instruct", dtype=torch.float32, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def small_run(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real collection, small: 12 roles and 2 traits of the embedded model, 4 questions, short replies."""
+    run = tmp_path_factory.mktemp("runs") / "small"
+    PersonaSpace.collect(
+        smol,
+        run=run,
+        roles=SMALL_ROLES,
+        traits=["methodical", "dramatic"],
+        questions=load_questions()[:4],
+        prompts=1,
+        default_samples=2,
+        sampling=Sampling(max_new_tokens=20),
+        progress=False,
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_space(small_run: Path) -> PersonaSpace:
+    """The fitted space of `small_run`."""
+    return PersonaSpace.from_run(small_run, n_resamples=50).fit()
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random Llama of 3 layers and a byte-level tokenizer with a ChatML template."""
+    return tiny_folder(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
