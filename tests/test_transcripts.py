@@ -897,6 +897,7 @@ def test_text_that_depends_on_one_message_is_proved_message_by_message():
         ("'hello hello' if m.content == 'hello' else m.content", "text around it changes"),
         ("raise_exception('no') if m.content[0] > 'z' else m.content", "text around it changes"),
         ("'' if m.role == 'assistant' else m.content", "drops the assistant text of message 1"),
+        ("'' if m.content | length > 4 else m.content", "text around it changes"),
     ],
 )
 def test_what_cannot_be_proved_is_an_error(expression, match):
@@ -990,14 +991,15 @@ def test_text_before_a_closing_think_tag_may_be_dropped():
         transcript = encoder.encode(talk)
         decoded = encoder.tokenizer.decode(transcript.ids[transcript.mask("assistant", 0)])
         assert decoded.strip() == "three"
-    moody_ = (
-        "{% for m in messages %}[{{ '!' if m.content | length > 27 }}"
-        "{{ m.content.split('</think>')[-1] }}] {% endfor %}"
-    )
-    encoder = TranscriptEncoder(make_tokenizer("chatml"), chat_template=moody_)
-    transcript = encoder.encode(talk)
-    assert transcript.text == "[a] [! three] [a] [b] "
-    assert encoder.tokenizer.decode(transcript.ids[transcript.mask("assistant", 0)]) == "three"
+    for limit in (25, 26, 27, 28):  # lengths that marks of either kind cross or do not
+        moody_ = (
+            f"{{% for m in messages %}}[{{{{ '!' if m.content | length > {limit} }}}}"
+            "{{ m.content.split('</think>')[-1] }}] {% endfor %}"
+        )
+        encoder = TranscriptEncoder(make_tokenizer("chatml"), chat_template=moody_)
+        transcript = encoder.encode(talk)
+        assert transcript.text == "[a] [! three] [a] [b] "
+        assert encoder.tokenizer.decode(transcript.ids[transcript.mask("assistant", 0)]) == "three"
     kept = make_encoder("chatml").encode(talk)
     decode = make_encoder("chatml").tokenizer.decode
     assert decode(kept.ids[kept.mask("assistant", 0)]) == "twothree"

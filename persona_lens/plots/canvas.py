@@ -56,21 +56,53 @@ class Canvas:
         return np.stack([share[..., 0], 1 - share[..., 1]], axis=-1) * self.size
 
     def arrows(self, cosines: Float[np.ndarray, "arrow 2"]) -> Float[np.ndarray, "arrow 2"]:
-        """Tips, in data units, of arrows from the origin, proportional in pixels to `cosines`, inside the area."""
-        if not len(cosines):
-            return cosines
-        unit = (self.high - self.low) / self.size  # data a pixel
-        longest = np.linalg.norm(cosines, axis=1).max()
-        length = ARROW_SHARE * self.size.min() / longest
-        ahead = np.where(cosines > 0, self.high, -self.low) / unit - ARROW_ROOM
-        with np.errstate(divide="ignore"):
-            limits = np.where(cosines == 0, np.inf, ahead / np.abs(cosines))
-        return cosines * max(min(length, float(limits.min())), 1.0) * unit
+        """Tips, in data units, of arrows from the origin, in pixels proportional to `cosines`."""
+        unit = (self.high - self.low) / self.size
+        return arrow_tips(
+            cosines,
+            self.low + ARROW_ROOM * unit,
+            self.high - ARROW_ROOM * unit,
+            unit,
+            ARROW_SHARE * float(self.size.min()),
+        )
 
-    def through(self, point: Float[np.ndarray, " 2"]) -> Float[np.ndarray, "2 2"]:
-        """Ends of the line through the origin and `point`, where it leaves the area."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            crossings = np.stack([self.low, self.high]) / point
-        backwards = np.nanmax(np.where(crossings < 0, crossings, -np.inf))
-        forwards = np.nanmin(np.where(crossings > 0, crossings, np.inf))
-        return np.stack([point * backwards, point * forwards])
+
+def arrow_tips(
+    cosines: Float[np.ndarray, "arrow dim"],
+    low: Float[np.ndarray, " dim"],
+    high: Float[np.ndarray, " dim"],
+    unit: Float[np.ndarray, " dim"],
+    length: float,
+) -> Float[np.ndarray, "arrow dim"]:
+    """Tips of arrows from the origin, proportional to `cosines` on the canvas.
+
+    Args:
+        cosines: Of each arrow with each direction.
+        low, high: Corners of the box that must hold them.
+        unit: Data units to a unit of the canvas, along each direction.
+        length: Of the longest arrow in units of the canvas, if the box allows.
+    """
+    if not len(cosines):
+        return cosines
+    with np.errstate(divide="ignore"):
+        limits = np.where(cosines > 0, high, low) / (cosines * unit)
+    limit = np.where(cosines == 0, np.inf, limits).min()
+    return cosines * unit * min(length / np.linalg.norm(cosines, axis=1).max(), limit)
+
+
+def line_through(
+    point: Float[np.ndarray, " dim"],
+    low: Float[np.ndarray, " dim"],
+    high: Float[np.ndarray, " dim"],
+) -> Float[np.ndarray, "2 dim"]:
+    """Ends of the line through the origin and `point`, where it leaves the box; the point's side last.
+
+    >>> line_through(np.array([1.0, 1.0]), np.array([-2.0, -4.0]), np.array([3.0, 5.0]))
+    array([[-2., -2.],
+           [ 3.,  3.]])
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossings = np.stack([low, high]) / point
+    backwards = np.max(np.where(crossings < 0, crossings, -np.inf))
+    forwards = np.min(np.where(crossings > 0, crossings, np.inf))
+    return np.stack([point * backwards, point * forwards])

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
+from persona_lens.plots.text import shown
 from persona_lens.space.fitting import unit
 from persona_lens.space.pca import Scaler
 from persona_lens.space.persona_space import PersonaSpace
@@ -19,19 +20,21 @@ class Dimension:
 
     Attributes:
         title: For the axis of the figure, with the share of variance for a component.
-        short: For captions and hover labels.
+        brief: The same where room is scarce.
+        short: For hover labels.
         roles: Place of each role: for a component its score.
         default: Place of the default Assistant.
         traits: Cosine of each trait's direction with this one.
-        component: Whether it is a component; these share their units.
+        units: In which places are given; maps draw equal units at equal length.
     """
 
     title: str
+    brief: str
     short: str
     roles: Float[np.ndarray, " role"]
     default: float
     traits: Float[np.ndarray, " trait"]
-    component: bool
+    units: str
 
 
 def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
@@ -59,22 +62,23 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
         share = space.explained_variance_ratio_[index, number]
         return Dimension(
             title=f"PC{number + 1} ({share:.1%} of variance)",
+            brief=f"PC{number + 1} ({share:.1%})",
             short=f"PC{number + 1}",
             roles=roles,
             default=float(default[0]),
             traits=unit(_in_pca_units(space, index, traits)) @ space.components_[index, number],
-            component=True,
+            units="component",
         )
-    name = "Assistant Axis" if onto == "axis" else onto.replace("_", " ")
+    name = "Assistant Axis" if onto == "axis" else shown(onto)
+    article = "the " if onto == "axis" else ""
     return Dimension(
-        title=f"Projection on the {name}, from the mean of roles"
-        if onto == "axis"
-        else f"Projection on {name}, from the mean of roles",
+        title=f"Projection on {article}{name}, from the mean of roles",
+        brief=name,
         short=name,
         roles=roles - roles.mean(),
         default=float(default[0] - roles.mean()),
         traits=space.project(unit(traits), layer, onto=onto),
-        component=False,
+        units="component" if space.scaling == "center" else "residual",
     )
 
 

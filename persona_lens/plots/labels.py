@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.optimize import isotonic_regression
 
 from persona_lens.plots.geometry import (
     boxes_meet,
@@ -31,7 +32,7 @@ from persona_lens.plots.text import text_height, text_width
 Box = tuple[float, float, float, float]
 
 NEAR = 2.0
-RINGS = (13.0, 21.0, 30.0, 41.0, 54.0, 70.0, 88.0)
+RINGS = np.array([13.0, 21.0, 30.0, 41.0, 54.0, 70.0, 88.0, 110.0, 135.0])
 RING_DIRECTIONS = 24
 BORDER = 3.0
 PADDING = 1.5
@@ -55,6 +56,7 @@ class Label:
         radius: Of the point's marker.
         size: Font size.
         priority: Higher ones are placed first.
+        reach: Longest leader line, about, in pixels.
     """
 
     text: str
@@ -63,6 +65,7 @@ class Label:
     radius: float = 0.0
     size: float = 11.0
     priority: int = 0
+    reach: float = 90.0
 
     @property
     def half(self) -> Float[np.ndarray, " 2"]:
@@ -133,6 +136,25 @@ def place_labels(
     return placements
 
 
+def spread(
+    wanted: Float[np.ndarray, " label"], *, gap: float, low: float, high: float
+) -> Float[np.ndarray, " label"]:
+    """Places on a line, at least `gap` apart, between `low` and `high`, close to the wanted ones.
+
+    Where all have no room between the ends, they run over `high`.
+
+    >>> spread(np.array([5.0, 1.0, 5.0]), gap=2.0, low=0.0, high=6.0)
+    array([4., 1., 6.])
+    """
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    # Less their steps, places need only be in order: the nearest ordered values are an isotonic regression.
+    ordered = isotonic_regression(wanted[order] - steps).x
+    places = np.empty(len(wanted))
+    places[order] = np.maximum(np.minimum(ordered, high - steps[-1]), low) + steps
+    return places
+
+
 class _Scene:
     """What is on the canvas so far."""
 
@@ -161,6 +183,8 @@ class _Scene:
         leaders = np.concatenate([point + start * offsets, point + (1 - inside) * offsets], axis=1)
 
         others = np.delete(self.markers, own, axis=0)
+        within = np.abs(others[:, :2] - point) < (np.abs(boxes.reshape(-1, 2, 2) - point)).max((0, 1)) + others[:, 2:]
+        others = others[within.all(axis=1)]
         free = self._free(boxes, leaders, leads, others)
         if not free.any():
             return None
@@ -201,9 +225,10 @@ def _candidates(
     near = _SIDES * (label.half + gap * np.where(corner, 0.7, 1.0)[:, None])
     angles = np.arange(RING_DIRECTIONS) * 2 * np.pi / RING_DIRECTIONS
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    rings = [directions * (label.half + label.radius + ring) for ring in RINGS]
+    reached = RINGS[label.reach >= RINGS]
+    rings = [directions * (label.half + label.radius + ring) for ring in reached]
     offsets = np.concatenate([near, *rings])
     distances = np.concatenate(
-        [np.arange(len(_SIDES)) * 0.75, *(np.full(RING_DIRECTIONS, ring) for ring in RINGS)]
+        [np.arange(len(_SIDES)) * 0.75, *(np.full(RING_DIRECTIONS, ring) for ring in reached)]
     )
     return offsets, distances, np.arange(len(offsets)) >= len(near)

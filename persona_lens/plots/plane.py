@@ -2,84 +2,103 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.labels import Label, Placement, place_labels
-from persona_lens.plots.text import shown
-from persona_lens.plots.view import MapView, group_rows
+from persona_lens.plots.canvas import Canvas, line_through
+from persona_lens.plots.labels import place_labels
+from persona_lens.plots.marks import (
+    CROWDED,
+    default_trace,
+    group_legend,
+    legend_entry,
+    legend_layout,
+    role_traces,
+    texts,
+    unnamed_markers,
+)
+from persona_lens.plots.view import MapView
 
-RIGHT, LEFT = 196, 66
-CROWDED = 100
+RIGHT, LEFT = 194, 72
 STAR_SIZE, STAR_RADIUS = 24, 12.5
-ARROW_HEAD = 10
+ARROW_HEAD, ARROW_WIDTH = 10, 1.3
+REACH, CROWDED_REACH = 90.0, 35.0  # among hundreds of points, long leader lines are a thicket
 
 
 def draw_plane(view: MapView) -> go.Figure:
     """Draw a view of two dimensions."""
-    across, up = view.dimensions
-    everything = np.concatenate([view.points, view.star[None], np.zeros((1, 2))])
-    canvas = Canvas.around(
-        everything, style.WIDTH - LEFT - RIGHT, equal=across.component == up.component
-    )
+    shown_points = np.concatenate([view.points, view.star[None], np.zeros((1, 2))])
+    canvas = Canvas.around(shown_points, style.WIDTH - LEFT - RIGHT, equal=view.equal)
     crowded = len(view.points) > CROWDED
     tips = canvas.arrows(view.cosines)
-    axis = canvas.through(view.star)
-
+    axis = line_through(view.star, canvas.low, canvas.high)
     fig = style.figure(
         [
             _axis_line(axis),
             *([_arrows(view, tips)] if len(tips) else []),
-            *_roles(view, 8 if crowded else 10),
-            _star(view),
-            *_legend(view),
+            *role_traces(view, go.Scatter, 8 if crowded else 10),
+            default_trace(view, go.Scatter, _star_marker(STAR_SIZE)),
+            *group_legend(view, go.Scatter),
+            legend_entry(
+                view, go.Scatter, "default Assistant", 20, mode="markers", marker=_star_marker(15)
+            ),
+            *([_arrow_entry(view)] if len(tips) else []),
         ],
         title=view.title,
         subtitle=view.subtitle,
         right=RIGHT,
         left=LEFT,
     )
-    texts = _labels(view, canvas, tips, crowded)
-    placements = place_labels(
-        [label for label, _ in texts],
-        width=canvas.size[0],
-        height=canvas.size[1],
-        markers=_unnamed_markers(view, canvas, crowded),
-        lines=np.concatenate([_segments(canvas, axis[None]), _segments(canvas, _shafts(tips))]),
-    )
-    named = 0
-    for (label, options), placement in zip(texts, placements, strict=True):
-        if placement is None:
-            continue
-        named += options["name"].startswith("role:")
-        fig.add_annotation(_annotation(label, placement), **options)
-
+    named = _add_labels(fig, view, canvas, tips, axis)
     style.add_caption(fig, _caption(view, named))
     style.set_plot_height(fig, canvas.size[1])
+    across, up = view.dimensions
+    zero = {"zeroline": True, "zerolinecolor": style.ZERO, "zerolinewidth": 1}
+    low, high = canvas.low.tolist(), canvas.high.tolist()
     fig.update_layout(
-        xaxis={"title": {"text": across.title}, "range": [canvas.low[0], canvas.high[0]]},
-        yaxis={"title": {"text": up.title}, "range": [canvas.low[1], canvas.high[1]]},
-        legend={
-            "x": 1.02,
-            "y": 1,
-            "title": {"text": "roles by group" if len(view.looks) > 1 else ""},
-            "itemclick": False,  # labels are not part of a trace and would stay behind
-            "itemdoubleclick": False,
-        },
-        coloraxis=view.color_axis(
-            x=1.02, xanchor="left", y=0, yanchor="bottom", lenmode="pixels", len=270, xpad=0, ypad=0
-        ),
+        xaxis={"title": {"text": across.title}, "range": [low[0], high[0]], **zero},
+        yaxis={"title": {"text": up.title}, "range": [low[1], high[1]], **zero},
+        legend=legend_layout(view),
+        coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
-    for axes in (fig.layout.xaxis, fig.layout.yaxis):
-        axes.update(zeroline=True, zerolinecolor="#d5dae0", zerolinewidth=1)
-    if across.component == up.component:
+    if view.equal:
         fig.layout.yaxis.scaleanchor = "x"
     return fig
+
+
+def _add_labels(
+    fig: go.Figure,
+    view: MapView,
+    canvas: Canvas,
+    tips: Float[np.ndarray, "trait 2"],
+    axis: Float[np.ndarray, "2 2"],
+) -> int:
+    """Add the labels there is room for; return how many roles are named."""
+    crowded = len(view.points) > CROWDED
+    radius = 4.5 if crowded else 5.5
+    wanted = texts(
+        view,
+        canvas.pixels,
+        tips,
+        size=style.LABEL_SIZE - crowded,
+        star_radius=STAR_RADIUS,
+        role_radius=radius,
+        role_reach=CROWDED_REACH if crowded else REACH,
+    )
+    shafts = np.stack([np.zeros_like(tips), tips], axis=1)
+    placements = place_labels(
+        [text.label for text in wanted],
+        width=canvas.size[0],
+        height=canvas.size[1],
+        markers=unnamed_markers(view, canvas.pixels(view.points), radius),
+        lines=canvas.pixels(np.concatenate([axis[None], shafts])).reshape(-1, 4),
+    )
+    placed = [pair for pair in zip(wanted, placements, strict=True) if pair[1] is not None]
+    for text, placement in placed:
+        fig.add_annotation(text.annotation(placement))
+    return sum(text.name.startswith("role:") for text, _ in placed)
 
 
 def _axis_line(ends: Float[np.ndarray, "2 2"]) -> go.Scatter:
@@ -99,12 +118,11 @@ def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> go.Scatter:
     """All arrows as one trace: origin, tip, gap, origin, tip, ..."""
     path = np.full((len(tips), 3, 2), np.nan)
     path[:, 0], path[:, 1] = 0.0, tips
-    x, y = path.reshape(-1, 2).T
     return go.Scatter(
-        x=x,
-        y=y,
+        x=path[..., 0].ravel(),
+        y=path[..., 1].ravel(),
         mode="lines+markers",
-        line={"color": style.TRAIT_COLOUR, "width": 1.3},
+        line={"color": style.TRAIT_COLOUR, "width": ARROW_WIDTH},
         marker={
             "color": style.TRAIT_COLOUR,
             "symbol": "arrow",
@@ -113,7 +131,7 @@ def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> go.Scatter:
             "opacity": 1,
         },
         opacity=0.75,
-        name="trait",
+        name="traits",
         uid="traits",
         showlegend=False,
         hovertext=[text for hover in view.traits["hover"] for text in ("", hover, "")],
@@ -121,167 +139,27 @@ def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> go.Scatter:
     )
 
 
-def _roles(view: MapView, size: float) -> list[go.Scatter]:
-    return [
-        go.Scatter(
-            x=view.points[rows, 0],
-            y=view.points[rows, 1],
-            mode="markers",
-            marker={
-                "symbol": view.looks[group].symbol,
-                "size": size,
-                "line": {"color": style.INK, "width": 0.7},
-                **view.marker(group, rows),
-            },
-            name=group,
-            uid=f"roles-{place}",
-            legendgroup=group,
-            showlegend=False,
-            customdata=view.roles["name"].to_numpy()[rows],
-            hovertext=view.roles["hover"].to_numpy()[rows],
-            hoverinfo="text",
-        )
-        for place, (group, rows) in enumerate(group_rows(view))
-    ]
-
-
-def _star(view: MapView) -> go.Scatter:
-    return go.Scatter(
-        x=view.star[:1],
-        y=view.star[1:],
-        mode="markers",
-        marker={
-            "symbol": "star",
-            "size": STAR_SIZE,
-            "color": style.DEFAULT_COLOUR,
-            "line": {"color": style.INK, "width": 1.6},
-        },
-        name="default Assistant",
-        uid="default",
-        showlegend=False,
-        hovertext=view.default["hover"],
-        hoverinfo="text",
+def _arrow_entry(view: MapView) -> go.Scatter:
+    return legend_entry(
+        view,
+        go.Scatter,
+        "trait (cosine)",
+        40,
+        mode="lines+markers",
+        line={"color": style.TRAIT_COLOUR, "width": ARROW_WIDTH},
+        marker={"color": style.TRAIT_COLOUR, "symbol": "arrow-right", "size": 9},
     )
 
 
-def _legend(view: MapView) -> list[go.Scatter]:
-    """Entries without data, since those of coloured traces would take the colour of one point."""
-
-    def entry(name: str, rank: int, **look: Any) -> go.Scatter:
-        return go.Scatter(x=[None], y=[None], name=shown(name), legendrank=rank, hoverinfo="skip", **look)
-
-    outline = {"line": {"color": style.INK, "width": 0.7}, "size": 10}
-    entries = [
-        entry(
-            group,
-            10,
-            mode="markers",
-            marker={
-                "symbol": look.symbol,
-                "color": "#d0d4d9" if view.colors is not None else look.colour,
-                **outline,
-            },
-        )
-        for group, look in view.looks.items()
-    ]
-    star = {"symbol": "star", "color": style.DEFAULT_COLOUR, "size": 15}
-    star["line"] = {"color": style.INK, "width": 1.2}
-    entries.append(entry("default Assistant", 20, mode="markers", marker=star))
-    if len(view.traits):
-        arrow = {"symbol": "arrow-right", "color": style.TRAIT_COLOUR, "size": 9}
-        line = {"color": style.TRAIT_COLOUR, "width": 1.3}
-        entries.append(entry("trait (cosine)", 40, mode="lines+markers", marker=arrow, line=line))
-    return entries
-
-
-def _labels(
-    view: MapView, canvas: Canvas, tips: Float[np.ndarray, "trait 2"], crowded: bool
-) -> list[tuple[Label, dict[str, Any]]]:
-    """Every text that wants a place, with what its annotation needs besides."""
-    size = style.LABEL_SIZE - 1 if crowded else style.LABEL_SIZE
-
-    def label(
-        kind: str, name: str, point: np.ndarray, radius: float, priority: int, color: str, text: str
-    ) -> tuple[Label, dict[str, Any]]:
-        x, y = canvas.pixels(point).tolist()
-        font_size = size + 1 if kind == "default" else size
-        options = {"name": f"{kind}:{name}", "x": point[0], "y": point[1], "font": {"color": color}}
-        return Label(text, x, y, radius, font_size, priority), options
-
-    star = label(
-        "default", "default", view.star, STAR_RADIUS, 3, style.INK, "<b>default Assistant</b>"
-    )
-    traits = [
-        label("trait", name, tip, 5.0, 2, style.TRAIT_COLOUR, f"<i>{shown(name)}</i>")
-        for name, tip in zip(view.traits["name"], tips, strict=True)
-    ]
-    extremes = view.extremes()
-    names = view.roles["name"].tolist()
-    radius = _radius(crowded)
-    roles = [
-        label("role", names[row], view.points[row], radius, int(row in extremes), style.INK, shown(names[row]))
-        for row in sorted(_wanted(view))
-    ]
-    return [star, *traits, *roles]
-
-
-def _annotation(label: Label, placement: Placement) -> dict[str, Any]:
-    look: dict[str, Any] = {
-        "text": label.text,
-        "font": {"size": label.size},
-        "xanchor": "center",
-        "yanchor": "middle",
-        "borderpad": 0,
-        "bgcolor": "rgba(255,255,255,0.65)",  # lines below stay visible, the text readable
-    }
-    if placement.leader:
-        return look | {
-            "showarrow": True,
-            "arrowhead": 0,
-            "arrowwidth": 0.8,
-            "arrowcolor": style.FAINT,
-            "ax": placement.dx,
-            "ay": placement.dy,
-            "standoff": label.radius,
-        }
-    return look | {"showarrow": False, "xshift": placement.dx, "yshift": -placement.dy}
-
-
-def _unnamed_markers(
-    view: MapView, canvas: Canvas, crowded: bool
-) -> Float[np.ndarray, "role 3"]:
-    """Markers of the roles that do not ask for a label but are in the way of labels."""
-    rows = sorted(set(range(len(view.points))) - _wanted(view))
-    return np.array([(*canvas.pixels(view.points[row]), _radius(crowded)) for row in rows]).reshape(-1, 3)
-
-
-def _wanted(view: MapView) -> set[int]:
-    """Rows of the roles to name."""
-    if view.labels == "none":
-        return set()
-    return view.extremes() if view.labels == "extremes" else set(range(len(view.points)))
-
-
-def _radius(crowded: bool) -> float:
-    return 4.5 if crowded else 5.5
-
-
-def _shafts(tips: Float[np.ndarray, "trait 2"]) -> Float[np.ndarray, "trait 2 2"]:
-    return np.stack([np.zeros_like(tips), tips], axis=1)
-
-
-def _segments(
-    canvas: Canvas, ends: Float[np.ndarray, "line 2 2"]
-) -> Float[np.ndarray, "line 4"]:
-    return canvas.pixels(ends).reshape(-1, 4)
+def _star_marker(size: float) -> dict:
+    outline = {"color": style.INK, "width": 1.6 if size == STAR_SIZE else 1.1}
+    return {"symbol": "star", "size": size, "color": style.DEFAULT_COLOUR, "line": outline}
 
 
 def _caption(view: MapView, named: int) -> str:
     parts = ["Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default."]
     parts.append(view.arrow_note("plane"))
     if view.labels == "all" and named < len(view.points):
-        parts.append(
-            f"{len(view.points) - named} of {len(view.points)} roles are not named for want of room; "
-            "point at them."
-        )
+        unnamed = len(view.points) - named
+        parts.append(f"For want of room {unnamed} of {len(view.points)} roles are not named.")
     return " ".join(part for part in parts if part)

@@ -1,6 +1,160 @@
 """The persona map in three dimensions, to be turned with the mouse."""
+
 from __future__ import annotations
+
+import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Float
+
+from persona_lens.plots import style
+from persona_lens.plots.canvas import arrow_tips, line_through
+from persona_lens.plots.labels import place_labels
+from persona_lens.plots.marks import (
+    CROWDED,
+    coordinates,
+    default_trace,
+    group_legend,
+    legend_entry,
+    legend_layout,
+    role_traces,
+    texts,
+    unnamed_markers,
+)
 from persona_lens.plots.view import MapView
+
+RIGHT, LEFT, HEIGHT = 194, 30, 620
+EYE, CENTRE = np.array([0.55, -1.62, 0.62]), np.array([0.02, 0.0, -0.13])
+REACH = 45.0
+FIELD = np.tan(np.pi / 8)  # plotly's camera opens 45 degrees upwards
+MARGIN = 0.08
+ARROW_LENGTH = 0.45  # the box is about one wide
+DEFAULT_SIZE, DEFAULT_RADIUS = 15, 10.0
+DEFAULT_MARKER = {
+    "symbol": "circle",
+    "color": style.DEFAULT_COLOUR,
+    "size": 13,
+    "line": {"color": style.INK, "width": 2},
+}
+
+
 def draw_scene(view: MapView) -> go.Figure:
-    raise NotImplementedError
+    """Draw a view of three dimensions, with names for the extremes."""
+    crowded = len(view.points) > CROWDED
+    everything = np.concatenate([view.points, view.star[None], np.zeros((1, 3))])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+    shape = _shape(high - low, equal=view.equal)
+    tips = arrow_tips(view.cosines, low, high, (high - low) / shape, ARROW_LENGTH)
+    fig = style.figure(
+        [
+            _axis_line(line_through(view.star, low, high)),
+            *([_arrows(view, tips)] if len(tips) else []),
+            *role_traces(view, go.Scatter3d, 4 if crowded else 5.5),
+            default_trace(view, go.Scatter3d, {**DEFAULT_MARKER, "size": DEFAULT_SIZE}),
+            *group_legend(view, go.Scatter3d),
+            legend_entry(
+                view, go.Scatter3d, "default Assistant", 20, mode="markers", marker=DEFAULT_MARKER
+            ),
+        ],
+        title=view.title,
+        subtitle=view.subtitle,
+        right=RIGHT,
+        left=LEFT,
+    )
+    width = style.WIDTH - LEFT - RIGHT
+
+    def pixels(points: Float[np.ndarray, "*point 3"]) -> Float[np.ndarray, "*point 2"]:
+        return project((points - (low + high) / 2) / (high - low) * shape, width, HEIGHT)
+
+    radius = 4.0
+    wanted = texts(
+        view,
+        pixels,
+        tips,
+        size=style.LABEL_SIZE,
+        star_radius=DEFAULT_RADIUS,
+        role_radius=radius,
+        role_reach=REACH,
+    )
+    placements = place_labels(
+        [text.label for text in wanted],
+        width=width,
+        height=HEIGHT,
+        markers=unnamed_markers(view, pixels(view.points), radius),
+    )
+    fig.update_layout(
+        scene={
+            **{
+                f"{letter}axis": {"title": {"text": each.brief}, "range": [start, end], "showspikes": False}
+                for letter, each, start, end in zip("xyz", view.dimensions, low, high, strict=True)
+            },
+            "aspectmode": "manual",
+            "aspectratio": _xyz(shape),
+            "camera": {"eye": _xyz(EYE), "center": _xyz(CENTRE)},
+            "annotations": [
+                text.annotation(placement)
+                for text, placement in zip(wanted, placements, strict=True)
+                if placement is not None
+            ],
+        },
+        legend=legend_layout(view),
+        coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
+    )
+    caption = "Origin: mean of the roles. Dashed: the Assistant Axis. Only extremes are named; drag to turn. "
+    style.add_caption(fig, caption + view.arrow_note("view"))
+    style.set_plot_height(fig, HEIGHT)
+    return fig
+
+
+def _axis_line(ends: Float[np.ndarray, "2 3"]) -> go.Scatter3d:
+    return go.Scatter3d(
+        **coordinates(ends),
+        mode="lines",
+        line={"color": style.QUIET, "width": 3, "dash": "dash"},
+        name="Assistant Axis",
+        uid="axis",
+        hoverinfo="skip",
+        legendrank=30,
+    )
+
+
+def _arrows(view: MapView, tips: Float[np.ndarray, "trait 3"]) -> go.Scatter3d:
+    path = np.full((len(tips), 3, 3), np.nan)
+    path[:, 0], path[:, 1] = 0.0, tips
+    return go.Scatter3d(
+        **coordinates(path.reshape(-1, 3)),
+        mode="lines+markers",
+        line={"color": style.TRAIT_COLOUR, "width": 3},
+        marker={"color": style.TRAIT_COLOUR, "symbol": "diamond", "size": [0, 4, 0] * len(tips)},
+        name="trait (cosine)",
+        uid="traits",
+        legendrank=40,
+        hovertext=[text for hover in view.traits["hover"] for text in ("", hover, "")],
+        hoverinfo=["skip", "text", "skip"] * len(tips),
+    )
+
+
+def project(
+    points: Float[np.ndarray, "*point 3"], width: float, height: float
+) -> Float[np.ndarray, "*point 2"]:
+    """Pixels of points of the scene as the opening camera sees them.
+
+    >>> project(CENTRE, 800, 600)
+    array([400., 300.])
+    """
+    ahead = (CENTRE - EYE) / np.linalg.norm(CENTRE - EYE)
+    right = np.cross(ahead, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    up = np.cross(right, ahead)
+    away = points - EYE
+    scale = height / 2 / FIELD / (away @ ahead)
+    return np.stack([width / 2 + away @ right * scale, height / 2 - away @ up * scale], axis=-1)
+
+
+def _xyz(values: Float[np.ndarray, " 3"]) -> dict[str, float]:
+    return dict(zip("xyz", values.tolist(), strict=True))
+
+
+def _shape(extent: Float[np.ndarray, " 3"], *, equal: bool) -> Float[np.ndarray, " 3"]:
+    """Sides of the box that is drawn; equal units get equal length unless the box would be a sheet."""
+    return np.clip(extent / extent.max(), 0.4, 1.0) * 1.15 if equal else np.ones(3)

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from persona_lens.plots.text import text_height, wrap
+from persona_lens.plots.text import LINE_HEIGHT, text_height, wrap
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-INK, QUIET, FAINT, GRID = "#1f2328", "#59636e", "#9aa3ad", "#eceff2"
-DEFAULT_COLOUR, TRAIT_COLOUR, AXIS_COLOUR = "#F0E442", "#6b3fa0", "#1f2328"
+INK, QUIET, FAINT, GRID, ZERO = "#1f2328", "#59636e", "#9aa3ad", "#eceff2", "#d5dae0"
+DEFAULT_COLOUR, TRAIT_COLOUR = "#F0E442", "#6b3fa0"
 
 WIDTH = 1100
 TITLE_SIZE, SUBTITLE_SIZE, CAPTION_SIZE, LABEL_SIZE = 20, 13, 11.5, 11
-TITLE_PAD = 16
+TITLE_PAD, SUBTITLE_GAP = 16, 20
 AXIS_ROOM = 58
 
 DIVERGING = (
@@ -103,13 +103,15 @@ def template() -> go.layout.Template:
                 "bordercolor": FAINT,
                 "font": {"family": FONT, "size": 12, "color": INK},
             },
-            "legend": {"font": {"size": 12}, "title": {"font": {"size": 12, "color": QUIET}}},
+            "legend": {"tracegroupgap": 0, "font": {"size": 12}, "title": {"font": {"size": 12, "color": QUIET}}},
             "coloraxis": {"colorscale": DIVERGING},
         }
     )
 
 
-def figure(traces: list, *, title: str, subtitle: str, right: int, left: int = 66) -> go.Figure:
+def figure(
+    traces: list, *, title: str, subtitle: str, right: int, left: int, head: int = 0
+) -> go.Figure:
     """A figure in the house style with its title above the plot area, however long the subtitle is.
 
     Args:
@@ -117,11 +119,12 @@ def figure(traces: list, *, title: str, subtitle: str, right: int, left: int = 6
         title: One line.
         subtitle: Wrapped at the width of the figure; `<br>` starts a new line.
         right, left: Margins in pixels.
+        head: Pixels to keep free between subtitle and plot area.
     """
     room = WIDTH - left - 30
     lines = "<br>".join(wrap(line, room, SUBTITLE_SIZE) for line in subtitle.split("<br>"))
-    head = TITLE_PAD + TITLE_SIZE * 1.3
-    top = head + text_height(lines, SUBTITLE_SIZE) + 22
+    above = TITLE_PAD + TITLE_SIZE * LINE_HEIGHT
+    top = above + text_height(lines, SUBTITLE_SIZE) + SUBTITLE_GAP + head
     fig = go.Figure(traces)
     fig.update_layout(
         template=template(),
@@ -152,7 +155,7 @@ def figure(traces: list, *, title: str, subtitle: str, right: int, left: int = 6
         yref="paper",
         xanchor="left",
         yanchor="top",
-        yshift=top - head,
+        yshift=top - above,
         borderpad=0,
     )
     return fig

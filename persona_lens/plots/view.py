@@ -12,7 +12,7 @@ from jaxtyping import Float
 from persona_lens.plots.dimensions import Dimension, dimension
 from persona_lens.plots.style import GroupLook, group_looks
 from persona_lens.plots.subjects import block, hover_text, signed, source_line, subject_frame
-from persona_lens.plots.text import shown
+from persona_lens.plots.text import wrap
 from persona_lens.space.persona_space import PersonaSpace
 
 Labels = Literal["all", "extremes", "none"]
@@ -71,14 +71,17 @@ class MapView:
         if self.colors is None:
             return {}
         reach = float(np.abs(self.colors).max()) or 1.0
-        step = _round(reach / 2.5)
-        ticks = np.arange(-2, 3) * step
+        step = _round(reach / 2)
+        ticks = np.arange(-(reach // step), reach // step + 1) * step
         return {
             "cmin": -reach,
             "cmax": reach,
             "colorbar": {
                 "title": {"text": self.color_title, "font": {"size": 12}},
                 "thickness": 13,
+                "lenmode": "pixels",
+                "xpad": 0,
+                "ypad": 0,
                 "outlinewidth": 0,
                 "tickfont": {"size": 11},
                 "tickvals": ticks.tolist(),
@@ -86,6 +89,18 @@ class MapView:
                 **bar,
             },
         }
+
+    @property
+    def equal(self) -> bool:
+        """Whether all directions have the same units."""
+        return len({each.units for each in self.dimensions}) == 1
+
+    def named(self) -> list[int]:
+        """Rows of the roles that ask for a label."""
+        if self.labels == "none":
+            return []
+        extremes = self.labels == "extremes" or len(self.dimensions) == 3
+        return sorted(self.extremes()) if extremes else list(range(len(self.points)))
 
     def marker(self, group: str, rows: np.ndarray) -> dict[str, Any]:
         """Colour of the markers of one group."""
@@ -136,6 +151,13 @@ def map_view(
     order = np.argsort(-inside, kind="stable")[:MAX_TRAITS]
     order = order[inside[order] >= STRONG_TRAIT] if traits else order[:0]
 
+    colors, color_title = None, ""
+    if color != "group":
+        scale = dimension(space, layer, color)
+        article = "the " if color == "axis" else ""
+        colors = scale.roles
+        color_title = wrap(f"projection on {article}{scale.short}, from the mean of roles", 130, 12)
+
     return MapView(
         dimensions=dimensions,
         roles=roles,
@@ -145,8 +167,8 @@ def map_view(
         star=star,
         cosines=cosines[order],
         n_traits=n_traits,
-        colors=None if color == "group" else dimension(space, layer, color).roles,
-        color_title=_color_title(color),
+        colors=colors,
+        color_title=color_title,
         looks=group_looks(roles["group"].tolist()),
         labels=labels,
         title=title or f"Persona map at layer {layer}",
@@ -164,22 +186,10 @@ def cosine_line(space: PersonaSpace, layer: int) -> str:
     )
 
 
-def group_rows(view: MapView) -> list[tuple[str, np.ndarray]]:
-    """Name of each group and its rows."""
-    groups = view.roles["group"].to_numpy()
-    return [(group, np.flatnonzero(groups == group)) for group in view.looks]
-
-
 def _round(value: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above `value`."""
     power = 10.0 ** np.floor(np.log10(value))
     return float(max(factor for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9)) * power)
-
-
-def _color_title(color: str) -> str:
-    if color == "axis":
-        return "projection on the<br>Assistant Axis, from<br>the mean of roles"
-    return f"projection on<br>{shown(color.upper() if color.startswith('pc') else color)}, from<br>the mean of roles"
 
 
 def _hovers(
@@ -196,7 +206,7 @@ def _hovers(
             kind,
             prefix
             + ", ".join(
-                f"{shown(each.short)} {signed(value, form)}"
+                f"{each.short} {signed(value, form)}"
                 for each, value in zip(dimensions, place, strict=True)
             ),
         )

@@ -153,15 +153,15 @@ def _by_sentinel(
         before, *rest = render(layout.fill({index: mark})).split(mark)
     except TranscriptError:
         return None
-    if not rest:
-        if before == text and (slot.may_drop or not slot.text.strip()):
-            return []
+    if not rest and slot.text.strip() and not slot.may_drop:
         raise TranscriptError(
             f"the chat template drops the {slot.group.value} text of message {slot.message}",
             expected="a template that renders every message",
             given=short(slot.text),
             remedy="leave the message out or pass another chat_template",
         )
+    if not rest:
+        return [] if before == text else None
     start, end = len(before), len(text) - len(rest[-1])
     around = len(rest) == 1 and text.startswith(before) and text.endswith(rest[0])
     if around and start <= end and text[start:end] in _trimmings(slot.text):
@@ -177,7 +177,7 @@ def _by_brackets(
     What a template makes of the text in between (capitals, escapes) does not matter. White space
     at its ends stays outside the marks if the template would otherwise no longer trim it.
     """
-    said = layout.slots[index].text
+    said, *_, may_drop = layout.slots[index]
     core = said.strip()
     for inside in filter(None, (said, core)):
         bracketed = said.replace(inside, mark + inside + mark, 1)
@@ -185,7 +185,8 @@ def _by_brackets(
             parts = render(layout.fill({index: bracketed})).split(mark)
         except TranscriptError:
             continue
-        if len(parts) >= 3 and len(parts) % 2 and "".join(parts) == text:
+        paired = len(parts) % 2 == 1 and (len(parts) > 1 or may_drop)
+        if paired and "".join(parts) == text:
             starts = [0, *accumulate(map(len, parts))]
             return [Span(starts[k], starts[k + 1], index) for k in range(1, len(parts), 2)]
     return None

@@ -1,0 +1,170 @@
+"""Stacked panels over layers: curves with bands, named at their ends instead of in a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from persona_lens.plots import style
+from persona_lens.plots.labels import spread
+from persona_lens.plots.text import LINE_HEIGHT
+
+LEFT, RIGHT = 66, 216
+PANEL_HEAD, FIRST_HEAD = 52, 26
+NAME_SIZE = 12
+BAND_OPACITY = 0.15
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A curve over layers, with a band if `low` and `high` are given."""
+
+    name: str
+    values: Float[np.ndarray, " layer"]
+    color: str
+    dash: str = "solid"
+    low: Float[np.ndarray, " layer"] | None = None
+    high: Float[np.ndarray, " layer"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Curves that share a vertical axis from `span[0]` to `span[1]`, `height` pixels high.
+
+    `note` stands beside the title; `form` is how values are written.
+    """
+
+    title: str
+    note: str
+    lines: Sequence[Line]
+    height: int
+    span: tuple[float, float]
+    form: str = ".2f"
+
+
+def draw_panels(
+    panels: Sequence[Panel], layers: Sequence[int], *, title: str, subtitle: str
+) -> go.Figure:
+    """Draw panels below each other over the same layers."""
+    heads = [FIRST_HEAD, *[PANEL_HEAD] * (len(panels) - 1)]
+    ends = list(accumulate(p.height + head for p, head in zip(panels, heads, strict=True)))
+    curves = [
+        (number, panel, line) for number, panel in enumerate(panels, start=1) for line in panel.lines
+    ]
+    fig = style.figure(
+        # Bands first, so that no band lies over a curve.
+        [_curve(line, layers, panel.form, number) for number, panel, line in curves]
+        + [_band(line, layers, number) for number, _, line in curves if line.low is not None],
+        title=title,
+        subtitle=subtitle,
+        right=RIGHT,
+        left=LEFT,
+    )
+    style.set_plot_height(fig, ends[-1])
+    axis = fig.layout.template.layout.yaxis.to_plotly_json()
+    for number, (panel, end) in enumerate(zip(panels, ends, strict=True), start=1):
+        bottom = 1 - end / ends[-1]
+        top = bottom + panel.height / ends[-1]
+        look = {"domain": [bottom, top], "range": panel.span, "anchor": "x", "nticks": 6}
+        if panel.form.endswith("%"):
+            look["tickformat"] = panel.form
+        fig.update_layout({f"yaxis{number}": {**axis, **look}})
+        _add_head(fig, panel, top)
+        _add_names(fig, panel, layers[-1], number)
+    room = max(0.4, 0.012 * (layers[-1] - layers[0]))
+    fig.update_layout(
+        showlegend=False,
+        xaxis={
+            "title": {"text": "Layer (residual stream after the block)"},
+            "range": [layers[0] - room, layers[-1] + room],
+            "anchor": f"y{len(panels)}",
+            "dtick": 1 if len(layers) <= 12 else None,
+        },
+    )
+    return fig
+
+
+def _curve(line: Line, layers: Sequence[int], form: str, number: int) -> go.Scatter:
+    return go.Scatter(
+        x=layers,
+        y=line.values,
+        yaxis=f"y{number}",
+        mode="lines+markers",
+        line={"color": line.color, "width": 2, "dash": line.dash},
+        marker={"size": 4 if line.dash == "solid" else 0.1},
+        name=line.name,
+        hovertext=[
+            _hover(line, place, layer, form) for place, layer in enumerate(layers)
+        ],
+        hoverinfo="text",
+    )
+
+
+def _band(line: Line, layers: Sequence[int], number: int) -> go.Scatter:
+    assert line.low is not None
+    assert line.high is not None
+    return go.Scatter(
+        x=[*layers, *reversed(layers)],
+        y=[*line.high, *line.low[::-1]],
+        yaxis=f"y{number}",
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=line.color,
+        opacity=BAND_OPACITY,
+        name=f"{line.name}, band",
+        hoverinfo="skip",
+    )
+
+
+def _hover(line: Line, place: int, layer: int, form: str) -> str:
+    text = f"<b>layer {layer}</b><br>{line.name}: {line.values[place]:{form}}"
+    if line.low is not None and line.high is not None:
+        text += f" ({line.low[place]:{form}} to {line.high[place]:{form}})"
+    return text.replace("-", "−")
+
+
+def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
+    note = f"   <span style='font-size:11.5px;color:{style.QUIET}'>{panel.note}</span>"
+    fig.add_annotation(
+        name=panel.title,
+        text=f"<b>{panel.title}</b>" + (note if panel.note else ""),
+        font={"size": 13},
+        x=0,
+        y=top,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="bottom",
+        yshift=5,
+        showarrow=False,
+        borderpad=0,
+    )
+
+
+def _add_names(fig: go.Figure, panel: Panel, layer: int, number: int) -> None:
+    """Name every curve at its end, moved up or down where names would collide."""
+    low, high = panel.span
+    last = np.array([line.values[-1] for line in panel.lines])
+    wanted = (high - last) / (high - low) * panel.height
+    places = spread(wanted, gap=NAME_SIZE * LINE_HEIGHT, low=0.0, high=float(panel.height))
+    for line, at, place, wish in zip(panel.lines, last, places, wanted, strict=True):
+        fig.add_annotation(
+            name=f"curve:{line.name}",
+            text=line.name,
+            font={"size": NAME_SIZE, "color": line.color},
+            x=layer,
+            y=at,
+            yref=f"y{number}",
+            xanchor="left",
+            yanchor="middle",
+            xshift=14,
+            yshift=wish - place,
+            showarrow=False,
+            borderpad=0,
+        )

@@ -1,0 +1,210 @@
+"""Roles in order along the Assistant Axis."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from persona_lens.errors import FigureError
+from persona_lens.plots import style
+from persona_lens.plots.subjects import block, check_fitted, hover_text, source_line, subject_frame
+from persona_lens.plots.text import shown, text_width
+from persona_lens.space.persona_space import PersonaSpace
+
+ROW, DENSE_ROW, DENSE = 19.0, 15.0, 80
+RIGHT = 150
+HEAD = 36  # two rows of labels between subtitle and plot area
+LABEL_SHARE = 0.08
+DEFAULT_LINE = {"color": style.INK, "width": 2}
+MEAN_LINE = {"color": style.QUIET, "width": 1, "dash": "dot"}
+
+
+def axis_ranking(
+    space: PersonaSpace, layer: int, *, top: int | None = None, title: str | None = None
+) -> go.Figure:
+    """Roles ranked by their projection on the Assistant Axis at one layer, the most Assistant-like first.
+
+    Projections are dot products of mean residuals with the unit axis, in the units of the residual stream;
+    Assistant is positive, but only differences matter: zero has no meaning. Bars are 95 % intervals of each role's mean over folds of
+    the questions, the axis taken as given; roles without one have none.
+
+    Args:
+        space: Fitted.
+        layer: Block; negative ones count from the last.
+        top: Shows this many roles from either end, and how many are left out; all by default.
+        title: Replaces the title.
+
+    Raises:
+        FigureError: Not fitted, or `top` less than one.
+        SpaceError: Unknown layer.
+
+    Example:
+        >>> import numpy as np
+        >>> from persona_lens import PersonaSpace
+        >>> rng = np.random.default_rng(0)
+        >>> roles = {f"role_{i}": rng.normal(size=(1, 8)) for i in range(6)}
+        >>> space = PersonaSpace.from_vectors(roles, default=np.ones((1, 8))).fit()
+        >>> axis_ranking(space, layer=0, top=2).layout.yaxis.ticktext[2]
+        '… 2 more …'
+    """
+    check_fitted(space)
+    if top is not None and top < 1:
+        raise FigureError("a ranking shows at least one role from either end", given=f"top={top}")
+    layer = block(space, layer)
+    ranking = space.ranking(layer)
+    subjects = subject_frame(space, layer, "role").sort_values("projection", ascending=False)
+    default = subject_frame(space, layer, "default").iloc[0].copy()
+    default["hover"] = hover_text(default, "default")
+    ranking["hover"] = [
+        hover_text(subject, "role", _interval_line(rank, len(ranking), low, high))
+        for rank, (subject, low, high) in enumerate(
+            zip(subjects.to_dict("records"), ranking["low"], ranking["high"], strict=True), start=1
+        )
+    ]
+    ranking["group"] = subjects["group"].to_numpy()
+    shown_rows, ticks = _rows(ranking, top)
+
+    left = round(max(text_width(tick, 12) for tick in ticks)) + 24
+    fig = style.figure(
+        [
+            _upright(float(ranking["projection"].mean()), len(ticks), MEAN_LINE),
+            _upright(default["projection"], len(ticks), DEFAULT_LINE),
+            *_traces(shown_rows),
+        ],
+        title=title or f"Roles along the Assistant Axis at layer {layer}",
+        subtitle=_subtitle(space, layer, ranking),
+        right=RIGHT,
+        left=left,
+        head=HEAD,
+    )
+    margin = float(space.projection_margins_[default["row"], space.layer_index(layer)])
+    span = _span(shown_rows, default["projection"], margin)
+    _add_reference(fig, default, margin, float(ranking["projection"].mean()), span)
+    style.add_caption(
+        fig,
+        "Only differences along the axis have a meaning; further right is more like the default Assistant."
+        + (" The grey band is the 95 % interval of the default." if np.isfinite(margin) else ""),
+    )
+    row = DENSE_ROW if len(ticks) > DENSE else ROW
+    style.set_plot_height(fig, row * (len(ticks) + 1))
+    fig.update_layout(
+        xaxis={"title": {"text": "Projection on the Assistant Axis (residual units)"}, "range": span},
+        yaxis={
+            "tickvals": list(range(len(ticks))),
+            "ticktext": ticks,
+            "range": [len(ticks), -1],
+            "ticks": "",
+            "ticklabelstandoff": 5,
+            "tickfont": {"size": 11 if row == DENSE_ROW else 12, "color": style.INK},
+        },
+        legend={"x": 1.02, "y": 1, "title": {"text": "group"}},
+    )
+    return fig
+
+
+def _rows(ranking: pd.DataFrame, top: int | None) -> tuple[pd.DataFrame, list[str]]:
+    """The roles to draw, with their row `place` from the top, and the text of every row."""
+    left_out = 0 if top is None else len(ranking) - 2 * top
+    names = [shown(name) for name in ranking["name"]]
+    if top is None or left_out <= 0:
+        return ranking.assign(place=np.arange(len(ranking))), names
+    ends = pd.concat([ranking.head(top), ranking.tail(top)])
+    places = np.concatenate([np.arange(top), np.arange(top + 1, 2 * top + 1)])
+    return ends.assign(place=places), [*names[:top], f"… {left_out} more …", *names[-top:]]
+
+
+def _traces(rows: pd.DataFrame) -> list[go.Scatter]:
+    looks = style.group_looks(rows["group"].tolist())
+    traces = []
+    for group, look in looks.items():
+        own = rows[rows["group"] == group]
+        traces.append(
+            go.Scatter(
+                x=own["projection"],
+                y=own["place"],
+                error_x={
+                    "array": own["high"] - own["projection"],
+                    "arrayminus": own["projection"] - own["low"],
+                    "thickness": 1.4,
+                    "width": 0,
+                },
+                mode="markers",
+                marker={
+                    "symbol": look.symbol,
+                    "size": 10,
+                    "color": look.colour,
+                    "line": {"color": "#ffffff", "width": 0.8},
+                },
+                name=shown(group),
+                customdata=own["name"],
+                hovertext=own["hover"],
+                hoverinfo="text",
+                showlegend=len(looks) > 1,
+            )
+        )
+    return traces
+
+
+def _upright(at: float, rows: int, line: dict) -> go.Scatter:
+    """A vertical line as a trace: shapes lie either below the grid or over the points."""
+    return go.Scatter(
+        x=[at, at], y=[-1, rows], mode="lines", line=line, hoverinfo="skip", showlegend=False
+    )
+
+
+def _add_reference(
+    fig: go.Figure, default: pd.Series, margin: float, mean: float, span: list[float]
+) -> None:
+    """Name the two vertical lines above the plot area, each in a row of its own; the default's interval as a band."""
+    value = float(default["projection"])
+    if np.isfinite(margin):
+        fig.add_vrect(
+            x0=value - margin, x1=value + margin, fillcolor="#e9ebee", line_width=0, layer="below"
+        )
+    for at, text, line, row in (
+        (value, "<b>default Assistant</b>", DEFAULT_LINE, 1),
+        (mean, "mean of roles", MEAN_LINE, 0),
+    ):
+        share = (at - span[0]) / (span[1] - span[0])
+        fig.add_annotation(
+            name=text,
+            text=text,
+            font={"size": 12, "color": line["color"]},
+            x=at,
+            y=1,
+            yref="paper",
+            yshift=4 + 17 * row,
+            yanchor="bottom",
+            # Near a border the text hangs to the inner side of its line.
+            xanchor="left" if share < LABEL_SHARE else "right" if share > 1 - LABEL_SHARE else "center",
+            showarrow=False,
+            borderpad=0,
+            hovertext=default["hover"] if row else None,
+        )
+
+
+def _span(rows: pd.DataFrame, default: float, margin: float) -> list[float]:
+    ends = [*rows["projection"], *rows["low"], *rows["high"], default]
+    if np.isfinite(margin):
+        ends += [default - margin, default + margin]
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    room = 0.03 * (high - low)
+    return [low - room, high + room]
+
+
+def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
+    folds = 0 if space.table.folds is None else space.table.folds.shape[1]
+    known = int(ranking["low"].notna().sum())
+    if not known:
+        return source_line(space, layer) + "<br>No intervals: the folds of the questions are not known"
+    bars = f"Bars: 95 % t interval of a role's mean over {folds} folds of the questions, the axis taken as given"
+    missing = len(ranking) - known
+    if missing:
+        bars += f" ({missing} roles without one)"
+    return f"{source_line(space, layer)}<br>{bars}"
+
+
+def _interval_line(rank: int, total: int, low: float, high: float) -> str:
+    interval = f", 95 % interval {low:.4g} to {high:.4g}".replace("-", "−") if np.isfinite(low) else ""
+    return f"rank {rank} of {total}{interval}"

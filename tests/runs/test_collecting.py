@@ -1,0 +1,266 @@
+"""Runs: stored completely, continued exactly, and never written by two at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+from tiny import tiny_folder
+
+from persona_lens import PersonaModel, RunFolder, Sampling
+from persona_lens.errors import ModelError, RunError
+from persona_lens.runs import collect_run, reply_means, vector_table
+
+PLAN = {
+    "roles": ["pirate", "ghost", "analyst"],
+    "traits": ["calm"],
+    "questions": ["q01", "q02", "q03"],
+    "prompts": 2,
+    "default_samples": 2,
+    "batch_size": 6,
+    "progress": False,
+}
+SAMPLING = Sampling(max_new_tokens=8)
+
+COLLECT = """
+import json, sys
+from persona_lens import PersonaModel, Sampling
+from persona_lens.runs import collect_run
+model = PersonaModel.load(sys.argv[1], dtype="float32")
+print("ready", flush=True)
+collect_run(model, sys.argv[2], sampling=Sampling(max_new_tokens=8), **json.loads(sys.argv[3]))
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tiny_llama: Path) -> PersonaModel:
+    return PersonaModel.load(tiny_llama, dtype="float32")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = [file for file in folder.rglob("*") if file.suffix in (".parquet", ".safetensors")]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def rows(folder: Path) -> list[dict]:
+    return RunFolder(folder).replies().to_list()
+
+
+def test_a_run_holds_every_reply_once_and_datasets_opens_it(model: PersonaModel, tmp_path: Path) -> None:
+    import datasets
+
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    stored = rows(run.path)
+    keys = [(r["kind"], r["name"], r["prompt_index"], r["side"], r["question_id"], r["sample"]) for r in stored]
+    assert len(keys) == len(set(keys)) == 5 * 3 * 2 + 3 * 2 * 3 + 1 * 2 * 2 * 3
+    opened = datasets.load_dataset(
+        "parquet", data_files=str(run.path / "replies" / "*.parquet"), split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert opened.num_rows == len(keys)
+    for row in stored:
+        assert row["reply"] == model.tokenizer.decode(row["reply_ids"], skip_special_tokens=True)
+
+
+def test_stored_means_equal_reading_the_stored_ids_again(model: PersonaModel, tmp_path: Path) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    manifest = run.manifest()
+    for shard in manifest.shards[::5]:
+        replies = run.read_replies(manifest, shard)
+        prompts = [
+            model.encoder.prompt(model.encoder.messages(r.question, system=shard.system))
+            for r in shard.requests
+        ]
+        whole = [model.encoder.with_reply(p, r.ids) for p, r in zip(prompts, replies, strict=True)]
+        np.testing.assert_allclose(
+            run.read_activations(manifest, shard), model.pooled(whole), rtol=5e-4, atol=5e-5
+        )
+
+
+def test_killed_at_random_points_and_continued_equals_uninterrupted(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    seed = int.from_bytes(os.urandom(4), "big")
+    print(f"random kill points from seed {seed}")
+    rng = random.Random(seed)
+    plan = json.dumps(PLAN)
+    broken = tmp_path / "broken"
+
+    def start() -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-c", COLLECT, str(tiny_llama), str(broken), plan],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "ready"
+        return process
+
+    kept: dict[str, bytes] = {}
+    killed = 0
+    total = 5 + 3 * 2 + 1 * 2 * 2
+    for target in sorted(rng.sample(range(1, total), 3)):
+        process = start()
+        while process.poll() is None and len(list(broken.glob("replies/r*.parquet"))) + len(
+            list(broken.glob("replies/[dt]*.parquet"))
+        ) < target:
+            time.sleep(0.001)
+        time.sleep(rng.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        now = contents(broken)
+        assert kept.items() <= {k: v for k, v in now.items() if "partial" not in k}.items()
+        kept = {name: data for name, data in now.items() if "partial" not in name}
+    assert killed >= 1, "every process finished before it could be killed"
+    assert start().wait() == 0
+
+    whole = tmp_path / "whole"
+    collect_run(PersonaModel.load(tiny_llama, dtype="float32"), whole, sampling=SAMPLING, **PLAN)
+    assert contents(broken).keys() == contents(whole).keys()
+    assert rows(broken) == rows(whole)
+    for name, data in contents(whole).items():
+        if name.endswith(".safetensors"):
+            assert contents(broken)[name] == data, name
+
+
+def test_a_finished_run_samples_nothing(
+    model: PersonaModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    before = contents(run.path)
+    monkeypatch.setattr(model, "generate", lambda *_a, **_k: pytest.fail("sampled again"))
+    collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    assert contents(run.path) == before
+
+
+def test_a_changed_role_is_collected_again_and_the_others_stay(model: PersonaModel, tmp_path: Path) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    before = contents(run.path)
+    mine = {"name": "pirate", "prompts": ["You are a pirate who has lost the sea."]}
+    collect_run(model, run.path, sampling=SAMPLING, **{**PLAN, "roles": [mine, "ghost", "analyst"]})
+    after = contents(run.path)
+    assert before.items() <= after.items()
+    new = after.keys() - before.keys()
+    assert len(new) == 2
+    assert all("role-pirate-p0" in name for name in new)
+
+
+def test_damaged_files_are_made_again(model: PersonaModel, tmp_path: Path) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    expected = rows(run.path)
+    replies = sorted(run.path.glob("replies/*.parquet"))
+    replies[0].write_bytes(replies[0].read_bytes()[:100])
+    means = sorted(run.path.glob("activations/*/*.safetensors"))
+    means[1].write_bytes(b"")
+    with pytest.raises(RunError, match=r"(?s)not finished.*same collect command"):
+        list(reply_means(run))
+    collect_run(model, run.path, sampling=SAMPLING, **PLAN)
+    assert rows(run.path) == expected
+    assert sum(len(batch) for _, batch in reply_means(run)) > 0
+
+
+def test_two_writers_are_one_too_many(model: PersonaModel, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (
+        FileLock(tmp_path / "run" / ".lock"),
+        pytest.raises(RunError, match="written by another process"),
+    ):
+        collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+
+
+def test_another_model_reads_the_same_replies(model: PersonaModel, tmp_path: Path) -> None:
+    other = PersonaModel.load(tiny_folder(tmp_path / "other", "gpt2"), dtype="float32")
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    said = rows(run.path)
+    by_self = vector_table(run)
+    collect_run(model, run.path, sampling=SAMPLING, reader=other, layers=[1, 2], **PLAN)
+    assert rows(run.path) == said
+    by_other = vector_table(run)
+    assert by_other.layers == (1, 2)
+    assert by_other.card["reader"]["architecture"] == "GPT2LMHeadModel"
+    assert by_other.names == by_self.names
+    manifest = run.manifest()
+    shard = manifest.shards[0]
+    first = shard.requests[0]
+    reply = run.read_replies(manifest, shard)[0]
+    messages = other.encoder.messages(first.question, system=shard.system)
+    transcript = other.encoder.with_reply(other.encoder.prompt(messages), reply.ids)
+    np.testing.assert_allclose(
+        run.read_activations(manifest, shard)[0], other.pooled([transcript], layers=[1, 2])[0], rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_vectors_are_the_naive_means(model: PersonaModel, tmp_path: Path) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    table = vector_table(run)
+    manifest = run.manifest()
+    gathered: dict[tuple[str, str], list[np.ndarray]] = {}
+    for shard in manifest.shards:
+        name = "default" if shard.kind == "default" else shard.name
+        means = run.read_activations(manifest, shard).astype(np.float64)
+        gathered.setdefault((name, shard.side), []).append(means[~np.isnan(means[:, 0, 0])])
+    means = {key: np.concatenate(parts).mean(0) for key, parts in gathered.items()}
+    ghost = table.names.index("ghost")
+    np.testing.assert_allclose(table.values[ghost], means["ghost", ""], rtol=1e-6)
+    calm = table.names.index("calm")
+    np.testing.assert_allclose(
+        table.values[calm], means["calm", "positive"] - means["calm", "negative"], rtol=1e-5, atol=1e-6
+    )
+    assert table.labels[calm] == "pos-neg"
+    assert table.counts[table.names.index("default")] == len(np.concatenate(gathered["default", ""]))
+    parts = np.concatenate(gathered["ghost", ""])
+    expected = ((parts - parts.mean(0)) ** 2).sum(-1).mean(0) / (len(parts) - 1)
+    np.testing.assert_allclose(table.squared_errors[ghost], expected, rtol=1e-4)
+    assert table.folds.shape[:2] == (len(table), 3)
+    by_question = np.stack([parts[question::3].mean(0) for question in range(3)])
+    np.testing.assert_allclose(table.folds[ghost], by_question, rtol=1e-5, atol=1e-6)
+
+
+def test_layers_that_do_not_exist_are_refused_before_anything_runs(model: PersonaModel, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"(?s)no such layer.*given 9"):
+        collect_run(model, tmp_path / "run", layers=[1, 9], **PLAN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_and_a_broken_manifest_say_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"(?s)no run in.*manifest.json"):
+        RunFolder(tmp_path).manifest()
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match=r"(?s)cannot be read.*finished replies are kept"):
+        RunFolder(tmp_path).manifest()
+
+
+def test_the_estimate_and_the_bar_go_to_standard_error(
+    model: PersonaModel, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    collect_run(model, tmp_path / "run", sampling=SAMPLING, **{**PLAN, "progress": True})
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "60 replies, at most 480 tokens" in printed.err
+    assert "on disk" in printed.err
+
+
+@pytest.mark.embedded
+def test_the_real_run_speaks_in_character(small_run: Path) -> None:
+    stored = rows(small_run)
+    assert len(stored) == 5 * 4 * 2 + 12 * 4 + 2 * 2 * 4
+    sea = ("sea", "ship", "sail", "ocean", "treasure", "crew", "captain", "arr", "matey", "plunder")
+
+    def rate(replies: list[str]) -> float:
+        return sum(any(word in reply.lower().split() for word in sea) for reply in replies) / len(replies)
+
+    pirate = [row["reply"] for row in stored if row["name"] == "pirate"]
+    default = [row["reply"] for row in stored if row["kind"] == "default"]
+    assert rate(pirate) > 2 * rate(default)
+    assert {len(pq.read_table(file)) for file in small_run.glob("replies/role-*.parquet")} == {4}
