@@ -22,7 +22,10 @@ _SHAPE = {
     "head_dim": 8,
     "max_position_embeddings": 512,
 }
-_EXTRA = {"gemma2": {"sliding_window": 8}, "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}}
+_EXTRA = {
+    "gemma2": {"sliding_window": 8},
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+}
 _GPT2_SHAPE = {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 512}
 
 ARCHITECTURES = ("llama", "qwen3", "gemma2", "gpt2", "qwen3_moe")

@@ -1,1 +1,19 @@
+"""Interactive figures of a persona space, in one house style.
+
+    from persona_lens.plots import axis_ranking, persona_map, save_figure, variance
+
+    fig = persona_map(space, layer=20)
+    fig.show()
+    save_figure(fig, "map.html")       # self-contained; "map.png" and "map.svg" need a browser
+    save_figure(variance(space), "variance.png")
+
+Every figure is a `plotly.graph_objects.Figure`. Projections and scores are in the units of the residual stream,
+Assistant is positive, and the line below the title says which model, hook point and how many replies.
+"""
+
+from persona_lens.plots.curves import variance
+from persona_lens.plots.export import can_export_images, save_figure
 from persona_lens.plots.maps import persona_map
+from persona_lens.plots.ranking import axis_ranking
+
+__all__ = ["axis_ranking", "can_export_images", "persona_map", "save_figure", "variance"]

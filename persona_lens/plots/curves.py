@@ -34,8 +34,8 @@ def variance(space: PersonaSpace, *, title: str | None = None) -> go.Figure:
         >>> rng = np.random.default_rng(0)
         >>> roles = {f"role_{i}": rng.normal(size=(3, 8)) for i in range(6)}
         >>> space = PersonaSpace.from_vectors(roles, default=np.ones((3, 8))).fit()
-        >>> [trace.name for trace in variance(space).data][:2]
-        ['PC1', 'PC1 to PC3']
+        >>> [trace.name for trace in variance(space).data if trace.hoverinfo == "text"][:3]
+        ['PC1', 'PC1 to PC3', 'components']
     """
     check_fitted(space)
     return draw_panels(
@@ -80,7 +80,13 @@ def _cosine(space: PersonaSpace) -> Panel:
             Line("null, mean", frame["shuffled_mean"], GREY, dash="dash"),
             Line("null, 95 % below", frame["shuffled_95"], GREY),
             Line("random direction, 95 % below", frame["random_95"], GREY, dash="dot"),
-            Line("cos(PC1, axis)", frame["cosine"], BLUE, low=frame["cosine_low"], high=frame["cosine_high"]),
+            Line(
+                "cos(PC1, axis)",
+                frame["cosine"],
+                BLUE,
+                low=frame["cosine_low"],
+                high=frame["cosine_high"],
+            ),
         ],
         height=230,
         span=(min(0.0, float(frame["cosine_low"].min()) * 1.05), 1.02),
@@ -104,5 +110,9 @@ def _halves(space: PersonaSpace) -> Panel:
         note += ". Halves of the questions: not known"
     lowest = min(float(np.nanmin(line.low)) for line in known if line.low is not None)
     return Panel(
-        title="Stability of the axis", note=note, lines=known, height=190, span=(min(0.0, lowest), 1.02)
+        title="Stability of the axis",
+        note=note,
+        lines=known,
+        height=190,
+        span=(min(0.0, lowest), 1.02),
     )

@@ -10,9 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 
-def boxes_meet(
-    a: Float[np.ndarray, "a 4"], b: Float[np.ndarray, "b 4"]
-) -> Bool[np.ndarray, "a b"]:
+def boxes_meet(a: Float[np.ndarray, "a 4"], b: Float[np.ndarray, "b 4"]) -> Bool[np.ndarray, "a b"]:
     """Whether boxes share area.
 
     >>> boxes_meet(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 1, 3, 3], [2.0, 0, 3, 1]]))

@@ -43,7 +43,9 @@ AMBIGUITY_REACH = 5.0
 CROWD_REACH = 60.0
 
 # Right, left, above, below, then the corners: the order in which readers expect a point's label.
-_SIDES = np.array([(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)], dtype=float)
+_SIDES = np.array(
+    [(1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1)], dtype=float
+)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,10 @@ class _Scene:
         leaders = np.concatenate([point + start * offsets, point + (1 - inside) * offsets], axis=1)
 
         others = np.delete(self.markers, own, axis=0)
-        within = np.abs(others[:, :2] - point) < (np.abs(boxes.reshape(-1, 2, 2) - point)).max((0, 1)) + others[:, 2:]
+        within = (
+            np.abs(others[:, :2] - point)
+            < (np.abs(boxes.reshape(-1, 2, 2) - point)).max((0, 1)) + others[:, 2:]
+        )
         others = others[within.all(axis=1)]
         free = self._free(boxes, leaders, leads, others)
         if not free.any():
@@ -217,7 +222,9 @@ class _Scene:
 def _candidates(
     label: Label,
 ) -> tuple[
-    Float[np.ndarray, "candidate 2"], Float[np.ndarray, " candidate"], Bool[np.ndarray, " candidate"]
+    Float[np.ndarray, "candidate 2"],
+    Float[np.ndarray, " candidate"],
+    Bool[np.ndarray, " candidate"],
 ]:
     """Offsets of the text's centre, their cost in pixels, and whether they need a leader."""
     gap = label.radius + NEAR

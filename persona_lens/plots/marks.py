@@ -100,7 +100,13 @@ def group_legend(view: MapView, kind: type[Trace]) -> list[Trace]:
 def legend_layout(view: MapView) -> dict[str, Any]:
     """The legend, beside the plot area and without switches: labels are not part of a trace and would stay."""
     title = "roles by group" if len(view.looks) > 1 else ""
-    return {"x": 1.02, "y": 1, "title": {"text": title}, "itemclick": False, "itemdoubleclick": False}
+    return {
+        "x": 1.02,
+        "y": 1,
+        "title": {"text": title},
+        "itemclick": False,
+        "itemdoubleclick": False,
+    }
 
 
 def legend_entry(view: MapView, kind: type[Trace], name: str, rank: int, **look: Any) -> Trace:

@@ -54,12 +54,14 @@ def draw_panels(
     heads = [FIRST_HEAD, *[PANEL_HEAD] * (len(panels) - 1)]
     ends = list(accumulate(p.height + head for p, head in zip(panels, heads, strict=True)))
     curves = [
-        (number, panel, line) for number, panel in enumerate(panels, start=1) for line in panel.lines
+        (number, panel, line)
+        for number, panel in enumerate(panels, start=1)
+        for line in panel.lines
     ]
     fig = style.figure(
         # Bands first, so that no band lies over a curve.
-        [_curve(line, layers, panel.form, number) for number, panel, line in curves]
-        + [_band(line, layers, number) for number, _, line in curves if line.low is not None],
+        [_band(line, layers, number) for number, _, line in curves if line.low is not None]
+        + [_curve(line, layers, panel.form, number) for number, panel, line in curves],
         title=title,
         subtitle=subtitle,
         right=RIGHT,
@@ -76,7 +78,7 @@ def draw_panels(
         fig.update_layout({f"yaxis{number}": {**axis, **look}})
         _add_head(fig, panel, top)
         _add_names(fig, panel, layers[-1], number)
-    room = max(0.4, 0.012 * (layers[-1] - layers[0]))
+    room = 0.015 * (layers[-1] - layers[0]) or 0.5
     fig.update_layout(
         showlegend=False,
         xaxis={
@@ -98,9 +100,7 @@ def _curve(line: Line, layers: Sequence[int], form: str, number: int) -> go.Scat
         line={"color": line.color, "width": 2, "dash": line.dash},
         marker={"size": 4 if line.dash == "solid" else 0.1},
         name=line.name,
-        hovertext=[
-            _hover(line, place, layer, form) for place, layer in enumerate(layers)
-        ],
+        hovertext=[_hover(line, place, layer, form) for place, layer in enumerate(layers)],
         hoverinfo="text",
     )
 

@@ -157,7 +157,9 @@ def _star_marker(size: float) -> dict:
 
 
 def _caption(view: MapView, named: int) -> str:
-    parts = ["Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default."]
+    parts = [
+        "Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default."
+    ]
     parts.append(view.arrow_note("plane"))
     if view.labels == "all" and named < len(view.points):
         unnamed = len(view.points) - named

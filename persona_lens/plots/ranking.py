@@ -89,7 +89,10 @@ def axis_ranking(
     row = DENSE_ROW if len(ticks) > DENSE else ROW
     style.set_plot_height(fig, row * (len(ticks) + 1))
     fig.update_layout(
-        xaxis={"title": {"text": "Projection on the Assistant Axis (residual units)"}, "range": span},
+        xaxis={
+            "title": {"text": "Projection on the Assistant Axis (residual units)"},
+            "range": span,
+        },
         yaxis={
             "tickvals": list(range(len(ticks))),
             "ticktext": ticks,
@@ -177,7 +180,11 @@ def _add_reference(
             yshift=4 + 17 * row,
             yanchor="bottom",
             # Near a border the text hangs to the inner side of its line.
-            xanchor="left" if share < LABEL_SHARE else "right" if share > 1 - LABEL_SHARE else "center",
+            xanchor="left"
+            if share < LABEL_SHARE
+            else "right"
+            if share > 1 - LABEL_SHARE
+            else "center",
             showarrow=False,
             borderpad=0,
             hovertext=default["hover"] if row else None,
@@ -197,7 +204,9 @@ def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
     folds = 0 if space.table.folds is None else space.table.folds.shape[1]
     known = int(ranking["low"].notna().sum())
     if not known:
-        return source_line(space, layer) + "<br>No intervals: the folds of the questions are not known"
+        return (
+            source_line(space, layer) + "<br>No intervals: the folds of the questions are not known"
+        )
     bars = f"Bars: 95 % t interval of a role's mean over {folds} folds of the questions, the axis taken as given"
     missing = len(ranking) - known
     if missing:
@@ -206,5 +215,7 @@ def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
 
 
 def _interval_line(rank: int, total: int, low: float, high: float) -> str:
-    interval = f", 95 % interval {low:.4g} to {high:.4g}".replace("-", "−") if np.isfinite(low) else ""
+    interval = (
+        f", 95 % interval {low:.4g} to {high:.4g}".replace("-", "−") if np.isfinite(low) else ""
+    )
     return f"rank {rank} of {total}{interval}"

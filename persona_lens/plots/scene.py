@@ -85,7 +85,11 @@ def draw_scene(view: MapView) -> go.Figure:
     fig.update_layout(
         scene={
             **{
-                f"{letter}axis": {"title": {"text": each.brief}, "range": [start, end], "showspikes": False}
+                f"{letter}axis": {
+                    "title": {"text": each.brief},
+                    "range": [start, end],
+                    "showspikes": False,
+                }
                 for letter, each, start, end in zip("xyz", view.dimensions, low, high, strict=True)
             },
             "aspectmode": "manual",

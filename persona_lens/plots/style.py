@@ -103,7 +103,11 @@ def template() -> go.layout.Template:
                 "bordercolor": FAINT,
                 "font": {"family": FONT, "size": 12, "color": INK},
             },
-            "legend": {"tracegroupgap": 0, "font": {"size": 12}, "title": {"font": {"size": 12, "color": QUIET}}},
+            "legend": {
+                "tracegroupgap": 0,
+                "font": {"size": 12},
+                "title": {"font": {"size": 12, "color": QUIET}},
+            },
             "coloraxis": {"colorscale": DIVERGING},
         }
     )

@@ -99,7 +99,9 @@ def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
     name = "default Assistant" if kind == "default" else shown(subject["name"])
     lines = [
         f"<b>{name}</b>",
-        " · ".join(part for part in ("" if kind == "default" else kind, shown(group), replies) if part),
+        " · ".join(
+            part for part in ("" if kind == "default" else kind, shown(group), replies) if part
+        ),
         f"<i>{paragraph(subject['description'])}</i>" if subject["description"] else "",
         further,
         f"cosine with the Assistant Axis {subject['projection']:.2f}"
@@ -133,7 +135,9 @@ def source_line(space: PersonaSpace, layer: int | None = None) -> str:
     """Model, hook point, and how much the figure rests on."""
     card, table = space.table.card, space.table
     model = card.get("reader", {}).get("model")
-    hook_point = str(card.get("hook_point", "")).replace("{layer}", "*" if layer is None else str(layer))
+    hook_point = str(card.get("hook_point", "")).replace(
+        "{layer}", "*" if layer is None else str(layer)
+    )
     parts = [
         f"<b>{escape(str(model), quote=False)}</b>" if model else "",
         hook_point,
@@ -141,7 +145,6 @@ def source_line(space: PersonaSpace, layer: int | None = None) -> str:
         _counted(space, "trait") if table.indices(kind="trait") else "",
     ]
     return " · ".join(part for part in parts if part)
-
 
 
 def _counted(space: PersonaSpace, kind: str) -> str:

@@ -113,7 +113,9 @@ class MapView:
         if not self.n_traits:
             return ""
         drawn = len(self.traits)
-        which = f"{drawn} of {self.n_traits} traits, those with a cosine of at least {STRONG_TRAIT:g}"
+        which = (
+            f"{drawn} of {self.n_traits} traits, those with a cosine of at least {STRONG_TRAIT:g}"
+        )
         if not drawn:
             return f"No trait of {self.n_traits} has a cosine of {STRONG_TRAIT:g} or more with the {scene}."
         if len(self.traits) == MAX_TRAITS:
@@ -144,7 +146,10 @@ def map_view(
     roles["hover"] = _hovers(roles, "role", dimensions, points)
     default["hover"] = _hovers(default, "default", dimensions, star[None])
 
-    drawn, cosines = subject_frame(space, layer, "trait"), np.stack([d.traits for d in dimensions], axis=1)
+    drawn, cosines = (
+        subject_frame(space, layer, "trait"),
+        np.stack([d.traits for d in dimensions], axis=1),
+    )
     n_traits = len(drawn) if traits else 0
     drawn["hover"] = _hovers(drawn, "trait", dimensions, cosines, "cosine with ")
     inside = np.linalg.norm(cosines, axis=1)
@@ -189,7 +194,9 @@ def cosine_line(space: PersonaSpace, layer: int) -> str:
 def _round(value: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that is not above `value`."""
     power = 10.0 ** np.floor(np.log10(value))
-    return float(max(factor for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9)) * power)
+    return float(
+        max(factor for factor in (1, 2, 5) if factor * power <= value * (1 + 1e-9)) * power
+    )
 
 
 def _hovers(

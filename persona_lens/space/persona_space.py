@@ -388,12 +388,12 @@ class PersonaSpace:
         """
         self._check_fitted()
         index = self.layer_index(layer)
+        rows = [row for row in self.table.indices(kind=kind) if self.table.kinds[row] != "default"]
         if isinstance(query, str):
             direction = self._direction(query, index)
+            rows = [row for row in rows if self.table.names[row] != query]
         else:
             direction = np.asarray(query) - self.role_mean_[index]
-        rows = [row for row in self.table.indices(kind=kind) if self.table.names[row] != query]
-        rows = [row for row in rows if self.table.kinds[row] != "default"]
         others = np.stack([self._direction(self.table.names[row], index) for row in rows])
         cosines = unit(others) @ unit(direction)
         best = np.argsort(-cosines)[:k]

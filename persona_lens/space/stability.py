@@ -24,7 +24,8 @@ class LayerStability:
 
     Attributes:
         cosine: cos(PC1, axis); PC1 points along the axis, so it is not negative.
-        cosine_low, cosine_high: 95 % bootstrap interval over roles.
+        cosine_low, cosine_high: 95 % percentile bootstrap interval over roles. A resample repeats roles and so
+            knows fewer of them, which lowers its cosine: the interval leans low.
         shuffled_mean, shuffled_95: The same cosine when a role plays the default, mean and 95th percentile.
         shuffled_p: Share of such exchanges with a cosine at least as large (plus one, exact test).
         random_95: 95th percentile of |cos| of a random direction with PC1.

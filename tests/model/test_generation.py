@@ -84,7 +84,9 @@ def test_a_reply_that_ends_at_once_is_empty_and_its_mean_is_nan(tiny_llama: Path
 @pytest.mark.parametrize("spread", [0.01, 1.0, 6.0])
 def test_the_nucleus_is_that_of_transformers(spread: float) -> None:
     torch.manual_seed(0)
-    scores = torch.randn(16, 5000) * spread  # 0.01 is nearly flat: the nucleus is thousands of tokens
+    scores = (
+        torch.randn(16, 5000) * spread
+    )  # 0.01 is nearly flat: the nucleus is thousands of tokens
     for top_p, temperature in ((0.9, 0.7), (0.5, 1.0), (0.99, 1.3)):
         ours = NucleusFilter(temperature, top_p, head=64)(torch.empty(16, 0), scores)
         theirs = TopPLogitsWarper(top_p)(torch.empty(16, 0), scores / temperature)

@@ -27,7 +27,9 @@ def test_a_folder_loads_and_names_its_hook_points(tiny_llama: Path) -> None:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     assert (model.n_layers, model.d_model, model.dtype) == (3, 16, torch.float32)
     assert model.hook_name(2) == "blocks.2.hook_resid_post"
-    assert model.hook_name(2) in model.bridge.hook_dict or model.bridge.hook_dict.get("blocks.2.hook_out")
+    assert model.hook_name(2) in model.bridge.hook_dict or model.bridge.hook_dict.get(
+        "blocks.2.hook_out"
+    )
     with pytest.raises(ModelError, match=r"(?s)no such layer.*0 to 2.*given 3"):
         model.hook_name(3)
 
@@ -54,12 +56,20 @@ def test_a_module_the_user_holds_is_not_changed() -> None:
     assert module.training
     assert module.config._attn_implementation == attention
     assert not any(child._forward_hooks or child._forward_pre_hooks for child in module.modules())
-    assert (tokenizer.chat_template, tokenizer.padding_side, len(tokenizer)) == (template, side, vocabulary)
-    assert model._backend.module.get_input_embeddings().weight is module.get_input_embeddings().weight
+    assert (tokenizer.chat_template, tokenizer.padding_side, len(tokenizer)) == (
+        template,
+        side,
+        vocabulary,
+    )
+    assert (
+        model._backend.module.get_input_embeddings().weight is module.get_input_embeddings().weight
+    )
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
-def test_a_bridge_the_user_holds_gives_the_same_replies_and_stays_wrapped(architecture: str) -> None:
+def test_a_bridge_the_user_holds_gives_the_same_replies_and_stays_wrapped(
+    architecture: str,
+) -> None:
     bridge, tokenizer = bridge_of(architecture), tiny_tokenizer()
     from_bridge = PersonaModel.load(bridge, tokenizer=tokenizer)
     from_module = PersonaModel.load(tiny_module(architecture), tokenizer=tokenizer)
@@ -68,10 +78,13 @@ def test_a_bridge_the_user_holds_gives_the_same_replies_and_stays_wrapped(archit
     first, second = (model.generate(prompts, greedy)[0] for model in (from_bridge, from_module))
     assert first.ids.tolist() == second.ids.tolist()
     assert from_bridge.bridge is bridge
-    assert "Bridge" in type(bridge.original_model.get_decoder()).__name__ or "Bridge" in type(
-        bridge.blocks[0]
-    ).__name__
-    assert not any("Bridge" in type(part).__name__ for part in from_bridge._backend.module.modules())
+    assert (
+        "Bridge" in type(bridge.original_model.get_decoder()).__name__
+        or "Bridge" in type(bridge.blocks[0]).__name__
+    )
+    assert not any(
+        "Bridge" in type(part).__name__ for part in from_bridge._backend.module.modules()
+    )
 
 
 def test_the_twin_shares_every_weight() -> None:
@@ -96,7 +109,9 @@ def test_hooks_on_the_bridge_act_on_replies_and_can_be_taken_off(tiny_llama: Pat
 def test_compatibility_mode_is_refused_with_the_reason(architecture: str) -> None:
     bridge = bridge_of(architecture)
     bridge.enable_compatibility_mode(disable_warnings=True)
-    with pytest.raises(ModelError, match=r"(?s)compatibility mode.*raw weights.*boot a fresh bridge"):
+    with pytest.raises(
+        ModelError, match=r"(?s)compatibility mode.*raw weights.*boot a fresh bridge"
+    ):
         PersonaModel.load(bridge, tokenizer=tiny_tokenizer())
 
 
@@ -169,7 +184,8 @@ def test_device_and_device_map_exclude_each_other(tiny_llama: Path) -> None:
 def test_the_fingerprint_knows_the_weights(tmp_path: Path, tiny_llama: Path) -> None:
     other = tiny_folder(tmp_path / "other", "llama", seed=1)
     first, again, second = (
-        PersonaModel.load(path, dtype="float32").fingerprint for path in (tiny_llama, tiny_llama, other)
+        PersonaModel.load(path, dtype="float32").fingerprint
+        for path in (tiny_llama, tiny_llama, other)
     )
     assert first == again != second
 

@@ -30,10 +30,10 @@ def reference(module: PreTrainedModel, ids: np.ndarray, positions: np.ndarray) -
     blocks = decoder.layers if hasattr(decoder, "layers") else decoder.h
     handles = [
         block.register_forward_hook(
-            lambda _module, _args, output: outputs.append(
-                (output[0] if isinstance(output, tuple) else output).clone()
+            lambda _module, _args, output: (
+                outputs.append((output[0] if isinstance(output, tuple) else output).clone())
+                and None
             )
-            and None
         )
         for block in blocks
     ]
@@ -41,7 +41,9 @@ def reference(module: PreTrainedModel, ids: np.ndarray, positions: np.ndarray) -
         module(torch.tensor(ids)[None], use_cache=False)
     for handle in handles:
         handle.remove()
-    return np.stack([output[0][torch.tensor(positions)].double().mean(0).numpy() for output in outputs])
+    return np.stack(
+        [output[0][torch.tensor(positions)].double().mean(0).numpy() for output in outputs]
+    )
 
 
 @pytest.fixture(params=ARCHITECTURES)
@@ -121,7 +123,10 @@ def test_embedded_model_reads_alike_in_every_way(smol: PersonaModel) -> None:
     ids, mask = right_padded([transcript.ids for transcript in transcripts], smol.pad_id, "cpu")
     for backend_taps in (bridge,):
         seen: dict[int, torch.Tensor] = {}
-        taps = {layer: lambda x, layer=layer: seen.__setitem__(layer, x.clone()) for layer in (0, 15, 29)}
+        taps = {
+            layer: lambda x, layer=layer: seen.__setitem__(layer, x.clone())
+            for layer in (0, 15, 29)
+        }
         with backend_taps.taps(taps):
             backend_taps.encode(ids, mask)
         for layer, residual in seen.items():

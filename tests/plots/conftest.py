@@ -10,7 +10,21 @@ import pytest
 from persona_lens.space import PersonaSpace
 
 GROUPS = ("assistant", "human", "fantastical", None)
-SYLLABLES = ("an", "ber", "cor", "dal", "eth", "fin", "gor", "hul", "iva", "jon", "kel", "lum", "mor")
+SYLLABLES = (
+    "an",
+    "ber",
+    "cor",
+    "dal",
+    "eth",
+    "fin",
+    "gor",
+    "hul",
+    "iva",
+    "jon",
+    "kel",
+    "lum",
+    "mor",
+)
 
 
 def name_of(number: int) -> str:
@@ -18,7 +32,9 @@ def name_of(number: int) -> str:
     return f"{SYLLABLES[first]}{SYLLABLES[second]}{SYLLABLES[third] if number % 3 else ''}_{number}"
 
 
-def build_space(n_roles: int, n_traits: int = 16, d_model: int = 32, n_layers: int = 4) -> PersonaSpace:
+def build_space(
+    n_roles: int, n_traits: int = 16, d_model: int = 32, n_layers: int = 4
+) -> PersonaSpace:
     """Roles in three groups (and some in none) with decaying variances; question folds for intervals."""
     rng = np.random.default_rng(7)
     spread = 6.0 * 0.75 ** np.arange(d_model)

@@ -56,15 +56,22 @@ def rows(folder: Path) -> list[dict]:
     return RunFolder(folder).replies().to_list()
 
 
-def test_a_run_holds_every_reply_once_and_datasets_opens_it(model: PersonaModel, tmp_path: Path) -> None:
+def test_a_run_holds_every_reply_once_and_datasets_opens_it(
+    model: PersonaModel, tmp_path: Path
+) -> None:
     import datasets
 
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     stored = rows(run.path)
-    keys = [(r["kind"], r["name"], r["prompt_index"], r["side"], r["question_id"], r["sample"]) for r in stored]
+    keys = [
+        (r["kind"], r["name"], r["prompt_index"], r["side"], r["question_id"], r["sample"])
+        for r in stored
+    ]
     assert len(keys) == len(set(keys)) == 5 * 3 * 2 + 3 * 2 * 3 + 1 * 2 * 2 * 3
     opened = datasets.load_dataset(
-        "parquet", data_files=str(run.path / "replies" / "*.parquet"), split="train",
+        "parquet",
+        data_files=str(run.path / "replies" / "*.parquet"),
+        split="train",
         cache_dir=str(tmp_path / "cache"),
     )
     assert opened.num_rows == len(keys)
@@ -72,7 +79,9 @@ def test_a_run_holds_every_reply_once_and_datasets_opens_it(model: PersonaModel,
         assert row["reply"] == model.tokenizer.decode(row["reply_ids"], skip_special_tokens=True)
 
 
-def test_stored_means_equal_reading_the_stored_ids_again(model: PersonaModel, tmp_path: Path) -> None:
+def test_stored_means_equal_reading_the_stored_ids_again(
+    model: PersonaModel, tmp_path: Path
+) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     manifest = run.manifest()
     for shard in manifest.shards[::5]:
@@ -111,9 +120,12 @@ def test_killed_at_random_points_and_continued_equals_uninterrupted(
     total = 5 + 3 * 2 + 1 * 2 * 2
     for target in sorted(rng.sample(range(1, total), 3)):
         process = start()
-        while process.poll() is None and len(list(broken.glob("replies/r*.parquet"))) + len(
-            list(broken.glob("replies/[dt]*.parquet"))
-        ) < target:
+        while (
+            process.poll() is None
+            and len(list(broken.glob("replies/r*.parquet")))
+            + len(list(broken.glob("replies/[dt]*.parquet")))
+            < target
+        ):
             time.sleep(0.001)
         time.sleep(rng.random() * 0.05)
         process.send_signal(signal.SIGKILL)
@@ -143,7 +155,9 @@ def test_a_finished_run_samples_nothing(
     assert contents(run.path) == before
 
 
-def test_a_changed_role_is_collected_again_and_the_others_stay(model: PersonaModel, tmp_path: Path) -> None:
+def test_a_changed_role_is_collected_again_and_the_others_stay(
+    model: PersonaModel, tmp_path: Path
+) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     before = contents(run.path)
     mine = {"name": "pirate", "prompts": ["You are a pirate who has lost the sea."]}
@@ -196,7 +210,9 @@ def test_another_model_reads_the_same_replies(model: PersonaModel, tmp_path: Pat
     messages = other.encoder.messages(first.question, system=shard.system)
     transcript = other.encoder.with_reply(other.encoder.prompt(messages), reply.ids)
     np.testing.assert_allclose(
-        run.read_activations(manifest, shard)[0], other.pooled([transcript], layers=[1, 2])[0], rtol=1e-4,
+        run.read_activations(manifest, shard)[0],
+        other.pooled([transcript], layers=[1, 2])[0],
+        rtol=1e-4,
         atol=1e-5,
     )
 
@@ -215,10 +231,15 @@ def test_vectors_are_the_naive_means(model: PersonaModel, tmp_path: Path) -> Non
     np.testing.assert_allclose(table.values[ghost], means["ghost", ""], rtol=1e-6)
     calm = table.names.index("calm")
     np.testing.assert_allclose(
-        table.values[calm], means["calm", "positive"] - means["calm", "negative"], rtol=1e-5, atol=1e-6
+        table.values[calm],
+        means["calm", "positive"] - means["calm", "negative"],
+        rtol=1e-5,
+        atol=1e-6,
     )
     assert table.labels[calm] == "pos-neg"
-    assert table.counts[table.names.index("default")] == len(np.concatenate(gathered["default", ""]))
+    assert table.counts[table.names.index("default")] == len(
+        np.concatenate(gathered["default", ""])
+    )
     parts = np.concatenate(gathered["ghost", ""])
     expected = ((parts - parts.mean(0)) ** 2).sum(-1).mean(0) / (len(parts) - 1)
     np.testing.assert_allclose(table.squared_errors[ghost], expected, rtol=1e-4)
@@ -227,7 +248,9 @@ def test_vectors_are_the_naive_means(model: PersonaModel, tmp_path: Path) -> Non
     np.testing.assert_allclose(table.folds[ghost], by_question, rtol=1e-5, atol=1e-6)
 
 
-def test_layers_that_do_not_exist_are_refused_before_anything_runs(model: PersonaModel, tmp_path: Path) -> None:
+def test_layers_that_do_not_exist_are_refused_before_anything_runs(
+    model: PersonaModel, tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match=r"(?s)no such layer.*given 9"):
         collect_run(model, tmp_path / "run", layers=[1, 9], **PLAN)
     assert not (tmp_path / "run").exists()
@@ -258,7 +281,9 @@ def test_the_real_run_speaks_in_character(small_run: Path) -> None:
     sea = ("sea", "ship", "sail", "ocean", "treasure", "crew", "captain", "arr", "matey", "plunder")
 
     def rate(replies: list[str]) -> float:
-        return sum(any(word in reply.lower().split() for word in sea) for reply in replies) / len(replies)
+        return sum(any(word in reply.lower().split() for word in sea) for reply in replies) / len(
+            replies
+        )
 
     pirate = [row["reply"] for row in stored if row["name"] == "pirate"]
     default = [row["reply"] for row in stored if row["kind"] == "default"]

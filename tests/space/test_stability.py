@@ -1,0 +1,81 @@
+"""Nulls, intervals and split halves, against brute force and against data whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+
+from persona_lens.space.gram import cosines, resample
+from persona_lens.space.stability import layer_stability, random_cosine_quantile
+
+
+def rows(n_roles: int, d_model: int, pull: float, seed: int = 0) -> np.ndarray:
+    """A default and roles; `pull` is how far the default lies out on the first component."""
+    rng = np.random.default_rng(seed)
+    direction = np.eye(d_model)[0]
+    roles = rng.normal(size=(n_roles, d_model)) + 4 * rng.normal(size=(n_roles, 1)) * direction
+    roles -= roles.mean(0)
+    return np.concatenate([[pull * direction + 0.1 * rng.normal(size=d_model)], roles])
+
+
+def brute_force(roles: np.ndarray, default: np.ndarray) -> float:
+    pc1 = PCA(1, svd_solver="full").fit(roles).components_[0]
+    axis = default - roles.mean(0)
+    return abs(axis @ pc1) / np.linalg.norm(axis)
+
+
+def test_resamples_equal_brute_force() -> None:
+    data = rows(15, 40, 3.0)
+    gram = data @ data.T
+    rng = np.random.default_rng(1)
+    drawn = rng.multinomial(15, np.full(15, 1 / 15), size=8)
+    weights = np.concatenate([np.zeros((8, 1)), drawn], axis=1)
+    result = resample(gram, weights, np.zeros(8, dtype=int))
+    ours = cosines(gram, result.pc1, result.axis)
+    expected = [brute_force(np.repeat(data[1:], counts, axis=0), data[0]) for counts in drawn]
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+
+
+def test_the_default_exchanged_for_a_role_equals_brute_force() -> None:
+    data = rows(12, 30, 5.0)
+    weights = np.ones((12, 13))
+    weights[np.arange(12), np.arange(1, 13)] = 0
+    gram = data @ data.T
+    result = resample(gram, weights, np.arange(1, 13))
+    expected = [brute_force(np.delete(data, row, axis=0), data[row]) for row in range(1, 13)]
+    np.testing.assert_allclose(cosines(gram, result.pc1, result.axis), expected, atol=1e-3)
+
+
+def test_an_axis_far_out_on_pc1_is_told_from_chance() -> None:
+    found = layer_stability(rows(40, 60, 30.0), None, n_resamples=200, rng=np.random.default_rng(0))
+    assert found.cosine > 0.95
+    assert 0.7 < found.cosine_low < found.cosine
+    assert found.cosine_low < found.cosine_high < 1
+    assert found.shuffled_p < 0.05 < found.shuffled_mean < found.cosine
+    assert found.axis_roles > 0.95
+    assert np.isnan(found.axis_questions)
+
+
+def test_an_axis_off_pc1_is_not() -> None:
+    data = rows(40, 60, 0.0)
+    data[0] = 5 * np.eye(60)[1]
+    found = layer_stability(data, None, n_resamples=200, rng=np.random.default_rng(0))
+    assert found.cosine < found.shuffled_95
+    assert found.shuffled_p > 0.5
+
+
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.05, 0.98, 1.0), (30.0, -0.4, 0.4)])
+def test_question_halves_tell_signal_from_noise(noise: float, low: float, high: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=80)
+    folds = truth + noise * rng.normal(size=(8, 80))
+    found = layer_stability(rows(10, 80, 3.0), folds, n_resamples=20, rng=rng)
+    assert low < found.axis_questions < high
+    assert found.axis_questions_low <= found.axis_questions <= found.axis_questions_high
+
+
+def test_the_random_quantile_is_that_of_random_directions() -> None:
+    directions = np.random.default_rng(0).normal(size=(200_000, 40))
+    cosine = np.abs(directions[:, 0]) / np.linalg.norm(directions, axis=1)
+    assert random_cosine_quantile(40, 0.95) == pytest.approx(np.percentile(cosine, 95), rel=0.01)

@@ -1,0 +1,145 @@
+"""The command line: help without torch, errors without tracebacks, and the whole way on real data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from persona_lens import cli
+from persona_lens.errors import SpaceError
+
+COMMANDS = ["demo", "collect", "fit", "map", "info", "models"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "persona_lens.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_and_import_do_without_torch() -> None:
+    code = (
+        "import sys, persona_lens, persona_lens.cli\n"
+        "from typer.testing import CliRunner\n"
+        "result = CliRunner().invoke(persona_lens.cli.app, ['--help'])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "heavy = {'torch', 'transformers', 'transformer_lens', 'plotly', 'pandas', 'sklearn'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(cli.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"persona-lens {command}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "nowhere", "--out", "x"], "no run in nowhere"),
+        (["map", "nowhere", "--out", "x.html"], "no space in nowhere"),
+        (["info", "./nowhere"], "no such model folder"),
+        (["collect", "--run", "x", "--layers", "four"], "cannot read the layers"),
+        (["collect", "--run", "x", "--model", "./nowhere"], "no such model folder"),
+    ],
+)
+def test_errors_are_short_and_the_exit_code_says_so(arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert 1 <= len(done.stderr.strip().splitlines()) <= 3
+
+
+def test_debug_shows_the_traceback_wherever_it_stands() -> None:
+    for arguments in (
+        ["--debug", "fit", "nowhere", "--out", "x"],
+        ["fit", "nowhere", "--out", "x", "--debug"],
+    ):
+        done = run(*arguments)
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+        assert "RunError" in done.stderr
+
+
+def test_wrong_usage_is_told_from_failure() -> None:
+    assert run("fit").returncode == 2
+    assert run("collect", "--run", "x", "--prompts", "0").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "layers"), [("3", [3]), ("10-12", [10, 11, 12]), ("0,4-5", [0, 4, 5])]
+)
+def test_layers_are_parsed(text: str, layers: list[int]) -> None:
+    assert cli.parse_layers(text) == layers
+
+
+def test_layers_that_cannot_be_parsed_are_refused() -> None:
+    with pytest.raises(SpaceError, match="10-20"):
+        cli.parse_layers("10 to 20")
+
+
+def test_models_lists_the_embedded_ones() -> None:
+    done = run("models")
+    assert done.returncode == 0
+    assert "gemma-3-270m" in done.stdout
+
+
+@pytest.mark.embedded
+def test_the_way_from_a_real_run_to_a_map(small_run: Path, tmp_path: Path) -> None:
+    space, figure = tmp_path / "space", tmp_path / "map.html"
+    for arguments, expected in (
+        (["info", str(small_run)], "104 of 104"),
+        (["fit", str(small_run), "--out", str(space)], "12 roles, 2 traits"),
+        (["info", str(space)], "cos(PC1, axis)"),
+        (["map", str(space), "--layer", "20", "--out", str(figure)], "Saved"),
+    ):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout + done.stderr
+    page = figure.read_text("utf-8")
+    assert "pirate" in page
+    assert "plotly" in page.lower()
+
+
+def test_collect_continues_and_says_where_to_go(tiny_llama: Path, tmp_path: Path) -> None:
+    arguments = [
+        *("collect", "--model", str(tiny_llama), "--run", str(tmp_path / "run")),
+        *(
+            "--roles",
+            "pirate,ghost,poet",
+            "--traits",
+            "none",
+            "--questions",
+            "q01,q02",
+            "--prompts",
+            "1",
+        ),
+        *(
+            "--default-samples",
+            "1",
+            "--max-new-tokens",
+            "4",
+            "--dtype",
+            "float32",
+            "--layers",
+            "1-2",
+        ),
+    ]
+    first, second = run(*arguments), run(*arguments)
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert "16 replies" in first.stderr
+    assert "persona-lens fit" in first.stderr
+    assert "To do" not in second.stderr
