@@ -30,15 +30,25 @@ MIB = 2**20
 LIBRARIES = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy", "scikit-learn")
 
 
-def parser(doc: str | None, *, rounds: int) -> argparse.ArgumentParser:
+def parser(doc: str | None) -> argparse.ArgumentParser:
     """Options that every script has."""
     options = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    options.add_argument("--rounds", type=int, default=rounds, help=f"default: {rounds}")
     options.add_argument("--only", help=argparse.SUPPRESS)  # one variant, in a process of its own
     return options
+
+
+def add_rounds(options: argparse.ArgumentParser, default: int) -> None:
+    """For scripts that compare times."""
+    options.add_argument("--rounds", type=int, default=default, help=f"default: {default}")
+
+
+def add_model_options(options: argparse.ArgumentParser) -> None:
+    """For scripts that run the embedded model."""
+    options.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
+    options.add_argument("--device", help="default: the fastest there is")
 
 
 # Time ---------------------------------------------------------------------------------------------
@@ -78,9 +88,7 @@ class Rates:
 
     def table(self, unit: str, over: str) -> str:
         """One row a variant: its rate, and its ratio to the variant `over`."""
-        rows = [
-            (name, f"{self.median(name):,.0f}", self.ratio(name, over)) for name in self.rounds
-        ]
+        rows = [(name, f"{self.median(name):,.0f}", self.ratio(name, over)) for name in self.rounds]
         return markdown(("variant", f"{unit} a second", f"times `{over}` [min, max]"), rows)
 
 
@@ -183,7 +191,9 @@ def heading(title: str) -> None:
     script = os.path.relpath(sys.argv[0])
     versions = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
     print(f"### {title}\n")
-    print(f"`python {' '.join([script, *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}; {_machine()};")
+    print(
+        f"`python {' '.join([script, *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}; {_machine()};"
+    )
     print(f"Python {platform.python_version()}, {versions}\n")
 
 
@@ -203,7 +213,9 @@ def _processor() -> str:
                 name = value.strip()
             if key.strip() == "flags":
                 flags = value
-    known = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()]
+    known = [
+        flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags.split()
+    ]
     return f"{name} ({', '.join(known)})" if known else name
 
 

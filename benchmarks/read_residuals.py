@@ -2,32 +2,45 @@
 
 `pooled` is `PersonaModel.pooled`. `plain forward` is what cannot be avoided: the blocks of the plain Hugging Face
 model on the very same batches, nothing read. `store, then pool` is the usual way: batches of 16 as they come, the
-whole model with logits, all residuals stacked as [layer, batch, position, d_model], averaged afterwards.
-Pads do not count as tokens.
+whole model with logits and its default cache, all residuals stacked as [layer, batch, position, d_model], averaged
+afterwards. Pads do not count as tokens.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from harness import MIB, cost_apart, heading, interleave, markdown, parser, report_cost, requirement
+from harness import (
+    MIB,
+    add_model_options,
+    add_rounds,
+    cost_apart,
+    heading,
+    interleave,
+    markdown,
+    parser,
+    report_cost,
+    requirement,
+)
 from workload import MODEL, conversations, plain_model
 
 from persona_lens import PersonaModel
 from persona_lens.model.pooling import MAX_ROWS, right_padded, token_budget_batches
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel
 
     from persona_lens import Transcript
 
 TOKEN_BUDGET = 4096
 STORED_ROWS = 16
-QUICK_REPLIES = 48
+QUICK_REPLIES = 16
 
 
 @dataclass(frozen=True)
@@ -70,9 +83,10 @@ class Reading:
         def keep(_module: torch.nn.Module, _args: tuple, output: torch.Tensor) -> None:
             kept.append(output)
 
-        handles = [block.register_forward_hook(keep) for block in self.plain.get_decoder().layers]
+        blocks = cast("nn.ModuleList", self.plain.get_decoder().layers)
+        handles = [block.register_forward_hook(keep) for block in blocks]
         try:
-            self.plain(input_ids=ids, attention_mask=mask, use_cache=False)
+            self.plain(input_ids=ids, attention_mask=mask)
         finally:
             for handle in handles:
                 handle.remove()
@@ -90,10 +104,10 @@ def _tokens(transcripts: Sequence[Transcript]) -> int:
 
 def main() -> None:
     """Compare rates, then memory."""
-    options = parser(__doc__, rounds=7)
-    options.add_argument("--replies", type=int, default=256)
-    options.add_argument("--dtype", default="auto", choices=("auto", "float32", "bfloat16"))
-    options.add_argument("--device", help="default: the fastest there is")
+    options = parser(__doc__)
+    add_rounds(options, 5)
+    add_model_options(options)
+    options.add_argument("--replies", type=int, default=96, help="default: 96")
     args = options.parse_args()
 
     model = PersonaModel.load(MODEL, dtype=args.dtype, device=args.device)
@@ -110,16 +124,19 @@ def main() -> None:
         return
 
     heading(f"Reading {len(transcripts)} replies with {model}")
-    rates = interleave({name: partial(run, transcripts) for name, run in variants.items()}, args.rounds)
+    rates = interleave(
+        {name: partial(run, transcripts) for name, run in variants.items()}, args.rounds
+    )
     print(rates.table("tokens", over="plain forward"), end="\n\n")
     _print_memory(list(variants), args)
     requirement("`pooled` over `plain forward`", rates.ratio("pooled", "plain forward"), 0.90)
     requirement("`pooled` over `store, then pool`", rates.ratio("pooled", "store, then pool"), 2.0)
 
 
-def _print_memory(names: Sequence[str], args) -> None:
-    flags = ["--replies", str(args.replies), "--dtype", args.dtype, *(["--quick"] * args.quick)]
-    costs = {name: cost_apart(__file__, name, [*flags, "--device", "cpu"]) for name in names}
+def _print_memory(names: Sequence[str], args: argparse.Namespace) -> None:
+    flags = ["--replies", str(args.replies), "--dtype", args.dtype, "--device", "cpu"]
+    flags += ["--quick"] if args.quick else []
+    costs = {name: cost_apart(__file__, name, flags) for name in names}
     rows = [(name, f"{cost.above / MIB:,.0f}") for name, cost in costs.items()]
     print(markdown(("variant, on the CPU", "peak above the model, MiB"), rows), end="\n\n")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from persona_lens import load_questions, load_roles
 from persona_lens.model.embedded import embedded_folder
+from persona_lens.model.loading import quiet_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from persona_lens import PersonaModel, Transcript
 
 MODEL = "smollm2-135m-instruct"
+
+_NO_TOKEN = 2**31 - 1  # beyond any vocabulary
 
 
 def role_prompts(model: PersonaModel, count: int) -> list[Transcript]:
@@ -55,5 +58,11 @@ def plain_model(model: PersonaModel) -> PreTrainedModel:
     """The same weights as `model`, loaded by transformers alone, with its default (sdpa) attention."""
     from transformers import AutoModelForCausalLM  # noqa: PLC0415
 
-    module = AutoModelForCausalLM.from_pretrained(embedded_folder(MODEL), dtype=model.dtype)
-    return module.to(model.device).eval()
+    with quiet_transformers():
+        module = AutoModelForCausalLM.from_pretrained(embedded_folder(MODEL), dtype=model.dtype)
+    return module.eval().to(model.device)  # pyright: ignore[reportArgumentType]
+
+
+def never_end(model: PersonaModel) -> None:
+    """Let no token end a reply, so that all replies have the same length and all variants the same work."""
+    model.end_ids = (_NO_TOKEN,)

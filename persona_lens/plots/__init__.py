@@ -12,8 +12,15 @@ Assistant is positive, and the line below the title says which model, hook point
 """
 
 from persona_lens.plots.curves import variance
-from persona_lens.plots.export import can_export_images, save_figure
+from persona_lens.plots.export import can_export_images, save_figure, save_figures
 from persona_lens.plots.maps import persona_map
 from persona_lens.plots.ranking import axis_ranking
 
-__all__ = ["axis_ranking", "can_export_images", "persona_map", "save_figure", "variance"]
+__all__ = [
+    "axis_ranking",
+    "can_export_images",
+    "persona_map",
+    "save_figure",
+    "save_figures",
+    "variance",
+]

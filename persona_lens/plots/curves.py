@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
 from persona_lens.plots.panels import Line, Panel, draw_panels
 from persona_lens.plots.subjects import check_fitted, source_line
 from persona_lens.space.persona_space import PersonaSpace

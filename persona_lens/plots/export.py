@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import kaleido
 import plotly.graph_objects as go
 from choreographer.browsers import Chromium
-from kaleido.errors import ChromeNotFoundError
+from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError
 
 from persona_lens.errors import FigureError
 from persona_lens.files import whole_or_nothing
 
 SCALE = 2
-PICTURES = (".png", ".svg")
+PAGE, PICTURES = ".html", (".png", ".svg")
+SIZE = (700, 450)  # plotly's own, for figures that do not say
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -60,22 +63,30 @@ def save_figure(fig: go.Figure, path: str | Path) -> list[Path]:
         >>> [written.name for written in save_figure(go.Figure(), page)]
         ['figure.html']
     """
-    path = Path(path)
-    if not path.suffix:
-        endings = (".html", ".png") if can_export_images() else (".html",)
-        return [written for ending in endings for written in save_figure(fig, f"{path}{ending}")]
-    writer = _WRITERS.get(path.suffix.lower())
-    if writer is None:
-        raise FigureError(
-            "figures are not written in this format",
-            expected=", ".join(_WRITERS),
-            given=path.suffix,
-            remedy="for a PDF, print the .html or convert the .svg",
-        )
-    content = writer(fig)
-    with whole_or_nothing(path) as partial:
-        partial.write_bytes(content)
-    return [path]
+    return save_figures({path: fig})
+
+
+def save_figures(figures: Mapping[str | Path, go.Figure]) -> list[Path]:
+    """Write several figures, each as `save_figure` does; all pictures share one start of the browser.
+
+    Raises:
+        FigureError: As for `save_figure`; no picture is written then.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> len(save_figures({folder / "a.html": go.Figure(), folder / "b.html": go.Figure()}))
+        2
+    """
+    targets = {target: fig for path, fig in figures.items() for target in _targets(Path(path))}
+    pictures = {path: fig for path, fig in targets.items() if path.suffix.lower() in PICTURES}
+    for path, fig in targets.items():
+        if path not in pictures:
+            with whole_or_nothing(path) as partial:
+                partial.write_bytes(_page(fig))
+    if pictures:
+        _draw(pictures)
+    return list(targets)
 
 
 def can_export_images() -> bool:
@@ -88,12 +99,25 @@ def can_export_images() -> bool:
     return browser is not None and Path(browser).is_file()
 
 
+def _targets(path: Path) -> list[Path]:
+    if not path.suffix:
+        endings = (PAGE, ".png") if can_export_images() else (PAGE,)
+        return [path.with_suffix(ending) for ending in endings]
+    if path.suffix.lower() not in (PAGE, *PICTURES):
+        raise FigureError(
+            "figures are not written in this format",
+            expected=", ".join((PAGE, *PICTURES)),
+            given=path.suffix,
+            remedy="for a PDF, print the .html or convert the .svg",
+        )
+    return [path]
+
+
 def _page(fig: go.Figure) -> bytes:
-    """A page that needs nothing else. The figure fills the window, but is never smaller than it was laid out for."""
-    width, height = fig.layout.width or 700, fig.layout.height or 450
-    title = re.sub(r"<[^>]*>", " ", fig.layout.title.text or "") or "Figure"
-    fluid = go.Figure(fig)
-    fluid.update_layout(width=None, height=None, autosize=True)
+    """A page that needs nothing else; the figure fills the window, but is not smaller than it was laid out for."""
+    layout: Any = fig.layout
+    title = re.sub(r"<[^>]*>", " ", layout.title.text or "") or "Figure"
+    fluid = go.Figure(fig).update_layout(width=None, height=None, autosize=True)
     figure = fluid.to_html(
         full_html=False,
         include_plotlyjs=True,
@@ -101,26 +125,33 @@ def _page(fig: go.Figure) -> bytes:
         default_height="100%",
         config={"responsive": True, "displaylogo": False},
     )
-    page = _PAGE.format(
+    width, height = layout.width or SIZE[0], layout.height or SIZE[1]
+    return _PAGE.format(
         title=html.escape(html.unescape(title)), width=width, height=height, figure=figure
-    )
-    return page.encode()
+    ).encode()
 
 
-def _picture(fig: go.Figure, form: str) -> bytes:
+def _draw(pictures: Mapping[Path, go.Figure]) -> None:
     if not can_export_images():
         raise _no_browser()
-    options = {
-        "format": form,
-        "scale": SCALE,
-        "width": fig.layout.width,
-        "height": fig.layout.height,
-    }
-    try:
-        # MathJax would come from the network, and no figure needs it.
-        return kaleido.calc_fig_sync(fig.to_dict(), opts=options, kopts={"mathjax": False})
-    except ChromeNotFoundError as error:
-        raise _no_browser() from error
+    with ExitStack() as stack:
+        jobs = []
+        for path, fig in pictures.items():
+            layout: Any = fig.layout
+            options = {"format": path.suffix[1:].lower(), "scale": SCALE}
+            options |= {"width": layout.width or SIZE[0], "height": layout.height or SIZE[1]}
+            partial = stack.enter_context(whole_or_nothing(path))
+            jobs.append({"fig": fig.to_dict(), "path": partial, "opts": options})
+        try:
+            # MathJax would come from the network, and no figure needs it.
+            kaleido.write_fig_from_object_sync(jobs, kopts={"mathjax": False}, cancel_on_error=True)
+        except ChromeNotFoundError as error:
+            raise _no_browser() from error
+        except (BrowserFailedError, BrowserClosedError) as error:
+            raise FigureError(
+                "the browser that draws pictures did not start or stopped",
+                remedy="try it by hand, point BROWSER_PATH at another one, or save as .html",
+            ) from error
 
 
 def _no_browser() -> FigureError:
@@ -130,10 +161,3 @@ def _no_browser() -> FigureError:
         remedy="install it (Debian, Ubuntu: apt-get install chromium; else Google Chrome), set the environment "
         "variable BROWSER_PATH to it, or save as .html",
     )
-
-
-_WRITERS: dict[str, Callable[[go.Figure], bytes]] = {
-    ".html": _page,
-    ".png": lambda fig: _picture(fig, "png"),
-    ".svg": lambda fig: _picture(fig, "svg"),
-}

@@ -17,7 +17,9 @@ def boxes_meet(a: Float[np.ndarray, "a 4"], b: Float[np.ndarray, "b 4"]) -> Bool
     array([[ True, False]])
     """
     first, second = a[:, None], b[None]
-    return (first[..., :2] < second[..., 2:]).all(-1) & (second[..., :2] < first[..., 2:]).all(-1)
+    return np.all(first[..., :2] < second[..., 2:], -1) & np.all(
+        second[..., :2] < first[..., 2:], -1
+    )
 
 
 def boxes_meet_circles(

@@ -30,9 +30,9 @@ def persona_map(
     """Map of the persona space at one layer.
 
     The origin is the mean of the roles; coordinates are component scores in the units of the residual stream (of
-    the scaled stream for `scaling="zscore"` and `"l2"`). The dashed line is the Assistant Axis as the view shows it, from the mean of
-    the roles through the default Assistant (star); Assistant is positive. Arrows are traits: their length is the
-    cosine of the trait's direction with the plane, not a distance.
+    the scaled stream for `scaling="zscore"` and `"l2"`). The dashed line is the Assistant Axis as the view shows
+    it, from the mean of the roles through the default Assistant (star); Assistant is positive. Arrows are traits:
+    their length is the cosine of the trait's direction with the view, not a distance.
 
     Args:
         space: Fitted.

@@ -191,9 +191,9 @@ def texts(
         found.append(
             text(f"trait:{name}", words, tip, style.TRAIT_COLOUR, radius=TIP_RADIUS, priority=2)
         )
-    extremes = view.extremes()
+    extremes, names = view.extremes(), view.roles["name"].tolist()
     for row in view.named():
-        name = view.roles["name"][row]
+        name = names[row]
         reach = {"priority": 1} if row in extremes else {"priority": 0, "reach": role_reach}
         point = view.points[row]
         found.append(

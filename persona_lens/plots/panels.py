@@ -68,7 +68,7 @@ def draw_panels(
         left=LEFT,
     )
     style.set_plot_height(fig, ends[-1])
-    axis = fig.layout.template.layout.yaxis.to_plotly_json()
+    axis = style.axis_look()
     for number, (panel, end) in enumerate(zip(panels, ends, strict=True), start=1):
         bottom = 1 - end / ends[-1]
         top = bottom + panel.height / ends[-1]

@@ -64,7 +64,7 @@ def draw_plane(view: MapView) -> go.Figure:
         coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
     if view.equal:
-        fig.layout.yaxis.scaleanchor = "x"
+        fig.update_yaxes(scaleanchor="x")
     return fig
 
 
@@ -95,10 +95,12 @@ def _add_labels(
         markers=unnamed_markers(view, canvas.pixels(view.points), radius),
         lines=canvas.pixels(np.concatenate([axis[None], shafts])).reshape(-1, 4),
     )
-    placed = [pair for pair in zip(wanted, placements, strict=True) if pair[1] is not None]
-    for text, placement in placed:
-        fig.add_annotation(text.annotation(placement))
-    return sum(text.name.startswith("role:") for text, _ in placed)
+    named = 0
+    for text, placement in zip(wanted, placements, strict=True):
+        if placement is not None:
+            fig.add_annotation(text.annotation(placement))
+            named += text.name.startswith("role:")
+    return named
 
 
 def _axis_line(ends: Float[np.ndarray, "2 2"]) -> go.Scatter:

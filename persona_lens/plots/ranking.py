@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,8 +28,8 @@ def axis_ranking(
     """Roles ranked by their projection on the Assistant Axis at one layer, the most Assistant-like first.
 
     Projections are dot products of mean residuals with the unit axis, in the units of the residual stream;
-    Assistant is positive, but only differences matter: zero has no meaning. Bars are 95 % intervals of each role's mean over folds of
-    the questions, the axis taken as given; roles without one have none.
+    Assistant is positive, but only differences matter: zero has no meaning. Bars are 95 % intervals of each
+    role's mean over folds of the questions, the axis taken as given; roles without one have none.
 
     Args:
         space: Fitted.
@@ -54,8 +56,7 @@ def axis_ranking(
     layer = block(space, layer)
     ranking = space.ranking(layer)
     subjects = subject_frame(space, layer, "role").sort_values("projection", ascending=False)
-    default = subject_frame(space, layer, "default").iloc[0].copy()
-    default["hover"] = hover_text(default, "default")
+    default = subject_frame(space, layer, "default").to_dict("records")[0]
     ranking["hover"] = [
         hover_text(subject, "role", _interval_line(rank, len(ranking), low, high))
         for rank, (subject, low, high) in enumerate(
@@ -157,10 +158,10 @@ def _upright(at: float, rows: int, line: dict) -> go.Scatter:
 
 
 def _add_reference(
-    fig: go.Figure, default: pd.Series, margin: float, mean: float, span: list[float]
+    fig: go.Figure, default: dict[Any, Any], margin: float, mean: float, span: list[float]
 ) -> None:
-    """Name the two vertical lines above the plot area, each in a row of its own; the default's interval as a band."""
-    value = float(default["projection"])
+    """Name the two vertical lines, each in a row of its own above the plot area; draw the default's interval."""
+    value = default["projection"]
     if np.isfinite(margin):
         fig.add_vrect(
             x0=value - margin, x1=value + margin, fillcolor="#e9ebee", line_width=0, layer="below"
@@ -187,7 +188,7 @@ def _add_reference(
             else "center",
             showarrow=False,
             borderpad=0,
-            hovertext=default["hover"] if row else None,
+            hovertext=hover_text(default, "default") if row else None,
         )
 
 

@@ -7,6 +7,7 @@ orange (away from the Assistant) through grey, which is visible on white, to blu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -71,9 +72,9 @@ def group_looks(groups: list[str]) -> dict[str, GroupLook]:
     return looks
 
 
-def template() -> go.layout.Template:
-    """The house style as a plotly template."""
-    axis = {
+def axis_look() -> dict[str, Any]:
+    """An axis in the plane."""
+    return {
         "gridcolor": GRID,
         "zeroline": False,
         "linecolor": FAINT,
@@ -85,6 +86,11 @@ def template() -> go.layout.Template:
         "title": {"font": {"size": 13, "color": INK}, "standoff": 10},
         "automargin": False,  # labels are placed in pixels, so the plot area must not move
     }
+
+
+def template() -> go.layout.Template:
+    """The house style as a plotly template."""
+    axis = axis_look()
     scene_axis = {"backgroundcolor": "#ffffff", "gridcolor": "#dfe3e8", "zerolinecolor": FAINT}
     scene_axis |= {"title": {"font": {"size": 13, "color": INK}}, "color": QUIET}
     return go.layout.Template(
@@ -167,9 +173,9 @@ def figure(
 
 def add_caption(fig: go.Figure, caption: str) -> None:
     """Write `caption` below the plot area and its axis title, and make room for it."""
-    margin = fig.layout.margin
+    margin = _layout(fig).margin
     lines = wrap(caption, WIDTH - margin.l - 30, CAPTION_SIZE)
-    fig.layout.margin.b = AXIS_ROOM + text_height(lines, CAPTION_SIZE) + 14
+    margin.b = AXIS_ROOM + text_height(lines, CAPTION_SIZE) + 14
     fig.add_annotation(
         name="caption",
         text=lines,
@@ -189,4 +195,9 @@ def add_caption(fig: go.Figure, caption: str) -> None:
 
 def set_plot_height(fig: go.Figure, height: float) -> None:
     """Give the plot area a height in pixels, margins apart."""
-    fig.layout.height = round(height + fig.layout.margin.t + fig.layout.margin.b)
+    layout = _layout(fig)
+    layout.height = round(height + layout.margin.t + layout.margin.b)
+
+
+def _layout(fig: go.Figure) -> Any:
+    return fig.layout  # plotly makes its attributes at run time

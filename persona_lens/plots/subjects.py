@@ -1,4 +1,4 @@
-"""What every figure must know of a space: the roles as a tidy frame, hover texts, and the line on where it is from."""
+"""What every figure needs of a space: the roles as a tidy frame, hover texts, the line on where it is from."""
 
 from __future__ import annotations
 
