@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from persona_lens import PersonaModel, PersonaSpace, RunFolder, Sampling
+from persona_lens.model.loading import quiet_transformers
 from persona_lens.runs import collect_run
 
 SIZES, QUICK_SIZES = [1000, 5000, 20000], [200, 400]
@@ -57,7 +58,8 @@ def save_model(folder: Path) -> None:
         eos_token_id=vocabulary["<|im_end|>"],
         bos_token_id=None,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    with quiet_transformers():
+        LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def collect(folder: Path, replies: int) -> None:
@@ -134,13 +136,12 @@ def _print_table(
     rows = [
         (
             f"{count:,}",
-            *(f"{costs[stage, size].above / MIB:.1f}" for stage in STAGES),
-            *(f"{costs[stage, size].peak / MIB:,.0f}" for stage in STAGES),
+            *(f"{costs[stage, size].peak / MIB:,.1f}" for stage in STAGES),
             *(f"{costs[stage, size].seconds:.0f}" for stage in STAGES),
         )
         for size, count in zip(sizes, counts, strict=True)
     ]
-    columns = ("MiB above start", "MiB in all", "seconds")
+    columns = ("peak MiB", "seconds")
     header = ("replies", *(f"{stage}, {column}" for column in columns for stage in STAGES))
     print(markdown(header, rows), end="\n\n")
 
@@ -149,7 +150,7 @@ def _print_slopes(
     sizes: Sequence[int], counts: Sequence[int], costs: dict[tuple[str, int], Cost]
 ) -> None:
     for stage in STAGES:
-        growth = costs[stage, sizes[-1]].above - costs[stage, sizes[0]].above
+        growth = costs[stage, sizes[-1]].peak - costs[stage, sizes[0]].peak
         print(f"- {stage}: {growth / (counts[-1] - counts[0]):,.0f} bytes per reply")
     means = N_LAYERS * D_MODEL * 4
     print(f"- to compare, mean residuals: {means:,} bytes per reply")

@@ -33,7 +33,6 @@ from persona_lens import PersonaModel
 from persona_lens.model.pooling import MAX_ROWS, right_padded, token_budget_batches
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedModel
 
     from persona_lens import Transcript
@@ -83,7 +82,7 @@ class Reading:
         def keep(_module: torch.nn.Module, _args: tuple, output: torch.Tensor) -> None:
             kept.append(output)
 
-        blocks = cast("nn.ModuleList", self.plain.get_decoder().layers)
+        blocks = cast("torch.nn.ModuleList", self.plain.get_decoder().layers)
         handles = [block.register_forward_hook(keep) for block in blocks]
         try:
             self.plain(input_ids=ids, attention_mask=mask)

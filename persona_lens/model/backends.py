@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,8 +36,20 @@ def hook_name(layer: int) -> str:
 
 
 class Backend(Protocol):
-    """What the rest of the package needs of a decoder."""
+    """What the rest of the package needs of a decoder.
 
+    Whatever can offer this can be a `PersonaModel`: the seam for further wrappers, such as the HookedTransformer
+    of TransformerLens 3.
+
+    Attributes:
+        module: Holds the weights.
+        embedding: The token embedding; tells where inputs go and the dtype.
+        stop_ids: Tokens that end a generation by the model's own settings.
+    """
+
+    module: nn.Module
+    embedding: Float[Tensor, "vocab d_model"]
+    stop_ids: tuple[int, ...]
     n_layers: int
     d_model: int
 
@@ -69,7 +81,9 @@ class NativeBackend:
     """The plain Hugging Face module: sdpa attention, transformers' `generate`, raw forward hooks."""
 
     def __init__(self, module: PreTrainedModel) -> None:
-        self.module = module
+        self.module: PreTrainedModel = module
+        self.embedding = cast("Tensor", module.get_input_embeddings().weight)
+        self.stop_ids = _stop_ids(module)
         self.decoder = module.get_decoder()
         config = module.config.get_text_config()
         self.n_layers = int(config.num_hidden_layers)
@@ -144,6 +158,14 @@ def _as_lens_hook(tap: ResidualTap) -> Callable[..., Tensor | None]:
         return tap(residual)
 
     return hook_fn
+
+
+def _stop_ids(module: PreTrainedModel) -> tuple[int, ...]:
+    config = module.generation_config
+    configured = None if config is None else config.eos_token_id
+    if configured is None:
+        return ()
+    return tuple(configured) if isinstance(configured, list) else (configured,)
 
 
 def _find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import ModelError
-from persona_lens.model.backends import BridgeBackend, NativeBackend, hook_name
+from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend, hook_name
 from persona_lens.model.generation import Generator
 from persona_lens.model.loading import (
     DtypeName,
@@ -92,9 +92,8 @@ class PersonaModel:
         )  # hooks are state of the module: two threads would see each other's
         self.n_layers = self._backend.n_layers
         self.d_model = self._backend.d_model
-        weights = self._backend.module.get_input_embeddings().weight
-        self.device = cast("torch.device", weights.device)
-        self.dtype = cast("torch.dtype", weights.dtype)
+        self.device = self._backend.embedding.device
+        self.dtype = self._backend.embedding.dtype
 
     @classmethod
     def load(
@@ -163,6 +162,11 @@ class PersonaModel:
         from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415
         from transformers import AutoTokenizer, PreTrainedModel  # noqa: PLC0415
 
+        if type(held).__name__ == "HookedTransformer":
+            raise ModelError(
+                "HookedTransformer left TransformerLens in 4.0 and its weights are processed by default",
+                remedy="pass the Hugging Face model, or a TransformerBridge",
+            )
         is_bridge = isinstance(held, TransformerBridge)
         if not is_bridge and not isinstance(held, PreTrainedModel):
             raise ModelError(
@@ -195,7 +199,7 @@ class PersonaModel:
         )
 
     @property
-    def _backend(self) -> NativeBackend:
+    def _backend(self) -> Backend:
         """What bulk work runs on: the plain module, unless the bridge carries hooks of the user's."""
         if self._module is None or (self._bridge is not None and self._bridge.list_hooks()):
             bridge = cast("TransformerBridge", self._bridge)
@@ -262,14 +266,9 @@ class PersonaModel:
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end a reply: those of the generation config, the tokenizer and the chat template."""
-        config = self._backend.module.generation_config
-        found = [
-            None if config is None else config.eos_token_id,
-            self.tokenizer.eos_token_id,
-            self._end_of_turn_id,
-        ]
-        known = [np.atleast_1d(entry) for entry in found if entry is not None]
-        return tuple(sorted({int(token) for entry in known for token in entry}))
+        others = (self.tokenizer.eos_token_id, self._end_of_turn_id)
+        found = {*self._backend.stop_ids, *(end for end in others if isinstance(end, int))}
+        return tuple(sorted(found))
 
     @cached_property
     def _end_of_turn_id(self) -> int | None:

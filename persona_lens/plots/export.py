@@ -33,7 +33,7 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ margin: 0; background: #fff; }}
-.figure {{ width: 100vw; height: 100vh; min-width: {width}px; min-height: {height}px; }}
+.figure {{ width: 100%; height: 100vh; min-width: {width}px; min-height: {height}px; }}
 </style>
 </head>
 <body>

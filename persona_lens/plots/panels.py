@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from persona_lens.plots import style
 from persona_lens.plots.labels import spread
+from persona_lens.plots.subjects import number
 from persona_lens.plots.text import LINE_HEIGHT
 
 LEFT, RIGHT = 66, 216
@@ -54,14 +55,12 @@ def draw_panels(
     heads = [FIRST_HEAD, *[PANEL_HEAD] * (len(panels) - 1)]
     ends = list(accumulate(p.height + head for p, head in zip(panels, heads, strict=True)))
     curves = [
-        (number, panel, line)
-        for number, panel in enumerate(panels, start=1)
-        for line in panel.lines
+        (row, panel, line) for row, panel in enumerate(panels, start=1) for line in panel.lines
     ]
     fig = style.figure(
         # Bands first, so that no band lies over a curve.
-        [_band(line, layers, number) for number, _, line in curves if line.low is not None]
-        + [_curve(line, layers, panel.form, number) for number, panel, line in curves],
+        [_band(line, layers, row) for row, _, line in curves if line.low is not None]
+        + [_curve(line, layers, panel.form, row) for row, panel, line in curves],
         title=title,
         subtitle=subtitle,
         right=RIGHT,
@@ -69,15 +68,15 @@ def draw_panels(
     )
     style.set_plot_height(fig, ends[-1])
     axis = style.axis_look()
-    for number, (panel, end) in enumerate(zip(panels, ends, strict=True), start=1):
+    for row, (panel, end) in enumerate(zip(panels, ends, strict=True), start=1):
         bottom = 1 - end / ends[-1]
         top = bottom + panel.height / ends[-1]
         look = {"domain": [bottom, top], "range": panel.span, "anchor": "x", "nticks": 6}
         if panel.form.endswith("%"):
             look["tickformat"] = panel.form
-        fig.update_layout({f"yaxis{number}": {**axis, **look}})
+        fig.update_layout({f"yaxis{row}": {**axis, **look}})
         _add_head(fig, panel, top)
-        _add_names(fig, panel, layers[-1], number)
+        _add_names(fig, panel, layers[-1], row)
     room = 0.015 * (layers[-1] - layers[0]) or 0.5
     fig.update_layout(
         showlegend=False,
@@ -91,11 +90,11 @@ def draw_panels(
     return fig
 
 
-def _curve(line: Line, layers: Sequence[int], form: str, number: int) -> go.Scatter:
+def _curve(line: Line, layers: Sequence[int], form: str, row: int) -> go.Scatter:
     return go.Scatter(
         x=layers,
         y=line.values,
-        yaxis=f"y{number}",
+        yaxis=f"y{row}",
         mode="lines+markers",
         line={"color": line.color, "width": 2, "dash": line.dash},
         marker={"size": 4 if line.dash == "solid" else 0.1},
@@ -105,13 +104,13 @@ def _curve(line: Line, layers: Sequence[int], form: str, number: int) -> go.Scat
     )
 
 
-def _band(line: Line, layers: Sequence[int], number: int) -> go.Scatter:
+def _band(line: Line, layers: Sequence[int], row: int) -> go.Scatter:
     assert line.low is not None
     assert line.high is not None
     return go.Scatter(
         x=[*layers, *reversed(layers)],
         y=[*line.high, *line.low[::-1]],
-        yaxis=f"y{number}",
+        yaxis=f"y{row}",
         mode="lines",
         line={"width": 0},
         fill="toself",
@@ -123,10 +122,10 @@ def _band(line: Line, layers: Sequence[int], number: int) -> go.Scatter:
 
 
 def _hover(line: Line, place: int, layer: int, form: str) -> str:
-    text = f"<b>layer {layer}</b><br>{line.name}: {line.values[place]:{form}}"
+    text = f"<b>layer {layer}</b><br>{line.name}: {number(line.values[place], form)}"
     if line.low is not None and line.high is not None:
-        text += f" ({line.low[place]:{form}} to {line.high[place]:{form}})"
-    return text.replace("-", "−")
+        text += f" ({number(line.low[place], form)} to {number(line.high[place], form)})"
+    return text
 
 
 def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
@@ -147,7 +146,7 @@ def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
     )
 
 
-def _add_names(fig: go.Figure, panel: Panel, layer: int, number: int) -> None:
+def _add_names(fig: go.Figure, panel: Panel, layer: int, row: int) -> None:
     """Name every curve at its end, moved up or down where names would collide."""
     low, high = panel.span
     last = np.array([line.values[-1] for line in panel.lines])
@@ -160,7 +159,7 @@ def _add_names(fig: go.Figure, panel: Panel, layer: int, number: int) -> None:
             font={"size": NAME_SIZE, "color": line.color},
             x=layer,
             y=at,
-            yref=f"y{number}",
+            yref=f"y{row}",
             xanchor="left",
             yanchor="middle",
             xshift=14,

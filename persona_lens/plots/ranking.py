@@ -10,7 +10,14 @@ import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
 from persona_lens.plots import style
-from persona_lens.plots.subjects import block, check_fitted, hover_text, source_line, subject_frame
+from persona_lens.plots.subjects import (
+    block,
+    check_fitted,
+    hover_text,
+    number,
+    source_line,
+    subject_frame,
+)
 from persona_lens.plots.text import shown, text_width
 from persona_lens.space.persona_space import PersonaSpace
 
@@ -216,7 +223,5 @@ def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
 
 
 def _interval_line(rank: int, total: int, low: float, high: float) -> str:
-    interval = (
-        f", 95 % interval {low:.4g} to {high:.4g}".replace("-", "−") if np.isfinite(low) else ""
-    )
+    interval = f", 95 % interval {number(low)} to {number(high)}" if np.isfinite(low) else ""
     return f"rank {rank} of {total}{interval}"

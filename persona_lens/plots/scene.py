@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
@@ -25,6 +27,7 @@ from persona_lens.plots.view import MapView
 RIGHT, LEFT, HEIGHT = 194, 30, 620
 EYE, CENTRE = np.array([0.55, -1.62, 0.62]), np.array([0.02, 0.0, -0.13])
 REACH = 45.0
+TICK_SAMPLES, TICK_RADIUS = 25, 14.0
 FIELD = np.tan(np.pi / 8)  # plotly's camera opens 45 degrees upwards
 MARGIN = 0.08
 ARROW_LENGTH = 0.45  # the box is about one wide
@@ -80,7 +83,9 @@ def draw_scene(view: MapView) -> go.Figure:
         [text.label for text in wanted],
         width=width,
         height=HEIGHT,
-        markers=unnamed_markers(view, pixels(view.points), radius),
+        markers=np.concatenate(
+            [unnamed_markers(view, pixels(view.points), radius), _tick_labels(low, high, pixels)]
+        ),
     )
     fig.update_layout(
         scene={
@@ -153,6 +158,23 @@ def project(
     away = points - EYE
     scale = height / 2 / FIELD / (away @ ahead)
     return np.stack([width / 2 + away @ right * scale, height / 2 - away @ up * scale], axis=-1)
+
+
+def _tick_labels(
+    low: Float[np.ndarray, " 3"],
+    high: Float[np.ndarray, " 3"],
+    pixels: Callable[[Float[np.ndarray, "*point 3"]], Float[np.ndarray, "*point 2"]],
+) -> Float[np.ndarray, "marker 3"]:
+    """About where plotly writes the numbers of the axes, outside three edges of the box: no place for labels."""
+    near, right = low, np.array([high[0], low[1], low[2]])
+    ends = [(near, right), (right, np.array([high[0], high[1], low[2]]))]
+    ends.append((near, np.array([low[0], low[1], high[2]])))
+    steps = np.linspace(0, 1, TICK_SAMPLES)[:, None]
+    edges = pixels(np.concatenate([start + steps * (end - start) for start, end in ends]))
+    outwards = edges - pixels((low + high) / 2)
+    outwards /= np.linalg.norm(outwards, axis=1, keepdims=True)
+    radii = np.full((len(edges), 1), TICK_RADIUS)
+    return np.concatenate([edges + TICK_RADIUS * outwards, radii], axis=1)
 
 
 def _xyz(values: Float[np.ndarray, " 3"]) -> dict[str, float]:

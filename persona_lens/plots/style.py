@@ -98,7 +98,6 @@ def template() -> go.layout.Template:
             "font": {"family": FONT, "size": 12, "color": INK},
             "paper_bgcolor": "#ffffff",
             "plot_bgcolor": "#ffffff",
-            "width": WIDTH,
             "xaxis": axis,
             "yaxis": axis,
             "scene": {"xaxis": scene_axis, "yaxis": scene_axis, "zaxis": scene_axis},
@@ -138,6 +137,7 @@ def figure(
     fig = go.Figure(traces)
     fig.update_layout(
         template=template(),
+        width=WIDTH,
         margin={"l": left, "r": right, "t": top, "b": AXIS_ROOM},
         title={
             "text": title,

@@ -104,9 +104,9 @@ def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
         ),
         f"<i>{paragraph(subject['description'])}</i>" if subject["description"] else "",
         further,
-        f"cosine with the Assistant Axis {subject['projection']:.2f}"
+        f"cosine with the Assistant Axis {number(subject['projection'], '.2f')}"
         if kind == "trait"
-        else f"on the Assistant Axis {subject['projection']:.4g}, "
+        else f"on the Assistant Axis {number(subject['projection'])}, "
         f"{signed(subject['centred'])} from the mean of roles (z = {signed(subject['z'], '.2f')})",
         _listed("nearest roles", subject["near_roles"]),
         _listed("nearest traits", subject["near_traits"]),
@@ -120,14 +120,23 @@ def signed(value: float, form: str = ".3g") -> str:
     >>> signed(-1.234), signed(0.5, ".2f")
     ('−1.23', '+0.50')
     """
-    return format(value, "+" + form).replace("-", "−")
+    return number(value, "+" + form)
+
+
+def number(value: float, form: str = ".4g") -> str:
+    """A number with a true minus.
+
+    >>> number(-12.5)
+    '−12.5'
+    """
+    return format(value, form).replace("-", "−")
 
 
 def _listed(title: str, neighbours: list[tuple[str, float]]) -> str:
     if not neighbours:
         return ""
     return f"{title}: " + ", ".join(
-        f"{shown(name)} ({cosine:.2f})".replace("-", "−") for name, cosine in neighbours
+        f"{shown(name)} ({number(cosine, '.2f')})" for name, cosine in neighbours
     )
 
 
