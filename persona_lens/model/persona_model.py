@@ -42,9 +42,13 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_SINK_PROBE = (
+_SINK_PROBES = (
     "The ferry leaves at nine and takes an hour to cross the bay. On most days the water is calm, "
-    "and people read, drink coffee, or watch the gulls follow the boat to the other side."
+    "and people read, drink coffee, or watch the gulls follow the boat to the other side.",
+    "Cut two onions and let them soften in butter. Add rice, stir until it shines, pour in hot broth a ladle "
+    "at a time, and keep stirring; after twenty minutes it should be creamy but not soft.",
+    "Why do some bridges hum in strong wind? Air that streams past a cable sheds small whirls, first on one "
+    "side and then on the other, and their rhythm can meet the pitch at which the cable likes to swing.",
 )
 
 
@@ -281,11 +285,18 @@ class PersonaModel:
 
     @cached_property
     def sinks(self) -> dict[int, float]:
-        """Positions of attention sinks in a short neutral text, with their norm over the median norm."""
-        messages = [{"role": "user", "content": _SINK_PROBE}]
-        ids = self.encoder.encode(messages).ids.tolist()
+        """Positions that are attention sinks whatever the text, with their least norm over the median norm.
+
+        Tokens that are sinks in one text only (in Gemma 3 some full stops) are not positions to leave out.
+        """
+        probes = [[{"role": "user", "content": text}] for text in _SINK_PROBES]
         with self._lock:
-            return sink_positions(self._backend, ids, self.device)
+            found = [
+                sink_positions(self._backend, self.encoder.encode(probe).ids.tolist(), self.device)
+                for probe in probes
+            ]
+        everywhere = set.intersection(*(set(positions) for positions in found))
+        return {place: min(positions[place] for positions in found) for place in sorted(everywhere)}
 
     def generate(
         self,

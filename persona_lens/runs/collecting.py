@@ -50,9 +50,12 @@ class _Collection:
             self.manifest, shard
         )
 
+    def has_replies(self, unit: Sequence[Shard]) -> bool:
+        return all(self.folder.has_replies(self.manifest, shard) for shard in unit)
+
     def run_unit(self, unit: Sequence[Shard]) -> None:
         """Generate what has no replies, then read what has no activations."""
-        if not all(self.folder.has_replies(self.manifest, shard) for shard in unit):
+        if not self.has_replies(unit):
             self._generate(unit)
         for shard in unit:
             if not self.folder.has_activations(self.manifest, shard):
@@ -193,14 +196,13 @@ def collect_run(
 
 
 def _estimate(collection: _Collection, todo: Sequence[Sequence[Shard]]) -> Estimate:
-    shards = [shard for unit in todo for shard in unit]
-    values = len(collection.manifest.layers) * collection.reader.d_model
     return estimate_run(
         collection.writer,
-        shards,
+        [shard for unit in todo for shard in unit if not collection.has_replies(unit)],
+        [shard for unit in todo for shard in unit if collection.has_replies(unit)],
         collection.sampling,
         collection.batch_size,
-        values_per_reply=values,
+        values_per_reply=len(collection.manifest.layers) * collection.reader.d_model,
     )
 
 
