@@ -6,40 +6,53 @@ noise is the bottleneck.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from persona_lens.analysis import group_order
+from persona_lens.catalog import load_questions
 from persona_lens.describe import layer_table
 from persona_lens.plots import can_export_images, save_figure
 from persona_lens.space.persona_space import PersonaSpace
 
 MODEL = "smollm2-135m-instruct"
-QUESTIONS = 8
-PROMPTS = 2
-DEFAULT_SAMPLES = 5
-REPLY_TOKENS = 40
 SHOWN_ROLES = 8
 
 
-def run_demo(folder: Path, *, layer: int) -> PersonaSpace:
+@dataclass(frozen=True)
+class DemoPlan:
+    """How much of the core set the demo asks: enough for a stable order in about five minutes on two cores."""
+
+    roles: Any = "core"
+    traits: Any = "core"
+    questions: int = 8
+    prompts: int = 2
+    default_samples: int = 5
+    reply_tokens: int = 40
+
+
+def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> PersonaSpace:
     """Collect (or continue), fit, draw and report into `folder`; a second run starts from what is there."""
-    from persona_lens.catalog import load_questions  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
 
+    plan = plan or DemoPlan()
     console = Console()
     model = PersonaModel.load(MODEL)
     console.print(f"{model}")
     space = PersonaSpace.collect(
         model,
         run=folder / "run",
-        questions=load_questions()[:QUESTIONS],
-        prompts=PROMPTS,
-        default_samples=DEFAULT_SAMPLES,
-        sampling=Sampling(max_new_tokens=REPLY_TOKENS),
+        roles=plan.roles,
+        traits=plan.traits,
+        questions=load_questions()[: plan.questions],
+        prompts=plan.prompts,
+        default_samples=plan.default_samples,
+        sampling=Sampling(max_new_tokens=plan.reply_tokens),
     )
     with console.status("Fitting every layer"):
         space.fit().save(folder / "space")

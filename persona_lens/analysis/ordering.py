@@ -52,7 +52,7 @@ def group_order(
         True
     """
     ranking = space.ranking(layer)
-    known = ranking[ranking["group"].isin(list(GROUP_RANKS))]
+    known = ranking.loc[ranking["group"].isin(list(GROUP_RANKS))]
     if len(known) < 3:
         raise SpaceError(
             "too few roles have a group",

@@ -1,0 +1,43 @@
+"""The Python of README and docs runs as it stands, next to a space like the one the demo leaves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+
+from persona_lens import PersonaSpace
+
+ROOT = Path(__file__).parent.parent
+PAGES = ["README.md", "docs/index.md", "docs/collecting.md"]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(
+        r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs(
+    page: str, small_space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = blocks(page)
+    assert found
+    small_space.save(tmp_path / "demo" / "space")
+    monkeypatch.chdir(tmp_path)
+    shown: list[go.Figure] = []
+    monkeypatch.setattr(go.Figure, "show", lambda figure: shown.append(figure))
+    for block in found:
+        exec(compile(block, page, "exec"), {})
+    assert bool(shown) == any(".show()" in block for block in found)
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    for page in [*PAGES, "docs/conventions.md", "CONTRIBUTING.md"]:
+        file = ROOT / page
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", file.read_text("utf-8")):
+            assert (file.parent / target).exists(), f"{page}: {target}"
