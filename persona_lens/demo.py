@@ -15,8 +15,9 @@ from rich.table import Table
 
 from persona_lens.analysis import group_order
 from persona_lens.catalog import load_questions
+from persona_lens.errors import FigureError
 from persona_lens.describe import layer_table
-from persona_lens.plots import can_export_images, save_figure
+from persona_lens.plots import can_export_images, save_figures
 from persona_lens.space.persona_space import PersonaSpace
 
 MODEL = "smollm2-135m-instruct"
@@ -57,7 +58,7 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
     with console.status("Fitting every layer"):
         space.fit().save(folder / "space")
     with console.status("Drawing"):
-        files = _draw(space, layer, folder)
+        files = _draw(console, space, layer, folder)
     _report(console, space, layer)
     console.print("\n[bold]Files[/bold]")
     for file in files:
@@ -76,19 +77,19 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
     return space
 
 
-def _draw(space: PersonaSpace, layer: int, folder: Path) -> list[Path]:
+def _draw(console: Console, space: PersonaSpace, layer: int, folder: Path) -> list[Path]:
     figures = {
         "persona_map": space.map(layer),
         "axis_ranking": space.axis_plot(layer),
         "variance": space.variance_plot(),
     }
-    suffixes = (".html", ".png") if can_export_images() else (".html",)
-    files = []
-    for name, figure in figures.items():
-        for suffix in suffixes:
-            files.append(folder / f"{name}{suffix}")
-            save_figure(figure, files[-1])
-    return files
+    try:
+        return save_figures({folder / name: figure for name, figure in figures.items()})
+    except (
+        FigureError
+    ) as error:  # a browser that does not start must not cost the finished collection
+        console.print(f"No PNG: {error}", markup=False)
+        return save_figures({folder / f"{name}.html": figure for name, figure in figures.items()})
 
 
 def _report(console: Console, space: PersonaSpace, layer: int) -> None:

@@ -42,16 +42,19 @@ class Backend(Protocol):
     of TransformerLens 3.
 
     Attributes:
-        module: Holds the weights.
         embedding: The token embedding; tells where inputs go and the dtype.
         stop_ids: Tokens that end a generation by the model's own settings.
     """
 
-    module: nn.Module
     embedding: Float[Tensor, "vocab d_model"]
     stop_ids: tuple[int, ...]
     n_layers: int
     d_model: int
+
+    @property
+    def module(self) -> nn.Module:
+        """Holds the weights."""
+        ...
 
     def taps(self, taps: Mapping[int, ResidualTap]) -> Any:
         """Context manager: call `taps[layer]` on the residual stream after each block."""
@@ -81,7 +84,7 @@ class NativeBackend:
     """The plain Hugging Face module: sdpa attention, transformers' `generate`, raw forward hooks."""
 
     def __init__(self, module: PreTrainedModel) -> None:
-        self.module: PreTrainedModel = module
+        self._module = module
         self.embedding = cast("Tensor", module.get_input_embeddings().weight)
         self.stop_ids = _stop_ids(module)
         self.decoder = module.get_decoder()
@@ -91,6 +94,11 @@ class NativeBackend:
         self.layers = _find_layers(self.decoder, self.n_layers)
         parameters = signature(self.decoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
+
+    @property
+    def module(self) -> PreTrainedModel:
+        """The whole model."""
+        return self._module
 
     @contextmanager
     def taps(self, taps: Mapping[int, ResidualTap]) -> Iterator[None]:
@@ -112,7 +120,7 @@ class NativeBackend:
     @torch.inference_mode()
     def generate(self, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
         """`generate` of transformers, which unembeds only the last position of the prompt."""
-        return self.module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
+        return self._module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
 
     @contextmanager
     def before_forward(self, watch: Callable[[Tensor], None]) -> Iterator[None]:
@@ -121,7 +129,7 @@ class NativeBackend:
         def pre_hook(_module: nn.Module, _args: tuple, kwargs: dict[str, Any]) -> None:
             watch(kwargs["input_ids"])
 
-        handle = self.module.register_forward_pre_hook(pre_hook, with_kwargs=True)
+        handle = self._module.register_forward_pre_hook(pre_hook, with_kwargs=True)
         try:
             yield
         finally:
