@@ -10,9 +10,10 @@ from typing import Any
 def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """A module-level `__getattr__` for `package` that finds each name in its home module.
 
-    >>> lookup = lazy_names("json", {"JSONDecoder": "json.decoder"})
-    >>> lookup("JSONDecoder").__name__
-    'JSONDecoder'
+    Examples:
+        >>> lookup = lazy_names("json", {"JSONDecoder": "json.decoder"})
+        >>> lookup("JSONDecoder").__name__
+        'JSONDecoder'
     """
 
     def lookup(name: str) -> Any:

@@ -223,8 +223,9 @@ def models() -> None:
 def parse_entries(text: str) -> Any:
     """What `--roles` and the like mean for the catalogue.
 
-    >>> parse_entries("core"), parse_entries("none"), parse_entries("pirate, ghost")
-    ('core', None, ['pirate', 'ghost'])
+    Examples:
+        >>> parse_entries("core"), parse_entries("none"), parse_entries("pirate, ghost")
+        ('core', None, ['pirate', 'ghost'])
     """
     if text == "none":
         return None
@@ -236,8 +237,9 @@ def parse_entries(text: str) -> Any:
 def parse_layers(text: str) -> list[int]:
     """Layers from `10-20` (both ends) or `3,7,11`.
 
-    >>> parse_layers("3,7-9")
-    [3, 7, 8, 9]
+    Examples:
+        >>> parse_layers("3,7-9")
+        [3, 7, 8, 9]
     """
     layers: list[int] = []
     try:

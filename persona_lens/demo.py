@@ -15,8 +15,8 @@ from rich.table import Table
 
 from persona_lens.analysis import group_order
 from persona_lens.catalog import load_questions
-from persona_lens.errors import FigureError
 from persona_lens.describe import layer_table
+from persona_lens.errors import FigureError
 from persona_lens.plots import can_export_images, save_figures
 from persona_lens.space.persona_space import PersonaSpace
 

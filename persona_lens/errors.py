@@ -1,12 +1,13 @@
 """The errors Persona Lens raises: what was expected, what was given, what to do next.
 
->>> raise ModelError("cannot read the weights", expected="a folder with config.json",
-...                  given="/tmp/empty", remedy="pass the folder that holds config.json")
-Traceback (most recent call last):
-    ...
-persona_lens.errors.ModelError: cannot read the weights
-  expected a folder with config.json, given /tmp/empty
-  pass the folder that holds config.json
+Examples:
+    >>> raise ModelError("cannot read the weights", expected="a folder with config.json",
+    ...                  given="/tmp/empty", remedy="pass the folder that holds config.json")
+    Traceback (most recent call last):
+        ...
+    persona_lens.errors.ModelError: cannot read the weights
+      expected a folder with config.json, given /tmp/empty
+      pass the folder that holds config.json
 """
 
 from __future__ import annotations

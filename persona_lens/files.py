@@ -19,7 +19,7 @@ PARTIAL_PREFIX = ".partial-"
 def whole_or_nothing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; on success it is flushed to disk and renamed to `path`, else removed.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "note.txt"
         >>> with whole_or_nothing(target) as partial:

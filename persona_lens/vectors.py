@@ -5,11 +5,12 @@ minus mean of the negative side). Beside the values it keeps each row's kind, la
 squared error of the mean, and the means over folds of the questions, from which stability is computed without
 going back to the replies.
 
->>> table = VectorTable(
-...     values=np.ones((2, 3, 4), dtype=np.float32), names=("default", "pirate"),
-...     kinds=("default", "role"), labels=("all", "all"), counts=np.array([10, 5]), layers=(0, 1, 2))
->>> table.select(kind="role").names
-('pirate',)
+Examples:
+    >>> table = VectorTable(
+    ...     values=np.ones((2, 3, 4), dtype=np.float32), names=("default", "pirate"),
+    ...     kinds=("default", "role"), labels=("all", "all"), counts=np.array([10, 5]), layers=(0, 1, 2))
+    >>> table.select(kind="role").names
+    ('pirate',)
 """
 
 from __future__ import annotations

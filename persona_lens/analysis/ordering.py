@@ -40,7 +40,7 @@ def group_order(
     Raises:
         SpaceError: Fewer than three roles have a group.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> groups = ["assistant", "human", "fantastical"] * 3
         >>> height = {"assistant": 2.0, "human": 1.0, "fantastical": 0.0}

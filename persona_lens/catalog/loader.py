@@ -3,8 +3,9 @@
 The four public functions differ only in the kind they pass on; what they accept and how they
 complain is written once.
 
->>> [role.name for role in load_roles(["pirate", {"name": "baker", "prompts": ["You bake."]}])]
-['pirate', 'baker']
+Examples:
+    >>> [role.name for role in load_roles(["pirate", {"name": "baker", "prompts": ["You bake."]}])]
+    ['pirate', 'baker']
 """
 
 from __future__ import annotations
@@ -72,9 +73,10 @@ def load_roles(spec: CatalogSpec = "core") -> tuple[Role, ...]:
     Raises:
         CatalogError: An entry is malformed, unknown or given twice, or a file is unreadable.
 
-    >>> baker = {"name": "baker", "prompts": ["You are a baker."], "group": "human"}
-    >>> [(role.name, role.group) for role in load_roles(["ghost", baker])]
-    [('ghost', 'fantastical'), ('baker', 'human')]
+    Examples:
+        >>> baker = {"name": "baker", "prompts": ["You are a baker."], "group": "human"}
+        >>> [(role.name, role.group) for role in load_roles(["ghost", baker])]
+        [('ghost', 'fantastical'), ('baker', 'human')]
     """
     return _load(_ROLE, spec)
 
@@ -82,8 +84,9 @@ def load_roles(spec: CatalogSpec = "core") -> tuple[Role, ...]:
 def load_traits(spec: CatalogSpec = "core") -> tuple[Trait, ...]:
     """Return the traits that `spec` names, in its order; see `load_roles` for what it may be.
 
-    >>> [trait.name for trait in load_traits(["dramatic", "calm"])]
-    ['dramatic', 'calm']
+    Examples:
+        >>> [trait.name for trait in load_traits(["dramatic", "calm"])]
+        ['dramatic', 'calm']
     """
     return _load(_TRAIT, spec)
 
@@ -94,8 +97,9 @@ def load_questions(spec: CatalogSpec = "core") -> tuple[Question, ...]:
     A plain sentence is a question too, and gets an id made from its words. The first six core
     questions have six different subjects, and so has each six after them.
 
-    >>> [question.id for question in load_questions(["q01", "Why is the sky blue?"])]
-    ['q01', 'question_09ea2679']
+    Examples:
+        >>> [question.id for question in load_questions(["q01", "Why is the sky blue?"])]
+        ['q01', 'question_09ea2679']
     """
     return _load(_QUESTION, spec)
 
@@ -103,8 +107,9 @@ def load_questions(spec: CatalogSpec = "core") -> tuple[Question, ...]:
 def load_defaults(spec: CatalogSpec = "core") -> tuple[DefaultPrompt, ...]:
     """Return the default system prompts that `spec` names; a plain sentence is one too.
 
-    >>> [default.fill("Qwen3") for default in load_defaults(["none", "Just be yourself."])]
-    ['', 'Just be yourself.']
+    Examples:
+        >>> [default.fill("Qwen3") for default in load_defaults(["none", "Just be yourself."])]
+        ['', 'Just be yourself.']
     """
     return _load(_DEFAULT, spec)
 

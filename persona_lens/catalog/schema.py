@@ -3,8 +3,9 @@
 Every model is frozen and refuses fields it does not know, so an entry that exists is sound:
 later rooms read `role.prompts` without checking anything again.
 
->>> Role(name="pirate", prompts=("You are a pirate.",)).prompts[0]
-'You are a pirate.'
+Examples:
+    >>> Role(name="pirate", prompts=("You are a pirate.",)).prompts[0]
+    'You are a pirate.'
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _Item = TypeVar("_Item")
 def slug(text: str) -> str:
     """Return the catalog name closest to `text`, or "" where it has no Latin letter.
 
-    >>> slug("Lighthouse Keeper"), slug("2nd Fiancée"), slug("海賊")
-    ('lighthouse_keeper', 'nd_fiancee', '')
+    Examples:
+        >>> slug("Lighthouse Keeper"), slug("2nd Fiancée"), slug("海賊")
+        ('lighthouse_keeper', 'nd_fiancee', '')
     """
     latin = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z0-9]+", "_", latin.lower())
@@ -81,9 +83,10 @@ class _Entry(BaseModel):
 class Role(_Entry):
     """A character a model can be asked to play, with system prompts that bring it about.
 
-    >>> keeper = Role(name="keeper", prompts=("You keep a lighthouse.",), tags=("solitude",))
-    >>> keeper.group is None, keeper.tags
-    (True, ('solitude',))
+    Examples:
+        >>> keeper = Role(name="keeper", prompts=("You keep a lighthouse.",), tags=("solitude",))
+        >>> keeper.group is None, keeper.tags
+        (True, ('solitude',))
     """
 
     name: _Name
@@ -96,8 +99,9 @@ class Role(_Entry):
 class PromptPair(_Entry):
     """Two system prompts, alike in framing, that pull towards a trait and towards its opposite.
 
-    >>> PromptPair(positive="You are calm.", negative="You are agitated.").negative
-    'You are agitated.'
+    Examples:
+        >>> PromptPair(positive="You are calm.", negative="You are agitated.").negative
+        'You are agitated.'
     """
 
     positive: _Text
@@ -115,9 +119,10 @@ class PromptPair(_Entry):
 class Trait(_Entry):
     """A quality of character with pairs of contrasting system prompts.
 
-    >>> pair = PromptPair(positive="You are calm.", negative="You are agitated.")
-    >>> Trait(name="calm", pairs=(pair,)).pairs[0].positive
-    'You are calm.'
+    Examples:
+        >>> pair = PromptPair(positive="You are calm.", negative="You are agitated.")
+        >>> Trait(name="calm", pairs=(pair,)).pairs[0].positive
+        'You are calm.'
     """
 
     name: _Name
@@ -129,8 +134,9 @@ class Trait(_Entry):
 class Question(_Entry):
     """A question put to every role, worded so that who answers shows in the answer.
 
-    >>> Question(id="tide", text="Why does the tide come in?", tags=("explain",)).text
-    'Why does the tide come in?'
+    Examples:
+        >>> Question(id="tide", text="Why does the tide come in?", tags=("explain",)).text
+        'Why does the tide come in?'
     """
 
     id: _Name
@@ -141,8 +147,9 @@ class Question(_Entry):
 class DefaultPrompt(_Entry):
     """A system prompt under which a model plays no role but its own; `text` may be empty.
 
-    >>> DefaultPrompt(id="none", text="").fill("Qwen3")
-    ''
+    Examples:
+        >>> DefaultPrompt(id="none", text="").fill("Qwen3")
+        ''
     """
 
     id: _Name
@@ -151,8 +158,9 @@ class DefaultPrompt(_Entry):
     def fill(self, model_name: str) -> str:
         """Return the text with `{model_name}` replaced.
 
-        >>> DefaultPrompt(id="named", text="Your name is {model_name}.").fill("Qwen3")
-        'Your name is Qwen3.'
+        Examples:
+            >>> DefaultPrompt(id="named", text="Your name is {model_name}.").fill("Qwen3")
+            'Your name is Qwen3.'
         """
         if _MODEL_NAME in self.text and not model_name.strip():
             raise CatalogError(

@@ -29,8 +29,9 @@ ResidualTap = Callable[[Float[Tensor, "batch position d_model"]], Tensor | None]
 def hook_name(layer: int) -> str:
     """Name of the residual stream after block `layer` in TransformerLens.
 
-    >>> hook_name(12)
-    'blocks.12.hook_resid_post'
+    Examples:
+        >>> hook_name(12)
+        'blocks.12.hook_resid_post'
     """
     return f"blocks.{layer}.hook_resid_post"
 

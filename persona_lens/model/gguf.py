@@ -145,8 +145,9 @@ def cache_root(cache_dir: str | Path | None = None) -> Path:
     That is `cache_dir` if given, else the environment variable `PERSONA_LENS_CACHE`, else the
     system's place for caches. Nothing is created.
 
-    >>> cache_root("models-here").name
-    'models-here'
+    Examples:
+        >>> cache_root("models-here").name
+        'models-here'
     """
     chosen = cache_dir or os.environ.get(CACHE_VARIABLE) or user_cache_dir("persona-lens")
     return Path(chosen).expanduser().absolute()
@@ -525,8 +526,9 @@ def _locked(folder: Path, stages: Stages) -> Iterator[None]:
 class Stages:
     """Progress on standard error: a spinner in a terminal, a line per stage elsewhere.
 
-    >>> with Stages("smollm2", quiet=True) as stages:
-    ...     stages("converting")
+    Examples:
+        >>> with Stages("smollm2", quiet=True) as stages:
+        ...     stages("converting")
     """
 
     def __init__(self, title: str, *, quiet: bool = False) -> None:

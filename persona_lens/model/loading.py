@@ -132,8 +132,9 @@ def choose_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch.
     resumed. On a CPU with AMX or AVX512-BF16, bfloat16 reads 2 to 3 times faster than float32
     (`benchmarks/README.md`); emulated, it is slower.
 
-    >>> choose_dtype("float32", torch.device("cpu"))
-    torch.float32
+    Examples:
+        >>> choose_dtype("float32", torch.device("cpu"))
+        torch.float32
     """
     if isinstance(dtype, torch.dtype):
         return dtype

@@ -131,7 +131,7 @@ class PersonaModel:
                 centred, which moves the residual stream of LayerNorm models).
             DownloadError: Embedded weights could not be fetched.
 
-        Example:
+        Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
             >>> model.n_layers, model.d_model, model.hook_name(20)
             (30, 576, 'blocks.20.hook_resid_post')
@@ -222,9 +222,10 @@ class PersonaModel:
 
         Hooks you add to it act on `generate` and `pooled` of this model as well.
 
-        Example:
+        Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
-            >>> tokens = torch.tensor([model.encoder.encode([{"role": "user", "content": "Hi"}]).ids])
+            >>> said = model.encoder.encode([{"role": "user", "content": "Hi"}])
+            >>> tokens = torch.from_numpy(said.ids)[None]
             >>> _, cache = model.bridge.run_with_cache(tokens, names_filter=model.hook_name(20))
             >>> cache[model.hook_name(20)].shape[-1]
             576
@@ -317,7 +318,7 @@ class PersonaModel:
             batch_size: Replies at a time.
             on_batch: Called with the number of replies and tokens of each finished batch.
 
-        Example:
+        Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
             >>> prompt = model.encoder.prompt([{"role": "user", "content": "What is the capital of France?"}])
             >>> "Paris" in model.generate([prompt], Sampling(temperature=0, max_new_tokens=12))[0].text
@@ -360,7 +361,7 @@ class PersonaModel:
     def chat(self, message: str, system: str = "", sampling: Sampling | None = None) -> str:
         """Answer one message.
 
-        Example:
+        Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
             >>> isinstance(model.chat("Who are you?", system="You are a ghost.",
             ...                       sampling=Sampling(max_new_tokens=8)), str)

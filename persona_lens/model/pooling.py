@@ -116,8 +116,9 @@ def right_padded(
 ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
     """Ids and mask with the pads behind, for reading.
 
-    >>> right_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
-    [[1, 2], [3, 0]]
+    Examples:
+        >>> right_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
+        [[1, 2], [3, 0]]
     """
     return _padded(rows, pad_id, device, left=False)
 
@@ -127,8 +128,9 @@ def left_padded(
 ) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
     """Ids and mask with the pads in front, for generating.
 
-    >>> left_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
-    [[1, 2], [0, 3]]
+    Examples:
+        >>> left_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
+        [[1, 2], [0, 3]]
     """
     return _padded(rows, pad_id, device, left=True)
 
@@ -153,8 +155,9 @@ def token_budget_batches(
 
     The longest batch comes first, so that a budget too large for the machine fails at once and not after hours.
 
-    >>> token_budget_batches([3, 9, 2, 8], budget=20, max_rows=8)
-    [[1, 3], [0, 2]]
+    Examples:
+        >>> token_budget_batches([3, 9, 2, 8], budget=20, max_rows=8)
+        [[1, 3], [0, 2]]
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []

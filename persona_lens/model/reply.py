@@ -18,8 +18,9 @@ class Reply:
         ended: True if the model ended the reply, False if it was cut at `max_new_tokens`.
         mean: Mean residual over `ids` at each layer asked for; NaN if the reply is empty, None if not asked for.
 
-    >>> Reply(ids=np.array([504, 260]), text="Hello", ended=True).mean is None
-    True
+    Examples:
+        >>> Reply(ids=np.array([504, 260]), text="Hello", ended=True).mean is None
+        True
     """
 
     ids: Int[np.ndarray, " token"]

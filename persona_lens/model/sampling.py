@@ -21,8 +21,9 @@ class Sampling(BaseModel):
     `temperature=0` decodes greedily. `seed` makes a generation repeatable on the same machine with the same
     batches.
 
-    >>> Sampling(max_new_tokens=64).temperature
-    0.7
+    Examples:
+        >>> Sampling(max_new_tokens=64).temperature
+        0.7
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

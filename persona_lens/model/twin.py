@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def shared_copy(module: nn.Module) -> nn.Module:
     """A structural copy of `module` whose parameters and buffers are the same tensors.
 
-    Example:
+    Examples:
         >>> import torch
         >>> linear = torch.nn.Linear(2, 2)
         >>> twin = shared_copy(linear)

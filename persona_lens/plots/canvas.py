@@ -35,9 +35,10 @@ class Canvas:
             width: In pixels.
             equal: Whether a unit must be as long upwards as sideways, as angles and distances ask for.
 
-        >>> canvas = Canvas.around(np.array([[0.0, 0.0], [4.0, 2.0]]), 800, equal=True)
-        >>> bool(np.ptp(canvas.size / (canvas.high - canvas.low)) < 1e-9)
-        True
+        Examples:
+            >>> canvas = Canvas.around(np.array([[0.0, 0.0], [4.0, 2.0]]), 800, equal=True)
+            >>> bool(np.ptp(canvas.size / (canvas.high - canvas.low)) < 1e-9)
+            True
         """
         low, high = points.min(axis=0), points.max(axis=0)
         spread = np.where(high > low, high - low, 1.0)
@@ -97,9 +98,10 @@ def line_through(
 ) -> Float[np.ndarray, "2 dim"]:
     """Ends of the line through the origin and `point`, where it leaves the box; the point's side last.
 
-    >>> line_through(np.array([1.0, 1.0]), np.array([-2.0, -4.0]), np.array([3.0, 5.0]))
-    array([[-2., -2.],
-           [ 3.,  3.]])
+    Examples:
+        >>> line_through(np.array([1.0, 1.0]), np.array([-2.0, -4.0]), np.array([3.0, 5.0]))
+        array([[-2., -2.],
+               [ 3.,  3.]])
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         crossings = np.stack([low, high]) / point

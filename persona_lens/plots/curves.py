@@ -27,7 +27,7 @@ def variance(space: PersonaSpace, *, title: str | None = None) -> go.Figure:
     Raises:
         FigureError: Not fitted.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def save_figure(fig: go.Figure, path: str | Path) -> list[Path]:
     Raises:
         FigureError: Another ending, or a picture without a browser to draw it.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> page = Path(tempfile.mkdtemp()) / "figure.html"
         >>> [written.name for written in save_figure(go.Figure(), page)]
@@ -72,7 +72,7 @@ def save_figures(figures: Mapping[str | Path, go.Figure]) -> list[Path]:
     Raises:
         FigureError: As for `save_figure`; no picture is written then.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
         >>> len(save_figures({folder / "a.html": go.Figure(), folder / "b.html": go.Figure()}))
@@ -92,8 +92,9 @@ def save_figures(figures: Mapping[str | Path, go.Figure]) -> list[Path]:
 def can_export_images() -> bool:
     """Whether a browser is found that can draw pictures.
 
-    >>> isinstance(can_export_images(), bool)
-    True
+    Examples:
+        >>> isinstance(can_export_images(), bool)
+        True
     """
     browser = Chromium.find_browser(skip_local=False)
     return browser is not None and Path(browser).is_file()

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float
 def boxes_meet(a: Float[np.ndarray, "a 4"], b: Float[np.ndarray, "b 4"]) -> Bool[np.ndarray, "a b"]:
     """Whether boxes share area.
 
-    >>> boxes_meet(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 1, 3, 3], [2.0, 0, 3, 1]]))
-    array([[ True, False]])
+    Examples:
+        >>> boxes_meet(np.array([[0.0, 0, 2, 2]]), np.array([[1.0, 1, 3, 3], [2.0, 0, 3, 1]]))
+        array([[ True, False]])
     """
     first, second = a[:, None], b[None]
     return np.all(first[..., :2] < second[..., 2:], -1) & np.all(
@@ -27,8 +28,9 @@ def boxes_meet_circles(
 ) -> Bool[np.ndarray, "box circle"]:
     """Whether a circle reaches into a box.
 
-    >>> boxes_meet_circles(np.array([[0.0, 0, 2, 2]]), np.array([[3.0, 1, 1.5], [3.0, 3, 1.0]]))
-    array([[ True, False]])
+    Examples:
+        >>> boxes_meet_circles(np.array([[0.0, 0, 2, 2]]), np.array([[3.0, 1, 1.5], [3.0, 3, 1.0]]))
+        array([[ True, False]])
     """
     centres = circles[None, :, :2]
     nearest = np.clip(centres, boxes[:, None, :2], boxes[:, None, 2:])
@@ -40,8 +42,9 @@ def boxes_meet_segments(
 ) -> Bool[np.ndarray, "box segment"]:
     """Whether a segment runs through a box: no axis separates the two.
 
-    >>> boxes_meet_segments(np.array([[0.0, 0, 2, 2]]), np.array([[-1.0, 1, 3, 1], [4.0, 0, 0, 4.5]]))
-    array([[ True, False]])
+    Examples:
+        >>> boxes_meet_segments(np.array([[0.0, 0, 2, 2]]), np.array([[-1.0, 1, 3, 1], [4.0, 0, 0, 4.5]]))
+        array([[ True, False]])
     """
     start, end = segments[None, :, :2], segments[None, :, 2:]
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
@@ -58,8 +61,9 @@ def segments_meet_circles(
 ) -> Bool[np.ndarray, "segment circle"]:
     """Whether a segment enters a circle.
 
-    >>> segments_meet_circles(np.array([[0.0, 0, 4, 0]]), np.array([[2.0, 1, 1.5], [6.0, 0, 1.0]]))
-    array([[ True, False]])
+    Examples:
+        >>> segments_meet_circles(np.array([[0.0, 0, 4, 0]]), np.array([[2.0, 1, 1.5], [6.0, 0, 1.0]]))
+        array([[ True, False]])
     """
     start, run = segments[:, None, :2], segments[:, None, 2:] - segments[:, None, :2]
     offset = circles[None, :, :2] - start
@@ -73,8 +77,9 @@ def segments_cross(
 ) -> Bool[np.ndarray, "a b"]:
     """Whether segments cross: the ends of each lie on different sides of the other.
 
-    >>> segments_cross(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 2, 2, 0], [0.0, 3, 3, 3]]))
-    array([[ True, False]])
+    Examples:
+        >>> segments_cross(np.array([[0.0, 0, 2, 2]]), np.array([[0.0, 2, 2, 0], [0.0, 3, 3, 3]]))
+        array([[ True, False]])
     """
 
     def side(line: np.ndarray, point: np.ndarray) -> np.ndarray:

@@ -5,10 +5,11 @@ of the question if the label would touch the border, a marker, another label or 
 cross one of these. Among the places left, the cheapest wins: near the point, off the drawn lines, not closer to
 another point than to its own. Labels without any such place are dropped. No randomness: same input, same places.
 
->>> labels = [Label("pirate", x=100, y=50, radius=5), Label("ghost", x=102, y=50, radius=5)]
->>> pirate, ghost = place_labels(labels, width=200, height=100)
->>> overlap(pirate.box, ghost.box)
-False
+Examples:
+    >>> labels = [Label("pirate", x=100, y=50, radius=5), Label("ghost", x=102, y=50, radius=5)]
+    >>> pirate, ghost = place_labels(labels, width=200, height=100)
+    >>> overlap(pirate.box, ghost.box)
+    False
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ class Placement:
 def overlap(a: Box, b: Box) -> bool:
     """Whether two boxes share any area.
 
-    >>> overlap((0, 0, 2, 2), (1, 1, 3, 3)), overlap((0, 0, 1, 1), (1, 0, 2, 1))
-    (True, False)
+    Examples:
+        >>> overlap((0, 0, 2, 2), (1, 1, 3, 3)), overlap((0, 0, 1, 1), (1, 0, 2, 1))
+        (True, False)
     """
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
@@ -148,8 +150,9 @@ def spread(
 
     Where all have no room between the ends, they run over `high`.
 
-    >>> spread(np.array([5.0, 1.0, 5.0]), gap=2.0, low=0.0, high=6.0)
-    array([4., 1., 6.])
+    Examples:
+        >>> spread(np.array([5.0, 1.0, 5.0]), gap=2.0, low=0.0, high=6.0)
+        array([4., 1., 6.])
     """
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))

@@ -39,7 +39,9 @@ def persona_map(
         layer: Block; negative ones count from the last.
         dims: 2 or 3.
         traits: Whether to draw trait arrows; only those that lie well in the view are drawn.
-        x, y, z: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role.
+        x: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role.
+        y: Likewise.
+        z: Likewise, in three dimensions.
         color: Colours roles by their projection, from the mean of the roles, on "axis", "pc1", ... or a trait;
             "group" colours by group.
         labels: Which roles to name: `all` for which there is room, `extremes`, or `none`. In three dimensions
@@ -50,7 +52,7 @@ def persona_map(
         FigureError: Not fitted, `dims` other than 2 or 3, or fewer components than asked for.
         SpaceError: Unknown layer or direction.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)

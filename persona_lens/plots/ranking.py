@@ -48,7 +48,7 @@ def axis_ranking(
         FigureError: Not fitted, or `top` less than one.
         SpaceError: Unknown layer.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)

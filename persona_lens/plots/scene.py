@@ -148,8 +148,9 @@ def project(
 ) -> Float[np.ndarray, "*point 2"]:
     """Pixels of points of the scene as the opening camera sees them.
 
-    >>> project(CENTRE, 800, 600)
-    array([400., 300.])
+    Examples:
+        >>> project(CENTRE, 800, 600)
+        array([400., 300.])
     """
     ahead = (CENTRE - EYE) / np.linalg.norm(CENTRE - EYE)
     right = np.cross(ahead, [0.0, 0.0, 1.0])

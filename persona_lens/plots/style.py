@@ -60,8 +60,9 @@ UNGROUPED = "no group"
 def group_looks(groups: list[str]) -> dict[str, GroupLook]:
     """Colour and symbol of each group: the catalog's three have their own, others take the rest in turn.
 
-    >>> group_looks(["human", "animal"])["human"].symbol
-    'square'
+    Examples:
+        >>> group_looks(["human", "animal"])["human"].symbol
+        'square'
     """
     looks = {name: look for name, look in _KNOWN.items() if name in groups}
     further = sorted(set(groups) - set(_KNOWN) - {UNGROUPED})

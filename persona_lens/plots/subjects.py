@@ -117,8 +117,9 @@ def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
 def signed(value: float, form: str = ".3g") -> str:
     """A number that always shows its sign, with a true minus.
 
-    >>> signed(-1.234), signed(0.5, ".2f")
-    ('−1.23', '+0.50')
+    Examples:
+        >>> signed(-1.234), signed(0.5, ".2f")
+        ('−1.23', '+0.50')
     """
     return number(value, "+" + form)
 
@@ -126,8 +127,9 @@ def signed(value: float, form: str = ".3g") -> str:
 def number(value: float, form: str = ".4g") -> str:
     """A number with a true minus.
 
-    >>> number(-12.5)
-    '−12.5'
+    Examples:
+        >>> number(-12.5)
+        '−12.5'
     """
     return format(value, form).replace("-", "−")
 

@@ -27,8 +27,9 @@ _TAG = re.compile(r"<[^>]*>")
 def text_width(text: str, size: float) -> float:
     """Width in pixels of the longest line of `text` at font `size`; tags take no room.
 
-    >>> round(text_width("pirate", 10), 1), text_width("<b>pirate</b>", 10) == text_width("pirate", 10)
-    (29.4, True)
+    Examples:
+        >>> round(text_width("pirate", 10), 1), text_width("<b>pirate</b>", 10) == text_width("pirate", 10)
+        (29.4, True)
     """
     lines = text.replace("<br>", "\n").split("\n")
     return max(sum(map(_advance, unescape(_TAG.sub("", line)))) for line in lines) * size / 1000
@@ -42,8 +43,9 @@ def text_height(text: str, size: float) -> float:
 def wrap(text: str, width: float, size: float) -> str:
     """Break `text` at spaces into lines of at most `width` pixels, joined by `<br>`.
 
-    >>> wrap("one two three", 60, 12)
-    'one two<br>three'
+    Examples:
+        >>> wrap("one two three", 60, 12)
+        'one two<br>three'
     """
     lines = [""]
     for word in text.split():
@@ -58,8 +60,9 @@ def wrap(text: str, width: float, size: float) -> str:
 def shown(name: str) -> str:
     """A name as figures show it: no underscores, and nothing plotly would take for a tag.
 
-    >>> shown("devils_advocate"), shown("a<b")
-    ('devils advocate', 'a&lt;b')
+    Examples:
+        >>> shown("devils_advocate"), shown("a<b")
+        ('devils advocate', 'a&lt;b')
     """
     return escape(name.replace("_", " "), quote=False)
 

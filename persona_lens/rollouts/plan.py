@@ -34,10 +34,11 @@ class Request(BaseModel):
 class Shard(BaseModel):
     """The requests of one role, default prompt or trait side under one system prompt.
 
-    >>> shard = Shard(kind="role", name="pirate", prompt_index=0, system="You are a pirate.",
-    ...               requests=(Request(question_id="q01", question="Who are you?"),))
-    >>> shard.key
-    'role-pirate-p0'
+    Examples:
+        >>> shard = Shard(kind="role", name="pirate", prompt_index=0, system="You are a pirate.",
+        ...               requests=(Request(question_id="q01", question="Who are you?"),))
+        >>> shard.key
+        'role-pirate-p0'
     """
 
     model_config = ConfigDict(frozen=True)
@@ -142,10 +143,11 @@ def work_units(shards: Sequence[Shard], rows: int) -> list[tuple[Shard, ...]]:
     A unit is generated together, so that small shards still fill a batch. Units depend on the plan alone and
     not on what is done already: a resumed run samples in the same batches as an uninterrupted one.
 
-    >>> def shard(name): return Shard(kind="role", name=name, prompt_index=0, system="",
-    ...     requests=(Request(question_id="q", question="?"),) * 3)
-    >>> [[s.name for s in unit] for unit in work_units([shard("a"), shard("b"), shard("c")], rows=5)]
-    [['a', 'b'], ['c']]
+    Examples:
+        >>> def shard(name): return Shard(kind="role", name=name, prompt_index=0, system="",
+        ...     requests=(Request(question_id="q", question="?"),) * 3)
+        >>> [[s.name for s in unit] for unit in work_units([shard("a"), shard("b"), shard("c")], rows=5)]
+        [['a', 'b'], ['c']]
     """
     units: list[tuple[Shard, ...]] = []
     current: list[Shard] = []

@@ -134,7 +134,10 @@ def collect_run(
     Args:
         model: Writes the replies.
         path: The run folder, new or to be continued.
-        roles, traits, questions, defaults: What `persona_lens.catalog` loads: "core", names, dicts, files.
+        roles: What `persona_lens.catalog.load_roles` takes: "core", names, dicts, files.
+        traits: Likewise.
+        questions: Likewise; plain sentences too.
+        defaults: Likewise.
         prompts: System prompts of each role and trait to use, from the first; all by default.
         default_samples: Replies of the default Assistant to each question under each of its prompts.
         sampling: The paper's temperature and top-p by default.

@@ -28,8 +28,9 @@ class Estimate:
         read_only: Replies that are there and only have to be read; not timed.
         disk_bytes: For all of it.
 
-    >>> print(Estimate(replies=1200, tokens=76_800, seconds=300.0, read_only=0, disk_bytes=84_000_000))
-    1,200 replies, at most 76,800 tokens, about 5 min, 84 MB on disk
+    Examples:
+        >>> print(Estimate(replies=1200, tokens=76_800, seconds=300.0, read_only=0, disk_bytes=84_000_000))
+        1,200 replies, at most 76,800 tokens, about 5 min, 84 MB on disk
     """
 
     replies: int
@@ -102,8 +103,9 @@ def _sampling_seconds(
 def format_seconds(seconds: float) -> str:
     """Seconds as a person says them.
 
-    >>> format_seconds(42), format_seconds(300), format_seconds(9000)
-    ('42 s', '5 min', '2.5 h')
+    Examples:
+        >>> format_seconds(42), format_seconds(300), format_seconds(9000)
+        ('42 s', '5 min', '2.5 h')
     """
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -113,8 +115,9 @@ def format_seconds(seconds: float) -> str:
 def format_bytes(count: float) -> str:
     """Bytes in decimal units.
 
-    >>> format_bytes(84_000_000)
-    '84 MB'
+    Examples:
+        >>> format_bytes(84_000_000)
+        '84 MB'
     """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:

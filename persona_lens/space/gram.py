@@ -74,8 +74,9 @@ def cosines(
 ) -> Float[np.ndarray, " resample"]:
     """Cosine of each pair of combinations of the rows of K.
 
-    >>> cosines(np.eye(2), np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])).round(3)
-    array([0.707])
+    Examples:
+        >>> cosines(np.eye(2), np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])).round(3)
+        array([0.707])
     """
     return (a * (gram @ b)).sum(axis=0) / (_norms(gram, a) * _norms(gram, b))
 

@@ -86,9 +86,10 @@ def principal_components(
     Returns:
         Components and variances; a variance is that of scikit-learn's `explained_variance_`.
 
-    >>> components, variances = principal_components(np.array([[2.0, 0.0], [-2.0, 0.0]]), 1)
-    >>> np.abs(components), variances
-    (array([[1., 0.]]), array([8.]))
+    Examples:
+        >>> components, variances = principal_components(np.array([[2.0, 0.0], [-2.0, 0.0]]), 1)
+        >>> np.abs(components), variances
+        (array([[1., 0.]]), array([8.]))
     """
     n_vectors, d_model = centred.shape
     rank = min(n_vectors - 1, d_model)

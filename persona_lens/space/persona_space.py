@@ -63,7 +63,7 @@ class PersonaSpace:
             the questions; NaN where the folds are not known.
         calibration_: Distribution of single replies, or None without a run.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> roles = {f"role_{i}": rng.normal(size=(2, 8)) for i in range(6)}
         >>> space = PersonaSpace.from_vectors(roles, default=np.ones((2, 8))).fit()
@@ -275,7 +275,7 @@ class PersonaSpace:
     ) -> Float[np.ndarray, "*batch component"]:
         """Component scores of residual vectors (or of named ones) at one layer, in PCA coordinates.
 
-        Example:
+        Examples:
             >>> rng = np.random.default_rng(0)
             >>> roles = {f"role_{i}": rng.normal(size=(1, 8)) for i in range(6)}
             >>> space = PersonaSpace.from_vectors(roles, default=np.ones((1, 8))).fit()

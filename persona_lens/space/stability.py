@@ -118,8 +118,9 @@ def stability_frame(layers: tuple[int, ...], statistics: list[LayerStability]) -
 def random_cosine_quantile(d_model: int, quantile: float) -> float:
     """Quantile of |cos| between a fixed direction and an isotropic random one: its square is Beta(1/2, (d-1)/2).
 
-    >>> round(random_cosine_quantile(576, 0.95), 3)
-    0.082
+    Examples:
+        >>> round(random_cosine_quantile(576, 0.95), 3)
+        0.082
     """
     return float(np.sqrt(beta.ppf(quantile, 0.5, (d_model - 1) / 2)))
 

@@ -11,31 +11,33 @@ intervention of this package rests on the answer, so it is proved, not guessed:
    its text (``alignment``).
 4. Replies are appended as the ids that were sampled and never tokenised again (``replies``).
 
->>> from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
->>> from transformers import PreTrainedTokenizerFast
->>> bpe = Tokenizer(models.BPE())
->>> bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
->>> bpe.decoder = decoders.ByteLevel()
->>> bpe.train_from_iterator(["user assistant system Boo Who are you"], trainers.BpeTrainer(
-...     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-...     special_tokens=["<|im_start|>", "<|im_end|>"]))
->>> chatml = (
-...     "{% for m in messages %}<|im_start|>{{ m.role }}\\n{{ m.content }}<|im_end|>\\n{% endfor %}"
-...     "{% if add_generation_prompt %}<|im_start|>assistant\\n{% endif %}")
->>> encoder = TranscriptEncoder(PreTrainedTokenizerFast(tokenizer_object=bpe), chat_template=chatml)
+Examples:
+    >>> from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    >>> from transformers import PreTrainedTokenizerFast
+    >>> bpe = Tokenizer(models.BPE())
+    >>> bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    >>> bpe.decoder = decoders.ByteLevel()
+    >>> bpe.train_from_iterator(["user assistant system Boo Who are you"], trainers.BpeTrainer(
+    ...     initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+    ...     special_tokens=["<|im_start|>", "<|im_end|>"]))
+    >>> chatml = (
+    ...     "{% for m in messages %}<|im_start|>{{ m.role }}\\n{{ m.content }}<|im_end|>\\n{% endfor %}"
+    ...     "{% if add_generation_prompt %}<|im_start|>assistant\\n{% endif %}")
+    >>> encoder = TranscriptEncoder(PreTrainedTokenizerFast(tokenizer_object=bpe), chat_template=chatml)
 
->>> messages = encoder.messages("Who are you?", system="Be a ghost.")
->>> prompt = encoder.prompt(messages)               # ends in the generation prompt
->>> prompt.text.splitlines()[-1]
-'<|im_start|>assistant'
->>> bpe.decode(prompt.ids[prompt.mask("user", turn=-1)])
-'Who are you?'
->>> whole = encoder.encode([*messages, {"role": "assistant", "content": "Boo!"}])
->>> bpe.decode(whole.ids[whole.mask("assistant")])
-'Boo!'
->>> said = encoder.with_reply(prompt, bpe.encode("Boo!<|im_end|>").ids)     # ids as sampled
->>> bpe.decode(said.ids[said.mask("assistant")]), Group.of_code(said.groups[-1])
-('Boo!', <Group.SPECIAL: 'special'>)
+Examples:
+    >>> messages = encoder.messages("Who are you?", system="Be a ghost.")
+    >>> prompt = encoder.prompt(messages)               # ends in the generation prompt
+    >>> prompt.text.splitlines()[-1]
+    '<|im_start|>assistant'
+    >>> bpe.decode(prompt.ids[prompt.mask("user", turn=-1)])
+    'Who are you?'
+    >>> whole = encoder.encode([*messages, {"role": "assistant", "content": "Boo!"}])
+    >>> bpe.decode(whole.ids[whole.mask("assistant")])
+    'Boo!'
+    >>> said = encoder.with_reply(prompt, bpe.encode("Boo!<|im_end|>").ids)     # ids as sampled
+    >>> bpe.decode(said.ids[said.mask("assistant")]), Group.of_code(said.groups[-1])
+    ('Boo!', <Group.SPECIAL: 'special'>)
 
 What to know about groups:
 

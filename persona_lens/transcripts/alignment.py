@@ -32,8 +32,9 @@ def tile(
     "▁" that sentencepiece puts first) goes with the character that follows. Unigram's byte tokens
     all claim the whole stretch of unknown characters; each gets its own.
 
-    >>> tile("a  b", [(0, 1), (3, 3), (3, 4)])
-    (array([0, 1, 3]), array([1, 3, 4]))
+    Examples:
+        >>> tile("a  b", [(0, 1), (3, 3), (3, 4)])
+        (array([0, 1, 3]), array([1, 3, 4]))
     """
     starts, ends, reached = [], [], 0
     for first, last in _single_bytes(text, offsets):
@@ -71,9 +72,10 @@ def assign(
     Raises:
         TranscriptError: One token holds letters of two messages.
 
-    >>> assign("User: hi", np.array([0, 4, 5]), np.array([4, 5, 8]), [Span(6, 8, 0)],
-    ...        np.array([False, False, False]))
-    array([-1, -1,  0])
+    Examples:
+        >>> assign("User: hi", np.array([0, 4, 5]), np.array([4, 5, 8]), [Span(6, 8, 0)],
+        ...        np.array([False, False, False]))
+        array([-1, -1,  0])
     """
     owners = np.full(len(starts), NOBODY, dtype=np.int64)
     first = 0
@@ -152,8 +154,9 @@ def check(
 def canonical(text: str) -> str:
     """Text without white space, in Unicode form NFKC; "▁" counts as a space.
 
-    >>> canonical("▁cafe\\u0301 \\n") == "café"
-    True
+    Examples:
+        >>> canonical("▁cafe\\u0301 \\n") == "café"
+        True
     """
     return "".join(unicodedata.normalize("NFKC", text).replace("▁", " ").split())
 

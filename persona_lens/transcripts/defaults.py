@@ -36,9 +36,10 @@ _STOPPED_CLOCK = (
 def with_stopped_clock(template: str) -> str:
     """A template that is always told noon of 26 July 2024 when it asks ``strftime_now``.
 
-    >>> with_stopped_clock("{{ messages }}")
-    '{{ messages }}'
-    >>> with_stopped_clock("Today is {{ strftime_now('%d %B') }}").splitlines()[-1]
-    "Today is {{ strftime_now('%d %B') }}"
+    Examples:
+        >>> with_stopped_clock("{{ messages }}")
+        '{{ messages }}'
+        >>> with_stopped_clock("Today is {{ strftime_now('%d %B') }}").splitlines()[-1]
+        "Today is {{ strftime_now('%d %B') }}"
     """
     return _STOPPED_CLOCK + template if "strftime_now" in template else template

@@ -92,10 +92,11 @@ class TranscriptEncoder:
         An empty ``system`` becomes no system message or an empty one, whichever leaves less text
         before the user's: SmolLM2 and Qwen2.5 write a default prompt if there is no message.
 
-        >>> from types import SimpleNamespace
-        >>> encoder = SimpleNamespace(_habits=SimpleNamespace(empty_message=True))
-        >>> TranscriptEncoder.messages(encoder, "Hi")
-        [{'role': 'system', 'content': ''}, {'role': 'user', 'content': 'Hi'}]
+        Examples:
+            >>> from types import SimpleNamespace
+            >>> encoder = SimpleNamespace(_habits=SimpleNamespace(empty_message=True))
+            >>> TranscriptEncoder.messages(encoder, "Hi")
+            [{'role': 'system', 'content': ''}, {'role': 'user', 'content': 'Hi'}]
         """
         user = {"role": "user", "content": prompt}
         if system or self._habits.empty_message:

@@ -18,8 +18,9 @@ from persona_lens.errors import TranscriptError
 class Group(str, Enum):
     """Where a token comes from; equal to its plain string, so ``mask("user")`` works too.
 
-    >>> Group.USER == "user", Group.USER.code, Group.of_code(1)
-    (True, 1, <Group.USER: 'user'>)
+    Examples:
+        >>> Group.USER == "user", Group.USER.code, Group.of_code(1)
+        (True, 1, <Group.USER: 'user'>)
     """
 
     SYSTEM = "system"
@@ -60,10 +61,11 @@ class Transcript:
     Raises:
         TranscriptError: The three arrays are not one-dimensional and of one length.
 
-    >>> said = Transcript(ids=np.array([5, 7, 9]), groups=np.array([5, 1, 2], dtype=np.int8),
-    ...                   turns=np.array([-1, 0, 0]), text="<s>hi", user_turns=1, assistant_turns=1)
-    >>> len(said), said.ids[said.mask("assistant")]
-    (3, array([9]))
+    Examples:
+        >>> said = Transcript(ids=np.array([5, 7, 9]), groups=np.array([5, 1, 2], dtype=np.int8),
+        ...                   turns=np.array([-1, 0, 0]), text="<s>hi", user_turns=1, assistant_turns=1)
+        >>> len(said), said.ids[said.mask("assistant")]
+        (3, array([9]))
     """
 
     ids: Int[np.ndarray, " n_tokens"]
@@ -98,11 +100,12 @@ class Transcript:
             TranscriptError: Unknown group, a turn that does not exist, or a turn asked of a group
                 without turns (system, template, special).
 
-        >>> said = Transcript(ids=np.array([7, 9, 8]), groups=np.array([1, 2, 1], dtype=np.int8),
-        ...                   turns=np.array([0, 0, 1]), text="abc", user_turns=2,
-        ...                   assistant_turns=1)
-        >>> said.mask("user"), said.mask(Group.USER, turn=-1)
-        (array([ True, False,  True]), array([False, False,  True]))
+        Examples:
+            >>> said = Transcript(ids=np.array([7, 9, 8]), groups=np.array([1, 2, 1], dtype=np.int8),
+            ...                   turns=np.array([0, 0, 1]), text="abc", user_turns=2,
+            ...                   assistant_turns=1)
+            >>> said.mask("user"), said.mask(Group.USER, turn=-1)
+            (array([ True, False,  True]), array([False, False,  True]))
         """
         try:
             group = Group(group)

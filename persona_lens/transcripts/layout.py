@@ -1,11 +1,12 @@
 """Messages taken apart: which text will be a token group, and which is structure already.
 
->>> layout = lay_out([{"role": "user", "content": "Hi"},
-...                   {"role": "assistant", "content": "<think>Hm.</think> Hi"}])
->>> [(slot.group.value, slot.text) for slot in layout.slots]
-[('user', 'Hi'), ('thinking', 'Hm.'), ('assistant', 'Hi')]
->>> layout.fill({2: "..."})[1]["content"]
-'<think>Hm.</think> ...'
+Examples:
+    >>> layout = lay_out([{"role": "user", "content": "Hi"},
+    ...                   {"role": "assistant", "content": "<think>Hm.</think> Hi"}])
+    >>> [(slot.group.value, slot.text) for slot in layout.slots]
+    [('user', 'Hi'), ('thinking', 'Hm.'), ('assistant', 'Hi')]
+    >>> layout.fill({2: "..."})[1]["content"]
+    '<think>Hm.</think> ...'
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ def split_thinking(content: str) -> list[tuple[str, bool | None]]:
     Tags and the white space that touches them are structure, not thought. Text before a closing
     tag that nothing opened is thinking, and so is all text after a tag that nothing closed.
 
-    >>> split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")
-    [('<think>', None), ('\\n', None), ('Hm.', True), ('\\n', None), ('</think>', None), \
-('\\n\\n', None), ('Yes.', False)]
+    Examples:
+        >>> split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")
+        [('<think>', None), ('\\n', None), ('Hm.', True), ('\\n', None), ('</think>', None), \
+    ('\\n\\n', None), ('Yes.', False)]
     """
     pieces = _THINK_TAG.split(content)
     thinking = len(pieces) > 1 and pieces[1] == THINK_CLOSE
@@ -94,9 +96,10 @@ def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False)
     Raises:
         TranscriptError: There is system text to fold and no user message to fold it into.
 
-    >>> lay_out([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
-    ...         fold_system=True).fill()
-    [{'role': 'user', 'content': 'Be brief.\\n\\nHi'}]
+    Examples:
+        >>> lay_out([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+        ...         fold_system=True).fill()
+        [{'role': 'user', 'content': 'Be brief.\\n\\nHi'}]
     """
     laid: list[tuple[str, dict[str, list[Part]]]] = []
     slots: list[Slot] = []

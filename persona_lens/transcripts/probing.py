@@ -43,12 +43,13 @@ def probe(render: Render, special: Iterable[str]) -> TemplateHabits:
     Raises:
         TranscriptError: The template renders no user message at all.
 
-    >>> def chatml_with_default(messages):
-    ...     if messages[0]["role"] != "system":
-    ...         messages = [{"role": "system", "content": "You help."}, *messages]
-    ...     return "".join(f"<a>{m['role']}\\n{m['content']}<z>\\n" for m in messages)
-    >>> probe(chatml_with_default, ["<a>", "<z>"])
-    TemplateHabits(supports_system=True, injects_system=True, empty_message=True, injected_text='')
+    Examples:
+        >>> def chatml_with_default(messages):
+        ...     if messages[0]["role"] != "system":
+        ...         messages = [{"role": "system", "content": "You help."}, *messages]
+        ...     return "".join(f"<a>{m['role']}\\n{m['content']}<z>\\n" for m in messages)
+        >>> probe(chatml_with_default, ["<a>", "<z>"])
+        TemplateHabits(supports_system=True, injects_system=True, empty_message=True, injected_text='')
     """
     special = sorted(special, key=len, reverse=True)
     user = {"role": "user", "content": _USER}

@@ -16,12 +16,13 @@ it that must vanish without a trace. (Rendering ever longer prefixes of the conv
 less: Qwen3 rewrites earlier turns when a later one arrives.) If that fails too, an error says so; a
 guess is never made.
 
->>> from persona_lens.transcripts.layout import lay_out
->>> layout = lay_out([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Hi"}])
->>> def trimming_template(messages):
-...     return "".join(f"[{m['role']}]{m['content'].strip()}" for m in messages)
->>> locate(layout, trimming_template)
-('[user]Hi[assistant]Hi', [Span(start=6, end=8, slot=0), Span(start=19, end=21, slot=1)])
+Examples:
+    >>> from persona_lens.transcripts.layout import lay_out
+    >>> layout = lay_out([{"role": "user", "content": " Hi "}, {"role": "assistant", "content": "Hi"}])
+    >>> def trimming_template(messages):
+    ...     return "".join(f"[{m['role']}]{m['content'].strip()}" for m in messages)
+    >>> locate(layout, trimming_template)
+    ('[user]Hi[assistant]Hi', [Span(start=6, end=8, slot=0), Span(start=19, end=21, slot=1)])
 """
 
 from __future__ import annotations

@@ -23,9 +23,10 @@ def reply_groups(
         decode: Ids to text, special tokens kept.
         opened: True where the prompt itself ends in an open think tag.
 
-    >>> words = ["<think>", "Hm", "</think>", "Yes"]
-    >>> [g.value for g in reply_groups(range(4), lambda ids: "".join(words[i] for i in ids))]
-    ['template', 'thinking', 'template', 'assistant']
+    Examples:
+        >>> words = ["<think>", "Hm", "</think>", "Yes"]
+        >>> [g.value for g in reply_groups(range(4), lambda ids: "".join(words[i] for i in ids))]
+        ['template', 'thinking', 'template', 'assistant']
     """
     whole = decode(ids)
     close, open_ = whole.find(THINK_CLOSE), whole.find(THINK_OPEN)

@@ -16,12 +16,13 @@ def validate(messages: Sequence[Mapping[str, str]]) -> None:
         TranscriptError: No messages, an unknown role, a system message that is not the first, a
             field that is not text, or a field that could not be traced to tokens.
 
-    >>> validate([{"role": "user", "content": "Hi"}])
-    >>> validate([{"role": "human", "content": "Hi"}])
-    Traceback (most recent call last):
-        ...
-    persona_lens.errors.TranscriptError: message 0 has no known role
-      expected 'system', 'user' or 'assistant', given "{'role': 'human', 'content': 'Hi'}"
+    Examples:
+        >>> validate([{"role": "user", "content": "Hi"}])
+        >>> validate([{"role": "human", "content": "Hi"}])
+        Traceback (most recent call last):
+            ...
+        persona_lens.errors.TranscriptError: message 0 has no known role
+          expected 'system', 'user' or 'assistant', given "{'role': 'human', 'content': 'Hi'}"
     """
     if isinstance(messages, (str, Mapping)) or not len(messages):
         raise TranscriptError(
@@ -74,7 +75,8 @@ def _validate_text(text: object, name: str) -> None:
 def short(text: str, limit: int = 80) -> str:
     """Quote a text for an error message, the middle left out if it is long.
 
-    >>> short("Boo " * 99, limit=8)
-    "'Boo  ... Boo '"
+    Examples:
+        >>> short("Boo " * 99, limit=8)
+        "'Boo  ... Boo '"
     """
     return repr(text if len(text) <= limit else f"{text[: limit // 2]} ... {text[-limit // 2 :]}")
