@@ -1,4 +1,4 @@
-"""The main job, small: it runs, reports its numbers with their nulls, and a second run starts from what is there."""
+"""The main job, small: it runs, reports its numbers with their nulls, and continues from what is there."""
 
 from __future__ import annotations
 

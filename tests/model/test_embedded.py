@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from persona_lens.errors import DownloadError, ModelError
 from persona_lens.model import embedded
+from persona_lens.model.cache import MARKER
 from persona_lens.model.embedded import (
     EMBEDDED,
     EmbeddedModel,
@@ -26,7 +27,6 @@ from persona_lens.model.embedded import (
     embedded_folder,
     embedded_status,
 )
-from persona_lens.model.gguf import MARKER
 
 SMOLLM2 = "smollm2-135m-instruct"
 

@@ -16,8 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from persona_lens.errors import ModelError
+from persona_lens.model import cache
 from persona_lens.model import gguf as module
-from persona_lens.model.gguf import MARKER, cache_root, convert_gguf, gguf_cached_folder
+from persona_lens.model.cache import MARKER, cache_root
+from persona_lens.model.gguf import convert_gguf, gguf_cached_folder
 
 WIDTH, HEADS, KV_HEADS, HIDDEN = 64, 4, 2, 96
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -277,7 +279,7 @@ def test_a_disk_that_may_not_be_written(tiny, tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module, "_appearing", refuse)
+    monkeypatch.setattr(module, "appearing", refuse)
     fails(tiny, tmp_path / "out", "cannot write at .*Permission denied")
 
 
@@ -328,7 +330,7 @@ def test_a_damaged_entry_is_made_again_and_said(tiny, tmp_path, capsys, harm, sa
 
 def test_an_entry_of_an_older_conversion_is_made_again(tiny, tmp_path, capsys, monkeypatch):
     gguf_cached_folder(tiny, cache_dir=tmp_path, quiet=True)
-    monkeypatch.setattr(module, "CONVERSION", module.CONVERSION + 1)
+    monkeypatch.setattr(cache, "CONVERSION", cache.CONVERSION + 1)
     gguf_cached_folder(tiny, cache_dir=tmp_path)
     assert "another version of Persona Lens" in capsys.readouterr().err
 
