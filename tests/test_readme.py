@@ -30,7 +30,11 @@ def test_the_python_of_a_page_runs(
     small_space.save(tmp_path / "demo" / "space")
     monkeypatch.chdir(tmp_path)
     shown: list[go.Figure] = []
-    monkeypatch.setattr(go.Figure, "show", shown.append)
+
+    def show(figure: go.Figure) -> None:
+        shown.append(figure)
+
+    monkeypatch.setattr(go.Figure, "show", show)
     for block in found:
         exec(compile(block, page, "exec"), {})
     assert bool(shown) == any(".show()" in block for block in found)
