@@ -131,16 +131,23 @@ class Cost:
     Attributes:
         seconds: Wall-clock time.
         baseline, peak: Resident bytes of the process before, and at the highest point.
+        mapped: Resident bytes of files at the end: libraries and mapped weights.
     """
 
     seconds: float
     baseline: int
     peak: int
+    mapped: int
 
     @property
     def above(self) -> int:
         """Bytes of the peak that the work itself caused."""
         return self.peak - self.baseline
+
+    @property
+    def own(self) -> int:
+        """Bytes of the peak without those of files, which depend on the state of the page cache."""
+        return self.peak - self.mapped
 
 
 def report_cost(work: Callable[[], object]) -> None:
@@ -152,7 +159,7 @@ def report_cost(work: Callable[[], object]) -> None:
     work()
     seconds = time.perf_counter() - start
     peak = _status("VmHWM") or _max_rss()
-    print(json.dumps(asdict(Cost(seconds, baseline, peak))))
+    print(json.dumps(asdict(Cost(seconds, baseline, peak, mapped=_status("RssFile")))))
 
 
 def cost_apart(script: str, variant: str, flags: Iterable[str] = ()) -> Cost:
