@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from scipy.stats import t as student_t
+from threadpoolctl import threadpool_limits
 
 from persona_lens.errors import SpaceError
-from persona_lens.space.pca import Scaler, Scaling, principal_components
-from persona_lens.space.stability import layer_stability, stability_frame
+from persona_lens.space.gram import GramGeometry
+from persona_lens.space.pca import Scaler, Scaling, Spectrum, unit
+from persona_lens.space.stability import LayerStability, layer_stability, stability_frame
 from persona_lens.vectors import VectorTable
 
 MAX_COMPONENTS = 64
@@ -63,21 +67,27 @@ def fit_table(
     scaler = Scaler.fit(table.values, role_rows, scaling)
     components = np.empty((n_layers, kept, d_model), dtype=np.float32)
     ratios = np.empty((n_layers, rank))
-    rng = np.random.default_rng(seed)
-    statistics = []
-    for layer in range(n_layers):
+    seeds = np.random.SeedSequence(seed).spawn(n_layers)
+
+    def fit_layer(layer: int) -> LayerStability:
         scaled = scaler(table.values[rows, layer], layer)
-        found, variances = principal_components(scaled[1:], kept)
-        towards_assistant = np.where(
-            found @ scaled[0] < 0, -1.0, 1.0
-        )  # row 0 is the axis: roles are centred
-        components[layer] = found * towards_assistant[:, None]
-        ratios[layer] = variances / max(variances.sum(), np.finfo(float).tiny)
-        statistics.append(
-            layer_stability(
-                scaled, _axis_folds(table, rows, layer), n_resamples=n_resamples, rng=rng
-            )
+        gram = scaled @ scaled.T
+        spectrum = Spectrum.of_gram(gram[1:, 1:], d_model)
+        found = spectrum.components(scaled[1:], kept)
+        # Row 0 is the axis, since the roles are centred.
+        components[layer] = found * np.where(found @ scaled[0] < 0, -1.0, 1.0)[:, None]
+        ratios[layer] = spectrum.squares / max(spectrum.squares.sum(), np.finfo(float).tiny)
+        return layer_stability(
+            GramGeometry(gram, spectrum.vectors, spectrum.squares),
+            d_model,
+            _axis_folds(table, rows, layer),
+            n_resamples=n_resamples,
+            rng=np.random.default_rng(seeds[layer]),
         )
+
+    # A thread a layer and one BLAS thread each: decompositions of this size do not scale over cores.
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        statistics = list(pool.map(fit_layer, range(n_layers)))
     default = table.values[default_rows[0]]
     role_mean = _mean(table.values, role_rows)
     return Fit(
@@ -89,13 +99,6 @@ def fit_table(
         stability=stability_frame(table.layers, statistics),
         projection_margins=_projection_margins(table, default - role_mean),
     )
-
-
-def unit(vectors: Float[np.ndarray, "*batch d_model"]) -> Float[np.ndarray, "*batch d_model"]:
-    """Vectors of length one, float64; zero stays zero."""
-    values = np.asarray(vectors, dtype=np.float64)
-    norms = np.linalg.norm(values, axis=-1, keepdims=True)
-    return values / np.where(norms == 0, 1.0, norms)
 
 
 def _mean(values: np.ndarray, rows: list[int]) -> Float[np.ndarray, "layer d_model"]:

@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.space.calibration import POPULATIONS, Calibration
-from persona_lens.space.fitting import Fit, unit
+from persona_lens.space.fitting import Fit
+from persona_lens.space.pca import unit
 from persona_lens.vectors import VectorTable
 
 Units = Literal["raw", "roles", "default"]

@@ -50,7 +50,7 @@ class Scaler:
         mean = np.zeros(vectors.shape[1:], dtype=np.float64)
         square = np.zeros_like(mean)
         for row in rows:  # one at a time: a float64 copy of a large table would double its memory
-            mean += _unit(vectors[row]) if scaling == "l2" else vectors[row]
+            mean += unit(vectors[row]) if scaling == "l2" else vectors[row]
         mean /= len(rows)
         if scaling != "zscore":
             return cls(scaling, mean, None)
@@ -63,41 +63,46 @@ class Scaler:
         self, vectors: Float[np.ndarray, "*vector d_model"], layer: int
     ) -> Float[np.ndarray, "*vector d_model"]:
         """Vectors of one layer in PCA coordinates, float64. `layer` counts the layers of the table."""
-        value = _unit(vectors) if self.scaling == "l2" else np.asarray(vectors, dtype=np.float64)
+        value = unit(vectors) if self.scaling == "l2" else np.asarray(vectors, dtype=np.float64)
         centred = value - self.mean[layer]
         return centred if self.scale is None else centred / self.scale[layer]
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: Float[np.ndarray, "*batch d_model"]) -> Float[np.ndarray, "*batch d_model"]:
+    """Vectors of length one, float64; zero stays zero."""
     values = np.asarray(vectors, dtype=np.float64)
     norms = np.linalg.norm(values, axis=-1, keepdims=True)
     return values / np.where(norms == 0, 1.0, norms)
 
 
-def principal_components(
-    centred: Float[np.ndarray, "vector d_model"], n_components: int
-) -> tuple[Float[np.ndarray, "component d_model"], Float[np.ndarray, " rank"]]:
-    """Unit components and the whole spectrum of variances of centred vectors, largest first.
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Eigenvectors of the Gram matrix of centred vectors, leading first, and their eigenvalues.
 
-    Args:
-        centred: Vectors whose mean is zero.
-        n_components: How many components to return; the spectrum is always whole.
-
-    Returns:
-        Components and variances; a variance is that of scikit-learn's `explained_variance_`.
-
-    Examples:
-        >>> components, variances = principal_components(np.array([[2.0, 0.0], [-2.0, 0.0]]), 1)
-        >>> np.abs(components), variances
-        (array([[1., 0.]]), array([8.]))
+    `squares / (n_vectors - 1)` are the variances scikit-learn calls `explained_variance_`.
     """
-    n_vectors, d_model = centred.shape
-    rank = min(n_vectors - 1, d_model)
-    gram = centred @ centred.T
-    values, vectors = scipy.linalg.eigh(gram)
-    values, vectors = values[::-1][:rank], vectors[:, ::-1][:, :rank]
-    values = np.maximum(values, 0.0)
-    kept = min(n_components, rank)
-    components = vectors[:, :kept].T @ centred
-    norms = np.linalg.norm(components, axis=1, keepdims=True)
-    return components / np.where(norms == 0, 1.0, norms), values / (n_vectors - 1)
+
+    vectors: Float[np.ndarray, "vector rank"]
+    squares: Float[np.ndarray, " rank"]
+
+    @classmethod
+    def of_gram(cls, gram: Float[np.ndarray, "vector vector"], d_model: int) -> Spectrum:
+        """Decompose X Xᵀ of centred vectors of width `d_model`."""
+        rank = min(len(gram) - 1, d_model)
+        values, vectors = scipy.linalg.eigh(gram, driver="evd", check_finite=False)
+        return cls(vectors[:, ::-1][:, :rank], np.maximum(values[::-1][:rank], 0.0))
+
+    def components(
+        self, centred: Float[np.ndarray, "vector d_model"], n_components: int
+    ) -> Float[np.ndarray, "component d_model"]:
+        """The first principal components of `centred`, of unit length.
+
+        Examples:
+            >>> centred = np.array([[2.0, 0.0], [-2.0, 0.0]])
+            >>> spectrum = Spectrum.of_gram(centred @ centred.T, d_model=2)
+            >>> np.abs(spectrum.components(centred, 1)), spectrum.squares
+            (array([[1., 0.]]), array([8.]))
+        """
+        components = self.vectors[:, :n_components].T @ centred
+        norms = np.linalg.norm(components, axis=1, keepdims=True)
+        return components / np.where(norms == 0, 1.0, norms)

@@ -22,9 +22,9 @@ from persona_lens.errors import SpaceError
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.vectors import reply_means, vector_table
 from persona_lens.space.calibration import Calibration
-from persona_lens.space.fitting import Fit, fit_table, unit
+from persona_lens.space.fitting import Fit, fit_table
 from persona_lens.space.geometry import CALIBRATED_COMPONENTS, SpaceGeometry, span
-from persona_lens.space.pca import Scaling
+from persona_lens.space.pca import Scaling, unit
 from persona_lens.space.storage import load_space, save_space
 from persona_lens.vectors import VectorTable
 

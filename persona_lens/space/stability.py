@@ -13,7 +13,8 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import beta
 
-from persona_lens.space.gram import cosines, resample
+from persona_lens.space.gram import GramGeometry
+from persona_lens.space.pca import unit
 
 LOW, HIGH = 2.5, 97.5
 
@@ -51,7 +52,8 @@ class LayerStability:
 
 
 def layer_stability(
-    rows: Float[np.ndarray, "row d_model"],
+    geometry: GramGeometry,
+    d_model: int,
     axis_folds: Float[np.ndarray, "fold d_model"] | None,
     *,
     n_resamples: int,
@@ -60,34 +62,31 @@ def layer_stability(
     """Nulls, intervals and split halves of one layer.
 
     Args:
-        rows: The default vector first, then the roles, in PCA coordinates.
+        geometry: The default vector and the roles, in PCA coordinates.
+        d_model: Width of the residual stream, for the null of random directions.
         axis_folds: The axis from each fold of the questions; None if the folds are not known.
         n_resamples: Bootstrap samples, role splits and (at most) exchanges of the default.
     """
-    gram = rows @ rows.T
-    n_roles = len(rows) - 1
-    roles = np.concatenate([[0.0], np.ones(n_roles)])
-
-    observed = resample(gram, roles[None], np.array([0]))
-    cosine = float(cosines(gram, observed.pc1, observed.axis)[0])
+    n_roles = len(geometry.gram) - 1
+    as_it_is = np.concatenate([[0.0], np.ones(n_roles)])[None]
+    cosine = float(geometry.pc1_axis_cosines(geometry.resample(as_it_is, np.array([0])))[0])
 
     drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)
     weights = np.concatenate([np.zeros((n_resamples, 1)), drawn], axis=1)
-    boot = resample(gram, weights, np.zeros(n_resamples, dtype=int))
-    low, high = np.percentile(cosines(gram, boot.pc1, boot.axis), [LOW, HIGH])
+    default = np.zeros(n_resamples, dtype=int)
+    boot = geometry.pc1_axis_cosines(geometry.resample(weights, default))
+    low, high = np.percentile(boot, [LOW, HIGH])
 
     impostors = 1 + rng.permutation(n_roles)[:n_resamples]
     weights = np.ones((len(impostors), n_roles + 1))
     weights[np.arange(len(impostors)), impostors] = 0.0
-    shuffled = resample(gram, weights, impostors)
-    null = cosines(gram, shuffled.pc1, shuffled.axis)
+    null = geometry.pc1_axis_cosines(geometry.resample(weights, impostors))
 
     in_first = _halves(n_roles, n_resamples, rng)
     pad = np.zeros((n_resamples, 1))
-    targets = np.zeros(n_resamples, dtype=int)
-    first = resample(gram, np.concatenate([pad, in_first], axis=1), targets)
-    second = resample(gram, np.concatenate([pad, 1 - in_first], axis=1), targets)
-    axis_roles = cosines(gram, first.axis, second.axis)
+    first = geometry.resample(np.concatenate([pad, in_first], axis=1), default)
+    second = geometry.resample(np.concatenate([pad, 1 - in_first], axis=1), default)
+    axis_roles = geometry.axis_cosines(first.axes, second.axes)
 
     questions = np.full(3, np.nan) if axis_folds is None else _question_halves(axis_folds)
     return LayerStability(
@@ -97,11 +96,11 @@ def layer_stability(
         shuffled_mean=float(null.mean()),
         shuffled_95=float(np.percentile(null, 95)),
         shuffled_p=float((1 + (null >= cosine).sum()) / (1 + len(null))),
-        random_95=random_cosine_quantile(rows.shape[1], 0.95),
+        random_95=random_cosine_quantile(d_model, 0.95),
         axis_roles=float(np.median(axis_roles)),
         axis_roles_low=float(np.percentile(axis_roles, LOW)),
         axis_roles_high=float(np.percentile(axis_roles, HIGH)),
-        pc1_roles=float(np.median(np.abs(cosines(gram, first.pc1, second.pc1)))),
+        pc1_roles=float(np.median(np.abs((first.pc1 * second.pc1).sum(axis=1)))),
         axis_questions=float(questions[0]),
         axis_questions_low=float(questions[1]),
         axis_questions_high=float(questions[2]),
@@ -138,14 +137,13 @@ def _question_halves(axis_folds: Float[np.ndarray, "fold d_model"]) -> Float[np.
     n_folds = len(known)
     if n_folds < 2:
         return np.full(3, np.nan)
-    gram = known @ known.T
     halves = [
         chosen
         for chosen in combinations(range(n_folds), n_folds // 2)
         if n_folds % 2 or 0 in chosen
     ]
-    first = np.zeros((n_folds, len(halves)))
+    first = np.zeros((len(halves), n_folds))
     for split, chosen in enumerate(halves):
-        first[list(chosen), split] = 1.0
-    values = cosines(gram, first / first.sum(axis=0), (1 - first) / (1 - first).sum(axis=0))
-    return np.percentile(values, [50, LOW, HIGH])
+        first[split, list(chosen)] = 1.0
+    axes = [unit(half @ known) for half in (first, 1 - first)]
+    return np.percentile((axes[0] * axes[1]).sum(axis=1), [50, LOW, HIGH])

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from persona_lens import PersonaSpace
-from persona_lens.space.pca import principal_components
+from persona_lens.space.pca import Spectrum
 
 SHAPES = [(30, 64), (12, 200), (60, 20)]  # fewer and more vectors than dimensions
 
@@ -58,16 +58,17 @@ def test_agrees_with_scikit_learn(shape: tuple[int, int], scaling: str) -> None:
 def test_the_variances_are_those_of_scikit_learn_and_sum_to_the_whole() -> None:
     data = vectors(20, 50, 1)[:, 0]
     centred = data - data.mean(0)
-    components, variances = principal_components(centred, 5)
+    spectrum = Spectrum.of_gram(centred @ centred.T, d_model=50)
+    components, variances = spectrum.components(centred, 5), spectrum.squares / 19
     np.testing.assert_allclose(variances, PCA(svd_solver="full").fit(data).explained_variance_[:19])
     np.testing.assert_allclose(variances.sum(), centred.var(0, ddof=1).sum())
     np.testing.assert_allclose(components @ components.T, np.eye(5), atol=1e-10)
 
 
 def test_identical_vectors_have_no_components_but_do_not_break() -> None:
-    components, variances = principal_components(np.zeros((4, 6)), 2)
-    assert np.isfinite(components).all()
-    np.testing.assert_array_equal(variances, 0)
+    spectrum = Spectrum.of_gram(np.zeros((4, 4)), d_model=6)
+    assert np.isfinite(spectrum.components(np.zeros((4, 6)), 2)).all()
+    np.testing.assert_array_equal(spectrum.squares, 0)
 
 
 def test_the_components_point_along_the_axis() -> None:
