@@ -1,7 +1,7 @@
 """Fitting: a space of 500 vectors, 80 layers and 8,192 dimensions, against scikit-learn's PCA layer by layer.
 
 `fit` is all of `PersonaSpace.from_vectors(...).fit()`: axis, components, the whole spectrum, bootstrap, nulls and
-split halves. `components` is the part of it that PCA alone is: the scaler and the components of every layer.
+split halves. `fit, no resamples` is the same with two resamples instead of 200: PCA alone, and little more.
 `scikit-learn` is `PCA().fit(...)` on the same role vectors, in float32 as they are.
 
 Every variant runs in a process of its own in each round; the time does not include making the vectors, the peak
@@ -33,13 +33,11 @@ from jaxtyping import Float
 from sklearn.decomposition import PCA
 
 from persona_lens import PersonaSpace
-from persona_lens.space.fitting import MAX_COMPONENTS
-from persona_lens.space.pca import Scaler, principal_components
 
 FULL, QUICK = (500, 80, 8192), (120, 6, 1024)
 PEAK_LIMIT_GIB = 6
 LATENT = 64
-VARIANTS = ("fit", "components", "scikit-learn")
+VARIANTS = ("fit", "fit, no resamples", "scikit-learn")
 
 
 def synthetic(
@@ -60,18 +58,10 @@ def synthetic(
     return values
 
 
-def fit(values: np.ndarray) -> None:
+def fit(values: np.ndarray, n_resamples: int = 200) -> None:
     """All that the package fits."""
     roles = {f"role_{row}": vector for row, vector in enumerate(values[1:])}
-    PersonaSpace.from_vectors(roles, default=values[0]).fit()
-
-
-def components(values: np.ndarray) -> None:
-    """Only what PCA is."""
-    rows = range(1, len(values))
-    scaler = Scaler.fit(values, rows, "center")
-    for layer in range(values.shape[1]):
-        principal_components(scaler(values[1:, layer], layer), MAX_COMPONENTS)
+    PersonaSpace.from_vectors(roles, default=values[0], n_resamples=n_resamples).fit()
 
 
 def scikit_learn(values: np.ndarray, every: int) -> None:
@@ -121,7 +111,7 @@ def main() -> None:
 def _run_one(variant: str, shape: tuple[int, int, int], every: int) -> None:
     works: dict[str, Callable[[np.ndarray], None]] = {
         "fit": fit,
-        "components": components,
+        "fit, no resamples": partial(fit, n_resamples=2),
         "scikit-learn": partial(scikit_learn, every=every),
     }
     works[variant](synthetic((40, 2, 64)))  # imports and thread pools

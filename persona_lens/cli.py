@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 
 from persona_lens.errors import PersonaLensError, SpaceError
@@ -33,6 +36,15 @@ Entries = Annotated[
 ]
 
 
+@contextmanager
+def _continued_later() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command continues where it was.")
+        raise typer.Exit(130) from None
+
+
 def _example(*lines: str) -> str:
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"  [cyan]{line}[/cyan]" for line in lines)
 
@@ -52,7 +64,8 @@ def demo(
     """From nothing to a persona map of the embedded model, offline, in some minutes."""
     from persona_lens.demo import run_demo  # noqa: PLC0415
 
-    run_demo(folder, layer=layer)
+    with _continued_later():
+        run_demo(folder, layer=layer)
 
 
 @app.command(
@@ -118,22 +131,23 @@ def collect(
 
     writer = load(model)
     err.print(f"{writer}")
-    folder = collect_run(
-        writer,
-        run,
-        roles=parse_entries(roles),
-        traits=parse_entries(traits),
-        questions=parse_entries(questions),
-        prompts=prompts,
-        default_samples=default_samples,
-        sampling=Sampling(
-            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
-        ),
-        layers=chosen_layers,
-        reader=None if reader is None else load(reader),
-        batch_size=batch_size,
-        progress=not quiet,
-    )
+    with _continued_later():
+        folder = collect_run(
+            writer,
+            run,
+            roles=parse_entries(roles),
+            traits=parse_entries(traits),
+            questions=parse_entries(questions),
+            prompts=prompts,
+            default_samples=default_samples,
+            sampling=Sampling(
+                temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
+            ),
+            layers=chosen_layers,
+            reader=None if reader is None else load(reader),
+            batch_size=batch_size,
+            progress=not quiet,
+        )
     err.print(f"Done: {folder.path}. Next: [cyan]persona-lens fit {folder.path} --out SPACE[/cyan]")
 
 
@@ -256,14 +270,16 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
-    except KeyboardInterrupt:
-        err.print("Stopped. The same command continues where it was.")
-        raise SystemExit(130) from None
     except Exception as error:  # noqa: BLE001 - the last line of defence: nobody should meet a traceback
         if debug:
             traceback.print_exc()
         known = isinstance(error, PersonaLensError)
         message = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, ValidationError):
+            known, first = True, error.errors()[0]
+            message = (
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}, given {first['input']!r}"
+            )
         err.print(f"Error: {message}", style="red", markup=False, highlight=False)
         if not known and not debug:
             err.print("  persona-lens --debug ... shows where", markup=False)

@@ -44,6 +44,7 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
     plan = plan or DemoPlan()
     console = Console()
     model = PersonaModel.load(MODEL)
+    model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
     space = PersonaSpace.collect(
         model,

@@ -72,7 +72,7 @@ def layer_table(opened: PersonaSpace, rows: int = 8) -> Table:
         "cos(PC1, axis) [95 %]",
         "null, default exchanged (95 %)",
         "null, random (95 %)",
-        "axis, question halves [95 %]",
+        "axis, question halves [95 % of splits]",
         "PC1 variance",
         "PCs for 70 %",
     ):

@@ -31,26 +31,30 @@ def whole_or_nothing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{PARTIAL_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield partial
-        with partial.open("rb") as written:
+        with partial.open("rb+") as written:
             os.fsync(written.fileno())
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a safetensors file."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with whole_or_nothing(path) as partial:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, partial)
+        save_file(arrays, partial, metadata=dict(metadata or {}))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file, indented."""
     with whole_or_nothing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        partial.write_text(text + "\n", "utf-8")
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what killed processes left behind."""
-    for leftover in folder.rglob(f"{PARTIAL_PREFIX}*"):
+    """Remove what killed processes left behind in `folder`, not in the folders within."""
+    for leftover in folder.glob(f"{PARTIAL_PREFIX}*"):
         leftover.unlink(missing_ok=True)

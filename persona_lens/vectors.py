@@ -80,8 +80,10 @@ class VectorTable:
                     expected=n_vectors,
                     given=len(getattr(self, name)),
                 )
-        if len(self.layers) != n_layers:
-            raise SpaceError("`layers` does not fit", expected=n_layers, given=len(self.layers))
+        if len(self.layers) != n_layers or len(set(self.layers)) != n_layers:
+            raise SpaceError(
+                "`layers` does not fit", expected=f"{n_layers}, each once", given=list(self.layers)
+            )
         if self.folds is not None and self.folds.shape[::2] != (n_vectors, n_layers):
             raise SpaceError(
                 "`folds` does not fit",

@@ -51,6 +51,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
         (["fit", "nowhere", "--out", "x"], "no run in nowhere"),
         (["map", "nowhere", "--out", "x.html"], "no space in nowhere"),
         (["info", "./nowhere"], "no such model folder"),
+        (["collect", "--run", "x", "--top-p", "0"], "top_p: "),
         (["collect", "--run", "x", "--layers", "four"], "cannot read the layers"),
         (["collect", "--run", "x", "--model", "./nowhere"], "no such model folder"),
     ],

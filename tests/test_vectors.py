@@ -52,7 +52,7 @@ def test_selection_keeps_rows_together() -> None:
     [
         ({"values": np.zeros((3, 4))}, r"(?s)wrong shape.*\[vector, layer, d_model\].*\[3, 4\]"),
         ({"names": ("default", "ghost")}, r"(?s)`names`.*expected 3, given 2"),
-        ({"layers": (1,)}, r"(?s)`layers`.*expected 2, given 1"),
+        ({"layers": (1,)}, r"(?s)`layers`.*expected 2, each once, given \[1\]"),
         ({"folds": np.zeros((3, 2, 5, 4))}, "`folds` does not fit"),
         ({"kinds": ("default", "role", "mood")}, r"(?s)unknown kind.*mood"),
         ({"values": np.full((3, 2, 4), np.nan)}, r"(?s)not finite.*default, ghost, calm"),
@@ -88,8 +88,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_partial(tmp_path: Path) -> No
 
 
 def test_partials_of_killed_processes_are_removed(tmp_path: Path) -> None:
-    leftover = tmp_path / "replies" / f"{PARTIAL_PREFIX}1-x.parquet"
-    leftover.parent.mkdir()
+    leftover = tmp_path / f"{PARTIAL_PREFIX}1-x.parquet"
     leftover.write_text("half")
+    (tmp_path / "whole.parquet").write_text("whole")
     remove_partials(tmp_path)
+    assert (tmp_path / "whole.parquet").exists()
     assert not leftover.exists()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from persona_lens.errors import ModelError
 
@@ -45,10 +46,12 @@ class Backend(Protocol):
     Attributes:
         embedding: The token embedding; tells where inputs go and the dtype.
         stop_ids: Tokens that end a generation by the model's own settings.
+        context: Most tokens the model takes, if it says so.
     """
 
     embedding: Float[Tensor, "vocab d_model"]
     stop_ids: tuple[int, ...]
+    context: int | None
     n_layers: int
     d_model: int
 
@@ -92,6 +95,7 @@ class NativeBackend:
         config = module.config.get_text_config()
         self.n_layers = int(config.num_hidden_layers)
         self.d_model = int(config.hidden_size)
+        self.context = getattr(config, "max_position_embeddings", None)
         self.layers = _find_layers(self.decoder, self.n_layers)
         parameters = signature(self.decoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
@@ -120,8 +124,17 @@ class NativeBackend:
 
     @torch.inference_mode()
     def generate(self, ids: Tensor, mask: Tensor, **options: Any) -> Tensor:
-        """`generate` of transformers, which unembeds only the last position of the prompt."""
-        return self._module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
+        """`generate` of transformers, which unembeds only the last position of the prompt.
+
+        The module's generation config is set aside for the call: a repetition penalty or beams in it would change
+        the replies without being asked for, and without being recorded.
+        """
+        configured = self._module.generation_config
+        self._module.generation_config = GenerationConfig()
+        try:
+            return self._module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
+        finally:
+            self._module.generation_config = configured
 
     @contextmanager
     def before_forward(self, watch: Callable[[Tensor], None]) -> Iterator[None]:

@@ -56,8 +56,9 @@ class Generator:
         lengths = [len(prompt) for prompt in prompts]
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(sampling.seed)
-            for batch in token_budget_batches(lengths, max_rows=batch_size):
+            for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
+                # Each batch has its own state: pooling draws once more than plain sampling does.
+                torch.manual_seed(_mixed(sampling.seed, number))
                 done = self._sample_batch([prompts[i] for i in batch], sampling, layers)
                 replies.update(zip(batch, done, strict=True))
                 if on_batch is not None:
@@ -106,6 +107,10 @@ class Generator:
         return Reply(
             ids=ids,
             text=str(self.tokenizer.decode(ids, skip_special_tokens=True)),
-            ended=length < len(tokens) and length <= max_new_tokens,
+            ended=length < min(len(tokens), max_new_tokens),
             mean=mean,
         )
+
+
+def _mixed(seed: int, number: int) -> int:
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0]) % 2**63

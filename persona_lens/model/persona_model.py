@@ -194,6 +194,11 @@ class PersonaModel:
             return cls(name, tokenizer, bridge=held, chat_template=chat_template)
         # A copy on the same weights, so that hooks and eval mode never touch the user's module.
         own = not _is_placed_or_quantised(module)
+        if not own and module.training:
+            raise ModelError(
+                "the module you hold is in training mode, and a quantised or device-mapped one is used as it is",
+                remedy="call module.eval() first",
+            )
         return cls(
             name,
             tokenizer,
@@ -205,9 +210,9 @@ class PersonaModel:
     @property
     def _backend(self) -> Backend:
         """What bulk work runs on: the plain module, unless the bridge carries hooks of the user's."""
-        if self._module is None or (self._bridge is not None and self._bridge.list_hooks()):
+        if self._module is None or self.has_bridge_hooks:
             bridge = cast("TransformerBridge", self._bridge)
-            if bridge.list_hooks() or _is_placed_or_quantised(bridge.original_model):
+            if self.has_bridge_hooks or _is_placed_or_quantised(bridge.original_model):
                 return BridgeBackend(bridge)
             self._module = native_twin(bridge)
         return self._native_backend
@@ -238,7 +243,11 @@ class PersonaModel:
             module = cast("PreTrainedModel", self._module)
             if not _is_placed_or_quantised(module):
                 module = cast("PreTrainedModel", shared_copy(module))
-            elif not self._owns_module:
+            elif self._owns_module:
+                _ = (
+                    self.fingerprint
+                )  # of the names the weights have before they are wrapped in place
+            else:
                 raise ModelError(
                     "a bridge would rewrite the quantised or device-mapped module you passed",
                     remedy="boot the bridge yourself and pass it to PersonaModel.load",
@@ -290,7 +299,7 @@ class PersonaModel:
 
         Tokens that are sinks in one text only (in Gemma 3 some full stops) are not positions to leave out.
         """
-        probes = [[{"role": "user", "content": text}] for text in _SINK_PROBES]
+        probes = [self.encoder.messages(text) for text in _SINK_PROBES]
         with self._lock:
             found = [
                 sink_positions(self._backend, self.encoder.encode(probe).ids.tolist(), self.device)
@@ -326,18 +335,46 @@ class PersonaModel:
         """
         if not prompts:
             return []
+        sampling = sampling or Sampling()
+        self.check_room(prompts, sampling)
         with self._lock:
             generator = Generator(
                 self._backend, self.tokenizer, self.end_ids, self.pad_id, self.device
             )
             replies = generator.sample(
                 [prompt.ids for prompt in prompts],
-                sampling or Sampling(),
+                sampling,
                 layers=layers,
                 batch_size=batch_size,
                 on_batch=on_batch,
             )
         return replies if layers is None else self._without_thinking(prompts, replies, layers)
+
+    def check_room(self, prompts: Sequence[Transcript], sampling: Sampling) -> None:
+        """Refuse prompts that cannot be answered.
+
+        Raises:
+            ModelError: A transcript does not wait for a reply, or prompt and reply exceed the model's context.
+        """
+        if not all(prompt.generating for prompt in prompts):
+            raise ModelError(
+                "a transcript does not wait for a reply",
+                expected="transcripts from encoder.prompt(...)",
+            )
+        context = self._backend.context
+        longest = max(len(prompt) for prompt in prompts) + sampling.max_new_tokens
+        if context is not None and longest > context:
+            raise ModelError(
+                "prompt and reply do not fit the model's context",
+                expected=f"at most {context} tokens",
+                given=longest,
+                remedy="lower max_new_tokens or shorten the prompt",
+            )
+
+    @property
+    def has_bridge_hooks(self) -> bool:
+        """Whether the bridge carries hooks of the user's, which would act on replies and readings."""
+        return self._bridge is not None and bool(self._bridge.list_hooks())
 
     def _without_thinking(
         self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
@@ -417,13 +454,20 @@ class PersonaModel:
     @cached_property
     def fingerprint(self) -> str:
         """Short hash of architecture, dtype and samples of every weight; the same weights give the same hash."""
+        module = self._module
+        if (
+            module is None
+        ):  # a bridge of the user's; its own names and aliases are not those of the weights
+            held = cast("TransformerBridge", self._bridge).original_model
+            whole = _is_placed_or_quantised(held)
+            module = held if whole else native_twin(cast("TransformerBridge", self._bridge))
         digest = hashlib.sha256()
-        for key, tensor in sorted(self._backend.module.state_dict().items()):
+        for key, tensor in sorted(module.state_dict().items()):
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            if tensor.device.type != "meta" and tensor.is_floating_point():
+            if tensor.device.type != "meta" and tensor.numel():
                 flat = tensor.reshape(-1)
-                step = max(1, flat.numel() // 16)
-                digest.update(flat[::step][:16].float().cpu().numpy().tobytes())
+                places = torch.linspace(0, flat.numel() - 1, 16).long().to(flat.device)
+                digest.update(flat[places].double().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def card(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend, ResidualTap
 
 Ids = Sequence[int] | Int[np.ndarray, " token"]
@@ -159,6 +160,8 @@ def token_budget_batches(
         >>> token_budget_batches([3, 9, 2, 8], budget=20, max_rows=8)
         [[1, 3], [0, 2]]
     """
+    if max_rows < 1:
+        raise ModelError("a batch needs rows", expected="at least 1", given=max_rows)
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []
     start = 0

@@ -71,18 +71,19 @@ class NucleusFilter(LogitsProcessor):
         scores = scores.float() / self.temperature
         if self.top_p >= 1:
             return scores
-        head = min(self.head, scores.shape[-1])
-        top, indices = scores.topk(head, dim=-1)
-        reaches = self._mass(top, scores)[:, -1] >= self.top_p
-        if not bool(reaches.all()):
-            top, indices = scores.sort(dim=-1, descending=True)
-        mass_before = self._mass(top, scores) - self._probability(top, scores)
-        kept = torch.where(mass_before < self.top_p, top, -torch.inf)
-        return torch.full_like(scores, -torch.inf).scatter(-1, indices, kept)
+        normaliser = scores.logsumexp(dim=-1, keepdim=True)
+        filtered = torch.full_like(scores, -torch.inf)
+        top, indices = scores.topk(min(self.head, scores.shape[-1]), dim=-1)
+        probabilities = (top - normaliser).exp()
+        wide = probabilities.sum(dim=-1) < self.top_p
+        filtered.scatter_(-1, indices, self._within(top, probabilities))
+        if bool(wide.any()):
+            top, indices = scores[wide].sort(dim=-1, descending=True)
+            kept = self._within(top, (top - normaliser[wide]).exp())
+            filtered[wide] = torch.full_like(top, -torch.inf).scatter(-1, indices, kept)
+        return filtered
 
-    @staticmethod
-    def _probability(top: Tensor, scores: Tensor) -> Tensor:
-        return (top - scores.logsumexp(dim=-1, keepdim=True)).exp()
-
-    def _mass(self, top: Tensor, scores: Tensor) -> Tensor:
-        return self._probability(top, scores).cumsum(dim=-1)
+    def _within(self, top: Tensor, probabilities: Tensor) -> Tensor:
+        """Logits of the nucleus: those before which less than `top_p` has been collected."""
+        before = probabilities.cumsum(dim=-1) - probabilities
+        return torch.where(before < self.top_p, top, -torch.inf)

@@ -29,7 +29,13 @@ def shared_copy(module: nn.Module) -> nn.Module:
         (False, True)
     """
     shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
-    return copy.deepcopy(module, shared)
+    twin = copy.deepcopy(module, shared)
+    for part in (
+        twin.modules()
+    ):  # hooks belong to the original: on the copy, nobody could take them off again
+        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks):
+            hooks.clear()
+    return twin
 
 
 def native_twin(bridge: TransformerBridge, attention: str | None = "sdpa") -> PreTrainedModel:

@@ -10,7 +10,6 @@ from jaxtyping import Float
 from persona_lens.errors import FigureError
 from persona_lens.plots.text import shown
 from persona_lens.space.fitting import unit
-from persona_lens.space.pca import Scaler
 from persona_lens.space.persona_space import PersonaSpace
 
 
@@ -66,7 +65,7 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
             short=f"PC{number + 1}",
             roles=roles,
             default=float(default[0]),
-            traits=unit(_in_pca_units(space, index, traits)) @ space.components_[index, number],
+            traits=unit(space.in_pca_units(traits, layer)) @ space.components_[index, number],
             units="component",
         )
     name = "Assistant Axis" if onto == "axis" else shown(onto)
@@ -80,14 +79,3 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
         traits=space.project(unit(traits), layer, onto=onto),
         units="component" if space.scaling == "center" else "residual",
     )
-
-
-def _in_pca_units(
-    space: PersonaSpace, index: int, differences: Float[np.ndarray, "trait d_model"]
-) -> Float[np.ndarray, "trait d_model"]:
-    """Differences between residuals in the units in which PCA was done; only z-scoring changes them."""
-    if space.scaling != "zscore":
-        return differences
-    values = space.table.values[:, [index]]
-    scale = Scaler.fit(values, space.table.indices(kind="role"), space.scaling).scale
-    return differences if scale is None else differences / scale[0]

@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from persona_lens.catalog import DefaultPrompt, Question, Role, Trait
 from persona_lens.errors import RunError
 
+MIN_ROLES = 3
+
 Kind = Literal["default", "role", "trait"]
 Side = Literal["", "positive", "negative"]
 
@@ -86,12 +88,22 @@ def plan_shards(
             with full weight while each role is one of many, so its noise is the bottleneck.
 
     Raises:
-        RunError: Nothing to ask, or no questions.
+        RunError: No questions, fewer than three roles, no default prompt, or nothing to sample.
     """
     if not questions:
         raise RunError("a plan needs questions", remedy='pass questions="core"')
-    if not (roles or traits or defaults):
-        raise RunError("a plan needs roles, traits or default prompts", remedy='pass roles="core"')
+    if len(roles) < MIN_ROLES or not defaults:
+        raise RunError(
+            "a plan needs roles and the default Assistant, or no space can be fitted",
+            expected=f"at least {MIN_ROLES} roles and one default prompt",
+            given=f"{len(roles)} and {len(defaults)}",
+        )
+    if default_samples < 1 or (prompts is not None and prompts < 1):
+        raise RunError(
+            "a plan needs replies",
+            expected="at least 1 prompt and 1 default sample",
+            given=f"{prompts} and {default_samples}",
+        )
 
     def requests(samples: int = 1) -> tuple[Request, ...]:
         return tuple(

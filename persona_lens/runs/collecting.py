@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import logging
 import platform
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +21,7 @@ from persona_lens.catalog import load_defaults, load_questions, load_roles, load
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard, plan_shards, work_units
-from persona_lens.runs.estimate import Estimate, estimate_run
+from persona_lens.runs.estimate import Estimate, estimate_run, format_bytes
 from persona_lens.runs.folder import Manifest, RunFolder
 from persona_lens.runs.progress import CollectionProgress
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("persona_lens")
 
+_LONGEST_CHECKED = 50
 _VERSIONED = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy")
 
 
@@ -88,21 +92,24 @@ class _Collection:
             return
         means = [reply.mean for reply in replies if reply.mean is not None]
         if means:  # activations first: replies without them would be read again, in another batch
-            self.folder.write_activations(self.manifest, shard, np.stack(means))
+            self.folder.write_activations(self.manifest, shard, replies, np.stack(means))
         self.folder.write_replies(self.manifest, shard, replies)
 
     def _read(self, shard: Shard) -> None:
+        replies = self.folder.read_replies(self.manifest, shard)
         means = read_replies(
             self.reader,
             shard,
-            self.folder.read_replies(self.manifest, shard),
+            replies,
             layers=self.manifest.layers,
-            exact_ids=self._same_tokens(),
+            exact_ids=self._same_tokens,
             token_budget=self.token_budget,
         )
-        self.folder.write_activations(self.manifest, shard, means)
+        self.folder.write_activations(self.manifest, shard, replies, means)
 
+    @cached_property
     def _same_tokens(self) -> bool:
+        """Whether the reader tokenises like the writer."""
         return self.writer is self.reader or (
             self.writer.encoder.template_hash == self.reader.encoder.template_hash
             and self.writer.tokenizer.get_vocab() == self.reader.tokenizer.get_vocab()
@@ -169,6 +176,7 @@ def collect_run(
     sampling = sampling or Sampling()
     reader = reader or model
     chosen_layers = _checked_layers(layers, reader)
+    _check_before_start(model, reader, shards, sampling, batch_size)
     folder = RunFolder(path)
     manifest = Manifest(
         conditions={"model": model.card(), "sampling": sampling.model_dump()},
@@ -190,7 +198,9 @@ def collect_run(
         done = sum(_size(unit) for unit in units) - sum(_size(unit) for unit in todo)
         if todo:
             if progress:
-                bar.announce(_estimate(collection, todo), done)
+                estimate = _estimate(collection, todo)
+                bar.announce(estimate, done)
+                _check_disk(folder, estimate)
             with bar.running(done):
                 for unit in todo:
                     collection.run_unit(unit)
@@ -207,6 +217,41 @@ def _estimate(collection: _Collection, todo: Sequence[Sequence[Shard]]) -> Estim
         collection.batch_size,
         values_per_reply=len(collection.manifest.layers) * collection.reader.d_model,
     )
+
+
+def _check_before_start(
+    model: PersonaModel,
+    reader: PersonaModel,
+    shards: Sequence[Shard],
+    sampling: Sampling,
+    batch_size: int,
+) -> None:
+    """Find out now what would otherwise end the collection after hours."""
+    if batch_size < 1:
+        raise RunError("a batch needs replies", expected="at least 1", given=batch_size)
+    if model.has_bridge_hooks or reader.has_bridge_hooks:
+        raise RunError(
+            "the bridge carries hooks, which would change replies and readings without being recorded",
+            remedy="take them off with model.bridge.reset_hooks() before collecting",
+        )
+    asked = [(shard.system, request.question) for shard in shards for request in shard.requests]
+    longest = sorted(set(asked), key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
+    encoder = model.encoder
+    prompts = [
+        encoder.prompt(encoder.messages(question, system=system)) for system, question in longest
+    ]
+    model.check_room(prompts, sampling)
+
+
+def _check_disk(folder: RunFolder, estimate: Estimate) -> None:
+    free = shutil.disk_usage(folder.path).free
+    if estimate.disk_bytes > free:
+        raise RunError(
+            f"the disk under {folder.path} is too small",
+            expected=f"{format_bytes(estimate.disk_bytes)} free",
+            given=format_bytes(free),
+            remedy="choose another folder, fewer replies or fewer layers",
+        )
 
 
 def _checked_layers(layers: Sequence[int] | None, reader: PersonaModel) -> tuple[int, ...]:
@@ -228,13 +273,10 @@ def _size(unit: Sequence[Shard]) -> int:
 
 
 def _reader_key(reader: PersonaModel, layers: Sequence[int]) -> str:
-    name = "".join(char if char.isalnum() else "-" for char in reader.name.lower())
-    span = (
-        f"{layers[0]}-{layers[-1]}"
-        if len(layers) == layers[-1] - layers[0] + 1
-        else "x".join(map(str, layers))
-    )
-    return f"{name}-{reader.fingerprint[:8]}-{reader.encoder.template_hash[:4]}-layers-{span}"
+    """A folder name that tells readers, templates and layers apart."""
+    name = "".join(char if char.isalnum() else "-" for char in reader.name.lower())[-60:]
+    what = f"{reader.fingerprint}{reader.encoder.template_hash}{list(layers)}"
+    return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
 
 def _about(roles: Sequence[Role], traits: Sequence[Trait]) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ A shard is done when its files are there; files appear whole or not at all, so a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from persona_lens.errors import RunError
@@ -59,7 +60,7 @@ class Manifest(BaseModel):
         conditions: What all replies depend on besides the shard: model, template, sampling.
         reader: Card of the model whose residual stream is read.
         reader_key: Name of the folder its activations lie in.
-        shards: The plan, with the hash of each shard.
+        shards: The plan.
         about: Group, description and tags of each role and trait, for figures.
         versions: Of the libraries that matter.
     """
@@ -103,7 +104,8 @@ class RunFolder:
                 remedy="wait for it, or choose another folder",
             ) from error
         try:
-            remove_partials(self.path)
+            for folder in (self.path, *self.path.glob("replies"), *self.path.glob("activations/*")):
+                remove_partials(folder)
             yield
         finally:
             lock.release()
@@ -116,7 +118,7 @@ class RunFolder:
         """
         file = self.path / "manifest.json"
         try:
-            return Manifest.model_validate_json(file.read_text("utf-8"))
+            manifest = Manifest.model_validate_json(file.read_text("utf-8"))
         except FileNotFoundError as error:
             raise RunError(
                 f"no run in {self.path}",
@@ -129,6 +131,14 @@ class RunFolder:
                 given=str(error).splitlines()[0],
                 remedy="run the same collect command again; finished replies are kept",
             ) from error
+        if manifest.format > MANIFEST_FORMAT:
+            raise RunError(
+                "this run was collected by a newer Persona Lens",
+                expected=f"format {MANIFEST_FORMAT}",
+                given=manifest.format,
+                remedy="upgrade persona-lens",
+            )
+        return manifest
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest."""
@@ -145,22 +155,26 @@ class RunFolder:
 
     def has_replies(self, manifest: Manifest, shard: Shard) -> bool:
         """Whether all replies of a shard are there and readable."""
-        try:
-            rows = pq.read_metadata(self.reply_file(manifest, shard)).num_rows
-        except (FileNotFoundError, pa.ArrowInvalid):
-            return False
-        return rows == len(shard.requests)
+        return self._reply_digest(manifest, shard) is not None
 
     def has_activations(self, manifest: Manifest, shard: Shard) -> bool:
-        """Whether the pooled activations of a shard are there and readable."""
-        from safetensors import safe_open  # noqa: PLC0415
-
+        """Whether the pooled activations of a shard are there, readable, and of the replies that are there."""
         try:
             with safe_open(self.activation_file(manifest, shard), framework="numpy") as file:
                 shape = file.get_slice("means").get_shape()
+                read_from = (file.metadata() or {}).get("replies")
         except (FileNotFoundError, SafetensorError):
             return False
-        return shape[:2] == [len(shard.requests), len(manifest.layers)]
+        expected = [len(shard.requests), len(manifest.layers), manifest.reader["d_model"]]
+        return shape == expected and read_from == self._reply_digest(manifest, shard)
+
+    def _reply_digest(self, manifest: Manifest, shard: Shard) -> str | None:
+        """Digest of the stored reply ids; None if they are not all there."""
+        try:
+            replies = self.read_replies(manifest, shard)
+        except RunError:
+            return None
+        return _digest(replies) if len(replies) == len(shard.requests) else None
 
     def write_replies(self, manifest: Manifest, shard: Shard, replies: Sequence[Reply]) -> None:
         """Write the replies of a shard, in the order of its requests."""
@@ -179,21 +193,32 @@ class RunFolder:
             pq.write_table(table, partial)
 
     def read_replies(self, manifest: Manifest, shard: Shard) -> list[Reply]:
-        """The replies of a shard, in the order of its requests."""
-        rows = pq.read_table(
-            self.reply_file(manifest, shard), columns=["reply", "reply_ids", "ended"]
-        ).to_pylist()
+        """The replies of a shard, in the order of its requests.
+
+        Raises:
+            RunError: They are not there, or the file is damaged.
+        """
+        try:
+            rows = pq.read_table(self.reply_file(manifest, shard)).to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise self._unfinished(shard) from error
         return [
             Reply(ids=np.asarray(row["reply_ids"]), text=row["reply"], ended=row["ended"])
             for row in rows
         ]
 
     def write_activations(
-        self, manifest: Manifest, shard: Shard, means: Float[np.ndarray, "reply layer d_model"]
+        self,
+        manifest: Manifest,
+        shard: Shard,
+        replies: Sequence[Reply],
+        means: Float[np.ndarray, "reply layer d_model"],
     ) -> None:
-        """Write the mean residual of each reply of a shard."""
+        """Write the mean residual of each reply of a shard, with a digest of the replies they belong to."""
         write_tensors(
-            self.activation_file(manifest, shard), {"means": means.astype(np.float32, copy=False)}
+            self.activation_file(manifest, shard),
+            {"means": means.astype(np.float32, copy=False)},
+            {"replies": _digest(replies)},
         )
 
     def read_activations(
@@ -207,10 +232,13 @@ class RunFolder:
         try:
             return load_file(self.activation_file(manifest, shard))["means"]
         except (FileNotFoundError, SafetensorError) as error:
-            raise RunError(
-                f"the run in {self.path} is not finished: {shard.key} is missing",
-                remedy="run the same collect command again to continue it",
-            ) from error
+            raise self._unfinished(shard) from error
+
+    def _unfinished(self, shard: Shard) -> RunError:
+        return RunError(
+            f"the run in {self.path} is not finished: {shard.key} is missing or damaged",
+            remedy="run the same collect command again to continue it",
+        )
 
     def replies(self) -> datasets.Dataset:
         """All replies that are there, as a `datasets.Dataset`."""
@@ -220,3 +248,10 @@ class RunFolder:
         done = [shard for shard in manifest.shards if self.has_replies(manifest, shard)]
         tables = [pq.read_table(self.reply_file(manifest, shard)) for shard in done]
         return datasets.Dataset(pa.concat_tables(tables or [REPLY_SCHEMA.empty_table()]))
+
+
+def _digest(replies: Sequence[Reply]) -> str:
+    digest = hashlib.sha256()
+    for reply in replies:
+        digest.update(np.asarray(reply.ids, dtype=np.int64).tobytes() + b"|")
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""From a run to its vectors: one pass over the shards, with memory for one vector at a time."""
+"""From a run to its vectors: one pass over the shards; memory grows with vectors, not with replies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Shard
@@ -17,6 +17,7 @@ from persona_lens.vectors import VectorTable
 LABEL_ALL = "all"
 LABEL_TRAIT = "pos-neg"
 MAX_FOLDS = 8
+MAX_FOLD_BYTES = 2 * 2**30
 
 
 @dataclass
@@ -36,9 +37,8 @@ class _Moments:
     def add(
         self, means: Float[np.ndarray, "reply layer d_model"], folds: Int[np.ndarray, " reply"]
     ) -> None:
-        """Add the replies of a shard; empty replies (NaN) do not count."""
-        spoken = np.isfinite(means[:, 0, 0])
-        for mean, fold in zip(means[spoken], folds[spoken], strict=True):
+        """Add replies."""
+        for mean, fold in zip(means, folds, strict=True):
             self.sums[fold] += mean
             self.counts[fold] += 1
             self.squares += np.einsum("ld,ld->l", mean, mean, dtype=np.float64)
@@ -75,41 +75,41 @@ def vector_table(run: RunFolder) -> VectorTable:
     """
     manifest = run.manifest()
     questions = _question_order(manifest)
-    n_folds = min(MAX_FOLDS, len(questions))
+    grouped = list(_by_vector(manifest))
+    shape = (len(manifest.layers), int(manifest.reader["d_model"]))
+    n_folds = _affordable_folds(len(questions), len(grouped), shape)
     fold_of = {question: index % n_folds for index, question in enumerate(questions)}
-
-    values, folds, errors, counts = [], [], [], []
-    names, kinds, labels, about = [], [], [], []
-    for (kind, name), shards in _by_vector(manifest):
-        plus, minus = _accumulate(run, manifest, shards, fold_of, n_folds)
+    values = np.empty((len(grouped), *shape), dtype=np.float32)
+    folds = np.empty((len(grouped), n_folds, *shape), dtype=np.float32)
+    errors = np.empty((len(grouped), shape[0]), dtype=np.float32)
+    counts = np.empty(len(grouped), dtype=np.int64)
+    for row, ((kind, name), shards) in enumerate(grouped):
+        plus, minus = _accumulate(run, manifest, shards, fold_of, (n_folds, *shape))
         if plus.count == 0 or (kind == "trait" and minus.count == 0):
             raise RunError(
                 f"{kind} {name!r} has no reply with any text",
                 remedy="look at its replies, change its prompts, and collect again",
             )
-        trait = kind == "trait"
-        values.append(plus.mean() - minus.mean() if trait else plus.mean())
-        folds.append(plus.fold_means() - minus.fold_means() if trait else plus.fold_means())
-        errors.append(
-            plus.squared_error() + minus.squared_error() if trait else plus.squared_error()
-        )
-        counts.append(plus.count + minus.count)
-        names.append(name)
-        kinds.append(kind)
-        labels.append(LABEL_TRAIT if trait else LABEL_ALL)
-        about.append(manifest.about.get(f"{kind}-{name}", {}))
+        values[row], folds[row], errors[row] = plus.mean(), plus.fold_means(), plus.squared_error()
+        counts[row] = plus.count + minus.count
+        if kind == "trait":
+            values[row] -= minus.mean()
+            folds[row] -= minus.fold_means()
+            errors[row] += minus.squared_error()
+    kinds = tuple(kind for (kind, _), _ in grouped)
     return VectorTable(
-        values=np.stack(values).astype(np.float32),
-        names=tuple(names),
-        kinds=tuple(kinds),
-        labels=tuple(labels),
-        counts=np.array(counts),
+        values=values,
+        names=tuple(name for (_, name), _ in grouped),
+        kinds=kinds,
+        labels=tuple(LABEL_TRAIT if kind == "trait" else LABEL_ALL for kind in kinds),
+        counts=counts,
         layers=manifest.layers,
-        squared_errors=np.stack(errors).astype(np.float32),
-        folds=np.stack(folds).astype(np.float32),
-        about=tuple(about),
+        squared_errors=errors,
+        folds=folds,
+        about=tuple(manifest.about.get(f"{kind}-{name}", {}) for (kind, name), _ in grouped),
         card={
             "reader": manifest.reader,
+            "reader_key": manifest.reader_key,
             "writer": manifest.conditions,
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
@@ -119,14 +119,37 @@ def vector_table(run: RunFolder) -> VectorTable:
     )
 
 
+def _affordable_folds(n_questions: int, n_vectors: int, shape: tuple[int, int]) -> int:
+    """Eight folds, or fewer where those of a large model would not fit in memory, but at least two."""
+    one = n_vectors * shape[0] * shape[1] * np.dtype(np.float32).itemsize
+    return min(n_questions, max(2, min(MAX_FOLDS, MAX_FOLD_BYTES // one)))
+
+
 def reply_means(
     run: RunFolder,
 ) -> Iterator[tuple[Shard, Float[np.ndarray, "reply layer d_model"]]]:
-    """The mean residual of every reply with text, a shard at a time."""
+    """The mean residual of every reply with text, a shard at a time.
+
+    Raises:
+        RunError: The run is not finished, or a mean is not finite.
+    """
     manifest = run.manifest()
     for shard in manifest.shards:
         means = run.read_activations(manifest, shard)
-        yield shard, means[np.isfinite(means[:, 0, 0])]
+        yield shard, means[_with_text(means, shard)]
+
+
+def _with_text(
+    means: Float[np.ndarray, "reply layer d_model"], shard: Shard
+) -> Bool[np.ndarray, " reply"]:
+    """Which replies are not empty: the mean of an empty one is NaN throughout."""
+    empty = np.array([bool(np.isnan(mean).all()) for mean in means])
+    if not np.isfinite(means[~empty]).all():
+        raise RunError(
+            f"a mean residual of {shard.key} is not finite",
+            remedy="collect with dtype float32 or bfloat16: the residual stream overflows in float16",
+        )
+    return ~empty
 
 
 def _by_vector(manifest: Manifest) -> Iterator[tuple[tuple[str, str], list[Shard]]]:
@@ -146,14 +169,15 @@ def _accumulate(
     manifest: Manifest,
     shards: list[Shard],
     fold_of: dict[str, int],
-    n_folds: int,
+    shape: tuple[int, int, int],
 ) -> tuple[_Moments, _Moments]:
-    shape = (n_folds, len(manifest.layers), int(manifest.reader["d_model"]))
     plus, minus = _Moments(shape), _Moments(shape)
     for shard in shards:
         moments = minus if shard.side == "negative" else plus
         folds = np.array([fold_of[request.question_id] for request in shard.requests])
-        moments.add(run.read_activations(manifest, shard), folds)
+        means = run.read_activations(manifest, shard)
+        spoken = _with_text(means, shard)
+        moments.add(means[spoken], folds[spoken])
     return plus, minus
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -59,18 +60,24 @@ def fit_table(
         )
     if len(role_rows) < 3:
         raise SpaceError("a space needs roles", expected="at least 3", given=len(role_rows))
+    if n_resamples < 2:
+        raise SpaceError("resamples are too few", expected="at least 2", given=n_resamples)
     rows = [*default_rows, *role_rows]
     n_layers, d_model = table.values.shape[1:]
     rank = min(len(role_rows) - 1, d_model)
     kept = min(rank, MAX_COMPONENTS if n_components is None else n_components)
 
-    scaler = Scaler.fit(table.values, role_rows, scaling)
+    scaler = Scaler.unfitted(n_layers, d_model, scaling)
+    role_mean = np.empty((n_layers, d_model), dtype=np.float32)
     components = np.empty((n_layers, kept, d_model), dtype=np.float32)
     ratios = np.empty((n_layers, rank))
     seeds = np.random.SeedSequence(seed).spawn(n_layers)
 
     def fit_layer(layer: int) -> LayerStability:
-        scaled = scaler(table.values[rows, layer], layer)
+        vectors = table.values[rows, layer]
+        role_mean[layer] = vectors[1:].mean(axis=0, dtype=np.float64)
+        scaler.fit_layer(vectors[1:], layer)
+        scaled = scaler(vectors, layer)
         gram = scaled @ scaled.T
         spectrum = Spectrum.of_gram(gram[1:, 1:], d_model)
         found = spectrum.components(scaled[1:], kept)
@@ -78,9 +85,9 @@ def fit_table(
         components[layer] = found * np.where(found @ scaled[0] < 0, -1.0, 1.0)[:, None]
         ratios[layer] = spectrum.squares / max(spectrum.squares.sum(), np.finfo(float).tiny)
         return layer_stability(
-            GramGeometry(gram, spectrum.vectors, spectrum.squares),
+            GramGeometry(gram, spectrum.vectors[:, 0]),
             d_model,
-            _axis_folds(table, rows, layer),
+            _axis_folds(table, rows, layer, scaler),
             n_resamples=n_resamples,
             rng=np.random.default_rng(seeds[layer]),
         )
@@ -89,7 +96,6 @@ def fit_table(
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         statistics = list(pool.map(fit_layer, range(n_layers)))
     default = table.values[default_rows[0]]
-    role_mean = _mean(table.values, role_rows)
     return Fit(
         default=default,
         role_mean=role_mean,
@@ -101,34 +107,36 @@ def fit_table(
     )
 
 
-def _mean(values: np.ndarray, rows: list[int]) -> Float[np.ndarray, "layer d_model"]:
-    total = np.zeros(values.shape[1:], dtype=np.float64)
-    for row in rows:  # a fancy-indexed copy of a large table would double its memory
-        total += values[row]
-    return (total / len(rows)).astype(np.float32)
-
-
 def _axis_folds(
-    table: VectorTable, rows: list[int], layer: int
+    table: VectorTable, rows: list[int], layer: int, scaler: Scaler
 ) -> Float[np.ndarray, "fold d_model"] | None:
-    """The axis from each fold of the questions alone."""
+    """The axis from each fold of the questions alone, in PCA coordinates; a role without the fold is left out."""
     if table.folds is None:
         return None
-    folds = table.folds[rows, :, layer].astype(np.float64)
-    return folds[0] - folds[1:].mean(axis=0)
+    folds = scaler(table.folds[rows, :, layer], layer)
+    known = np.isfinite(folds[1:, :, :1]).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return folds[0] - np.nansum(folds[1:], axis=0) / known
 
 
 def _projection_margins(
     table: VectorTable, axis: Float[np.ndarray, "layer d_model"]
 ) -> Float[np.ndarray, "vector layer"]:
-    """Half-width of the 95 % t interval of each vector's projection on the axis, over folds of the questions."""
+    """Half-width of the 95 % t interval of each projection on the axis, over folds of the questions.
+
+    Of the default and the roles, what is estimated is the distance from the mean of the roles: a question that
+    moves all of them alike does not make their places less certain.
+    """
     if table.folds is None:
         return np.full(table.values.shape[:2], np.nan)
     projections = np.einsum(
         "vfld,ld->vfl", table.folds, unit(axis).astype(np.float32), optimize=True
-    )
+    ).astype(np.float64)
+    placed = [row for row, kind in enumerate(table.kinds) if kind != "trait"]
     known = np.isfinite(projections).sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a fold without any reply has no mean
+        projections[placed] -= np.nanmean(projections[table.indices(kind="role")], axis=0)
         deviations = projections - np.nanmean(projections, axis=1, keepdims=True)
         errors = np.sqrt(np.nansum(deviations**2, axis=1) / (known - 1) / known)
         return np.where(known > 1, student_t.ppf(0.975, known - 1) * errors, np.nan)

@@ -93,6 +93,14 @@ class SpaceGeometry:
         index = self.layer_index(layer)
         return self._fit.scaler(self._at(vectors, index), index) @ self.components_[index].T
 
+    def in_pca_units(
+        self, differences: Float[np.ndarray, "*batch d_model"], layer: int
+    ) -> Float[np.ndarray, "*batch d_model"]:
+        """Differences of residual vectors, such as traits, in the units of PCA; only `zscore` changes them."""
+        self._check_fitted()
+        scale = self._fit.scaler.scale
+        return differences if scale is None else differences / scale[self.layer_index(layer)]
+
     def project(
         self,
         vectors: Float[np.ndarray, "*batch d_model"] | str | Sequence[str],
@@ -201,6 +209,8 @@ class SpaceGeometry:
             rows = [row for row in rows if self.table.names[row] != query]
         else:
             direction = np.asarray(query) - self.role_mean_[index]
+        if not rows:
+            raise SpaceError(f"no vectors of kind {kind!r} to compare with")
         others = np.stack([self._direction(self.table.names[row], index) for row in rows])
         cosines = unit(others) @ unit(direction)
         best = np.argsort(-cosines)[:k]
@@ -238,8 +248,9 @@ class SpaceGeometry:
     def _at(
         self, vectors: np.ndarray | Sequence[str], index: int
     ) -> Float[np.ndarray, "*batch d_model"]:
-        if not isinstance(vectors, np.ndarray):
-            vectors = self.table.values[[self._row(name) for name in vectors], index]
+        if isinstance(vectors, Sequence) and all(isinstance(name, str) for name in vectors):
+            return self.table.values[[self._row(str(name)) for name in vectors], index]
+        vectors = np.asarray(vectors)
         if vectors.shape[-1] != self.table.d_model:
             raise SpaceError(
                 "vectors have the wrong width",

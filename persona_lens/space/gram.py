@@ -1,9 +1,8 @@
 """Axis and first component under reweighted roles, without going back to d_model dimensions.
 
 The axis, the roles and every component lie in the span of the default and role vectors. Once their Gram matrix K
-is known, every resample of a layer (bootstrap, split halves, exchanged default) is a reweighting in a few dozen
-coordinates: those of the leading components, which hold all of PC1 that a reweighting can move it to. With no more
-than `COORDINATES` roles nothing is left out.
+is known, every resample of a layer (bootstrap, split halves, exchanged default) costs a few products with K,
+all resamples at once.
 """
 
 from __future__ import annotations
@@ -13,26 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from persona_lens.space.pca import unit
-
-COORDINATES = 48
-_MAX_ITERATIONS = 100
-_TOLERANCE = 1e-12
+KRYLOV_STEPS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Axes and first components of resamples.
+    """Axes and first components of resamples, as coefficients over the default and role vectors.
 
     Attributes:
-        axes: Coefficients over the default and role vectors: target minus weighted mean of the roles.
-        axis_coordinates: The same, in the leading coordinates.
-        pc1: Unit first components in the leading coordinates, each pointing along its axis.
+        axes: Target minus weighted mean of the roles.
+        pc1: First components, of unit length, each pointing along its axis.
     """
 
-    axes: Float[np.ndarray, "resample row"]
-    axis_coordinates: Float[np.ndarray, "resample coordinate"]
-    pc1: Float[np.ndarray, "resample coordinate"]
+    axes: Float[np.ndarray, "row resample"]
+    pc1: Float[np.ndarray, "row resample"]
 
 
 class GramGeometry:
@@ -40,26 +33,12 @@ class GramGeometry:
 
     Args:
         gram: K of the default and role vectors, roles centred on their mean.
-        components: Eigenvectors of the roles' part of K, leading first.
-        variances: Their eigenvalues.
+        pc1: First eigenvector of the roles' part of K, where the search for those of resamples starts.
     """
 
-    def __init__(
-        self,
-        gram: Float[np.ndarray, "row row"],
-        components: Float[np.ndarray, "role component"],
-        variances: Float[np.ndarray, " component"],
-    ) -> None:
+    def __init__(self, gram: Float[np.ndarray, "row row"], pc1: Float[np.ndarray, " role"]) -> None:
         self.gram = gram
-        lengths = np.sqrt(np.maximum(variances[:COORDINATES], 0.0))
-        leading = components[:, :COORDINATES]
-        safe = np.where(lengths > 0, lengths, np.inf)
-        default = gram[0, 1:] @ leading / safe
-        # What of the default lies outside the leading components is one more coordinate, at right angles to them.
-        outside = np.sqrt(max(0.0, gram[0, 0] - default @ default))
-        self.coordinates = np.zeros((len(gram), len(lengths) + 1))
-        self.coordinates[0] = [*default, outside]
-        self.coordinates[1:, :-1] = leading * lengths
+        self._start = np.concatenate([[0.0], pc1])
 
     def resample(
         self, weights: Float[np.ndarray, "resample row"], targets: Int[np.ndarray, " resample"]
@@ -70,51 +49,61 @@ class GramGeometry:
             weights: Non-negative; normalised to sum one in each resample.
             targets: The row that plays the default in each resample.
         """
-        w = weights / weights.sum(axis=1, keepdims=True)
-        axes = np.eye(len(self.gram))[targets] - w
-        axis_coordinates = axes @ self.coordinates
-        pc1 = _leading_eigenvectors(self._covariances(w), start=axis_coordinates)
-        along = np.sign((pc1 * axis_coordinates).sum(axis=1, keepdims=True))
-        return Resamples(axes, axis_coordinates, pc1 * np.where(along == 0, 1.0, along))
+        w = (weights / weights.sum(axis=1, keepdims=True)).T
+        axes = np.eye(len(self.gram))[:, targets] - w
+        pc1 = self._first_components(w)
+        pc1 = pc1 / self._norms(pc1)
+        along = np.sign(self._inner(pc1, axes))
+        return Resamples(axes, pc1 * np.where(along == 0, 1.0, along))
 
-    def _covariances(
-        self, w: Float[np.ndarray, "resample row"]
-    ) -> Float[np.ndarray, "resample coordinate coordinate"]:
-        size = self.coordinates.shape[1]
-        upper = np.triu_indices(size)
-        products = self.coordinates[:, upper[0]] * self.coordinates[:, upper[1]]
-        means = w @ self.coordinates
-        values = w @ products - means[:, upper[0]] * means[:, upper[1]]
-        matrices = np.empty((len(w), size, size))
-        matrices[:, upper[0], upper[1]] = values
-        matrices[:, upper[1], upper[0]] = values
-        return matrices
-
-    def axis_norms(self, axes: Float[np.ndarray, "resample row"]) -> Float[np.ndarray, " resample"]:
-        """Length of each axis."""
-        return np.sqrt(np.maximum((axes @ self.gram * axes).sum(axis=1), np.finfo(float).tiny))
-
-    def axis_cosines(
-        self, first: Float[np.ndarray, "resample row"], second: Float[np.ndarray, "resample row"]
+    def cosines(
+        self, first: Float[np.ndarray, "row resample"], second: Float[np.ndarray, "row resample"]
     ) -> Float[np.ndarray, " resample"]:
-        """Cosine of each pair of axes."""
-        inner = (first @ self.gram * second).sum(axis=1)
-        return inner / (self.axis_norms(first) * self.axis_norms(second))
+        """Cosine of each pair of combinations of the rows."""
+        return self._inner(first, second) / (self._norms(first) * self._norms(second))
 
-    def pc1_axis_cosines(self, resamples: Resamples) -> Float[np.ndarray, " resample"]:
-        """cos(PC1, axis) of each resample; not negative, for PC1 points along the axis."""
-        inner = (resamples.pc1 * resamples.axis_coordinates).sum(axis=1)
-        return inner / self.axis_norms(resamples.axes)
+    def _first_components(
+        self, w: Float[np.ndarray, "row resample"]
+    ) -> Float[np.ndarray, "row resample"]:
+        """Coefficients of the first components: Lanczos steps in all resamples at once, then Rayleigh-Ritz.
+
+        With D = diag(w) and H the centring on the weighted mean, PC1 is the first eigenvector of
+        D^(1/2) H K H' D^(1/2), carried back to the rows by H' D^(1/2).
+        """
+        root = np.sqrt(w)
+
+        def carried_back(x: np.ndarray) -> np.ndarray:
+            coefficients = root * x
+            return coefficients - w * coefficients.sum(axis=0)
+
+        def image_of(x: np.ndarray) -> np.ndarray:
+            image = self.gram @ carried_back(x)
+            return root * (image - (w * image).sum(axis=0))
+
+        basis, images = [_unit(image_of(root * self._start[:, None]))], []
+        for step in range(KRYLOV_STEPS):
+            images.append(image_of(basis[-1]))
+            remainder = images[-1]
+            for vector in basis[max(0, step - 1) :]:
+                remainder = remainder - vector * (vector * remainder).sum(axis=0)
+            basis.append(_unit(remainder, at_least=1e-6 * np.linalg.norm(images[-1], axis=0)))
+        steps = len(images)
+        small = np.einsum("inr,jnr->rij", np.stack(basis[:steps]), np.stack(images), optimize=True)
+        leading = np.linalg.eigh((small + small.transpose(0, 2, 1)) / 2).eigenvectors[:, :, -1]
+        return carried_back(
+            np.einsum("ri,inr->nr", leading, np.stack(basis[:steps]), optimize=True)
+        )
+
+    def _inner(self, first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " resample"]:
+        return (first * (self.gram @ second)).sum(axis=0)
+
+    def _norms(self, rows: np.ndarray) -> Float[np.ndarray, " resample"]:
+        return np.sqrt(np.maximum(self._inner(rows, rows), np.finfo(float).tiny))
 
 
-def _leading_eigenvectors(
-    matrices: Float[np.ndarray, "resample size size"], start: Float[np.ndarray, "resample size"]
-) -> Float[np.ndarray, "resample size"]:
-    x = unit(start)
-    for _ in range(_MAX_ITERATIONS):
-        image = unit((matrices @ x[:, :, None])[:, :, 0])
-        moved = 1 - np.abs((image * x).sum(axis=1)).min()
-        x = image
-        if moved < _TOLERANCE:
-            break
-    return x
+def _unit(
+    x: Float[np.ndarray, "row resample"], at_least: float | np.ndarray = 0.0
+) -> Float[np.ndarray, "row resample"]:
+    """Columns of length one; what is not longer than `at_least` is rounding and becomes zero."""
+    norms = np.linalg.norm(x, axis=0)
+    return x / np.where(norms <= at_least, np.inf, norms)

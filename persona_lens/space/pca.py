@@ -7,7 +7,6 @@ taken in float64: squaring would otherwise lose the small components.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,37 +33,31 @@ class Scaler:
     scale: Float[np.ndarray, "layer d_model"] | None
 
     @classmethod
-    def fit(
-        cls,
-        vectors: Float[np.ndarray, "vector layer d_model"],
-        rows: Sequence[int],
-        scaling: Scaling,
-    ) -> Scaler:
-        """Learn mean and scale from the given rows, the roles.
+    def unfitted(cls, n_layers: int, d_model: int, scaling: Scaling) -> Scaler:
+        """A scaler that has yet to see the roles of each layer.
 
         Raises:
             SpaceError: Unknown scaling.
         """
         if scaling not in SCALINGS:
             raise SpaceError("unknown scaling", expected=", ".join(SCALINGS), given=scaling)
-        mean = np.zeros(vectors.shape[1:], dtype=np.float64)
-        square = np.zeros_like(mean)
-        for row in rows:  # one at a time: a float64 copy of a large table would double its memory
-            mean += unit(vectors[row]) if scaling == "l2" else vectors[row]
-        mean /= len(rows)
-        if scaling != "zscore":
-            return cls(scaling, mean, None)
-        for row in rows:
-            square += (vectors[row] - mean) ** 2 / len(rows)
-        scale = np.sqrt(square)
-        return cls(scaling, mean, np.where(scale == 0, 1.0, scale))
+        scale = np.ones((n_layers, d_model)) if scaling == "zscore" else None
+        return cls(scaling, np.zeros((n_layers, d_model)), scale)
+
+    def fit_layer(self, roles: Float[np.ndarray, "role d_model"], layer: int) -> None:
+        """Learn mean and scale of one layer from its role vectors."""
+        values = unit(roles) if self.scaling == "l2" else roles
+        self.mean[layer] = values.mean(axis=0, dtype=np.float64)
+        if self.scale is not None:
+            deviation = roles.std(axis=0, dtype=np.float64)
+            self.scale[layer] = np.where(deviation == 0, 1.0, deviation)
 
     def __call__(
         self, vectors: Float[np.ndarray, "*vector d_model"], layer: int
     ) -> Float[np.ndarray, "*vector d_model"]:
         """Vectors of one layer in PCA coordinates, float64. `layer` counts the layers of the table."""
-        value = unit(vectors) if self.scaling == "l2" else np.asarray(vectors, dtype=np.float64)
-        centred = value - self.mean[layer]
+        values = unit(vectors) if self.scaling == "l2" else vectors
+        centred = np.subtract(values, self.mean[layer], dtype=np.float64)
         return centred if self.scale is None else centred / self.scale[layer]
 
 

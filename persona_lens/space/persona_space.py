@@ -196,6 +196,11 @@ class PersonaSpace(SpaceGeometry):
     def _calibrate(self) -> Calibration | None:
         if self.run is None:
             return None
+        if RunFolder(self.run).manifest().reader_key != self.table.card.get("reader_key"):
+            raise SpaceError(
+                f"the run in {self.run} has been read anew since these vectors were made",
+                remedy="make a new space: PersonaSpace.from_run(...)",
+            )
         return Calibration.of_replies(
             ((shard.kind, means) for shard, means in reply_means(RunFolder(self.run))),
             self._coordinates,
@@ -230,11 +235,14 @@ class PersonaSpace(SpaceGeometry):
     def load(cls, folder: str | Path) -> PersonaSpace:
         """Open a saved space; nothing is fitted again.
 
+        Fitting it again needs its run for the calibration; if that is no longer where it was, there will be none.
+
         Raises:
             SpaceError: No space in that folder.
         """
         table, fit, calibration, parameters = load_space(Path(folder))
-        space = cls(table, **parameters)
+        run = parameters.pop("run", None)
+        space = cls(table, run=run if run and Path(run).is_dir() else None, **parameters)
         space._adopt(fit)
         space.calibration_ = calibration
         return space
@@ -245,6 +253,7 @@ class PersonaSpace(SpaceGeometry):
             "n_components": self.n_components,
             "n_resamples": self.n_resamples,
             "seed": self.seed,
+            "run": None if self.run is None else str(self.run),
         }
 
     def map(self, layer: int, **options: Any) -> go.Figure:

@@ -21,18 +21,19 @@ LOW, HIGH = 2.5, 97.5
 
 @dataclass(frozen=True, eq=False)
 class LayerStability:
-    """Statistics of one layer; every cosine lies in [-1, 1].
+    """Statistics of one layer, all in PCA coordinates; every cosine lies in [-1, 1].
 
     Attributes:
         cosine: cos(PC1, axis); PC1 points along the axis, so it is not negative.
-        cosine_low, cosine_high: 95 % percentile bootstrap interval over roles. A resample repeats roles and so
-            knows fewer of them, which lowers its cosine: the interval leans low.
+        cosine_low, cosine_high: 95 % interval over roles, from the bootstrap standard error on Fisher's z scale.
+            (Percentiles would not do: a resample repeats roles, which lowers its cosine.)
         shuffled_mean, shuffled_95: The same cosine when a role plays the default, mean and 95th percentile.
         shuffled_p: Share of such exchanges with a cosine at least as large (plus one, exact test).
         random_95: 95th percentile of |cos| of a random direction with PC1.
-        axis_roles, axis_roles_low, axis_roles_high: Cosine of the axes of two halves of the roles.
+        axis_roles, axis_roles_low, axis_roles_high: The same for two halves of the roles.
         pc1_roles: Cosine of the first components of two halves of the roles.
-        axis_questions, ..._low, ..._high: Cosine of the axes from two halves of the questions.
+        axis_questions, ..._low, ..._high: Cosine of the axes from two halves of the questions: median, and the
+            range that holds 95 % of the splits (not an interval of the median: splits share their replies).
     """
 
     cosine: float
@@ -69,24 +70,27 @@ def layer_stability(
     """
     n_roles = len(geometry.gram) - 1
     as_it_is = np.concatenate([[0.0], np.ones(n_roles)])[None]
-    cosine = float(geometry.pc1_axis_cosines(geometry.resample(as_it_is, np.array([0])))[0])
+    observed = geometry.resample(as_it_is, np.array([0]))
+    cosine = float(geometry.cosines(observed.pc1, observed.axes)[0])
 
     drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)
     weights = np.concatenate([np.zeros((n_resamples, 1)), drawn], axis=1)
     default = np.zeros(n_resamples, dtype=int)
-    boot = geometry.pc1_axis_cosines(geometry.resample(weights, default))
-    low, high = np.percentile(boot, [LOW, HIGH])
+    drawn_anew = geometry.resample(weights, default)
+    boot = geometry.cosines(drawn_anew.pc1, drawn_anew.axes)
+    low, high = _fisher_interval(cosine, boot)
 
     impostors = 1 + rng.permutation(n_roles)[:n_resamples]
     weights = np.ones((len(impostors), n_roles + 1))
     weights[np.arange(len(impostors)), impostors] = 0.0
-    null = geometry.pc1_axis_cosines(geometry.resample(weights, impostors))
+    exchanged = geometry.resample(weights, impostors)
+    null = geometry.cosines(exchanged.pc1, exchanged.axes)
 
     in_first = _halves(n_roles, n_resamples, rng)
     pad = np.zeros((n_resamples, 1))
     first = geometry.resample(np.concatenate([pad, in_first], axis=1), default)
     second = geometry.resample(np.concatenate([pad, 1 - in_first], axis=1), default)
-    axis_roles = geometry.axis_cosines(first.axes, second.axes)
+    axis_roles = geometry.cosines(first.axes, second.axes)
 
     questions = np.full(3, np.nan) if axis_folds is None else _question_halves(axis_folds)
     return LayerStability(
@@ -100,7 +104,7 @@ def layer_stability(
         axis_roles=float(np.median(axis_roles)),
         axis_roles_low=float(np.percentile(axis_roles, LOW)),
         axis_roles_high=float(np.percentile(axis_roles, HIGH)),
-        pc1_roles=float(np.median(np.abs((first.pc1 * second.pc1).sum(axis=1)))),
+        pc1_roles=float(np.median(np.abs(geometry.cosines(first.pc1, second.pc1)))),
         axis_questions=float(questions[0]),
         axis_questions_low=float(questions[1]),
         axis_questions_high=float(questions[2]),
@@ -122,6 +126,16 @@ def random_cosine_quantile(d_model: int, quantile: float) -> float:
         0.082
     """
     return float(np.sqrt(beta.ppf(quantile, 0.5, (d_model - 1) / 2)))
+
+
+def _fisher_interval(
+    cosine: float, resampled: Float[np.ndarray, " resample"]
+) -> tuple[float, float]:
+    """The cosine give or take 1.96 standard errors, on the scale on which those of cosines are alike."""
+    limit = 1 - 1e-12
+    error = np.arctanh(np.clip(resampled, -limit, limit)).std(ddof=1)
+    centre = np.arctanh(np.clip(cosine, -limit, limit))
+    return float(np.tanh(centre - 1.96 * error)), float(np.tanh(centre + 1.96 * error))
 
 
 def _halves(

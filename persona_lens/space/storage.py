@@ -36,7 +36,8 @@ def save_space(
     calibration: Calibration | None,
     parameters: dict[str, Any],
 ) -> Path:
-    """Write everything; the card comes last, so that a folder with a card is whole."""
+    """Write everything; the card goes first and comes last, so that a folder with a card is whole."""
+    (folder / "card.json").unlink(missing_ok=True)
     table.save(folder)
     tensors = {name: getattr(fit, name) for name in _FIT_TENSORS}
     tensors["scaler.mean"] = fit.scaler.mean
@@ -67,7 +68,9 @@ def save_space(
                     strict=True,
                 )
             ),
-            "stability": fit.stability.to_dict(orient="records"),
+            "stability": fit.stability.astype(object)
+            .where(fit.stability.notna(), None)
+            .to_dict("records"),
         },
     )
     return folder
@@ -99,7 +102,7 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibration | None, dict
     fit = Fit(
         **{name: tensors[name] for name in _FIT_TENSORS},
         scaler=Scaler(parameters["scaling"], tensors["scaler.mean"], tensors.get("scaler.scale")),
-        stability=pd.DataFrame(card["stability"]).astype({"layer": int}),
+        stability=pd.DataFrame(card["stability"]).astype(float).astype({"layer": int}),
     )
     calibration = None
     if "calibration.counts" in tensors:

@@ -11,6 +11,7 @@ from tiny import tiny_module, tiny_tokenizer
 from transformers import TopPLogitsWarper
 
 from persona_lens import PersonaModel, Sampling
+from persona_lens.errors import ModelError
 from persona_lens.model.sampling import NucleusFilter
 
 QUESTIONS = ["Hi", "What do you fear?", "How would you spend a free day by the sea, and with whom?"]
@@ -61,8 +62,8 @@ def test_the_seed_decides_and_the_random_state_is_left_alone(tiny_llama: Path) -
 def test_pooling_does_not_change_what_is_said(tiny_llama: Path) -> None:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     prompts, sampling = prompts_of(model), Sampling(max_new_tokens=10, seed=3)
-    plain = model.generate(prompts, sampling)
-    pooled = model.generate(prompts, sampling, layers=[0, 2])
+    plain = model.generate(prompts, sampling, batch_size=1)
+    pooled = model.generate(prompts, sampling, layers=[0, 2], batch_size=1)
     assert [r.ids.tolist() for r in plain] == [r.ids.tolist() for r in pooled]
     assert [r.ended for r in plain] == [r.ended for r in pooled]
     assert all(reply.mean is None for reply in plain)
@@ -115,3 +116,46 @@ def test_the_nucleus_holds_at_least_top_p_and_not_a_token_more() -> None:
 def test_sampling_refuses_nonsense(field: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(field))):
         Sampling(**field)
+
+
+def test_the_generation_config_of_a_model_changes_nothing_unasked(tiny_llama: Path) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32")
+    prompts, greedy = prompts_of(model), Sampling(temperature=0, max_new_tokens=12)
+    before = [reply.ids.tolist() for reply in model.generate(prompts, greedy)]
+    config = model._backend.module.generation_config
+    config.repetition_penalty, config.num_beams, config.return_dict_in_generate = 5.0, 3, True
+    assert [reply.ids.tolist() for reply in model.generate(prompts, greedy)] == before
+    assert model._backend.module.generation_config is config
+
+
+def test_thinking_is_not_averaged(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32")
+    prompt = prompts_of(model)[0]
+    script = model.tokenizer("<think>sea?</think>Yes.", add_special_tokens=False).input_ids
+    script += [model.tokenizer.eos_token_id]
+    backend = model._native_backend
+    real = backend.generate
+
+    def scripted(ids, mask, **options):
+        def allowed(_batch: int, so_far: torch.Tensor) -> list[int]:
+            return [script[len(so_far) - ids.shape[1]]]
+
+        return real(ids, mask, **{**options, "prefix_allowed_tokens_fn": allowed})
+
+    monkeypatch.setattr(backend, "generate", scripted)
+    reply = model.generate([prompt], Sampling(max_new_tokens=40), layers=[0, 1, 2])[0]
+    assert reply.text == "<think>sea?</think>Yes."
+    whole = model.encoder.with_reply(prompt, reply.ids)
+    answer = whole.mask("assistant", turn=-1)
+    assert answer.sum() == len("Yes.")
+    np.testing.assert_allclose(reply.mean, model.pooled([whole], [answer])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_what_does_not_fit_the_context_is_refused_at_once(tiny_llama: Path) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32")
+    with pytest.raises(ModelError, match=r"(?s)do not fit.*at most 512 tokens"):
+        model.generate(prompts_of(model), Sampling(max_new_tokens=500))
+    with pytest.raises(ModelError, match="does not wait for a reply"):
+        model.generate([model.encoder.encode([{"role": "user", "content": "Hi"}])])
+    with pytest.raises(ModelError, match="at least 1"):
+        model.generate(prompts_of(model), batch_size=0)

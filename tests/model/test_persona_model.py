@@ -27,9 +27,9 @@ def test_a_folder_loads_and_names_its_hook_points(tiny_llama: Path) -> None:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     assert (model.n_layers, model.d_model, model.dtype) == (3, 16, torch.float32)
     assert model.hook_name(2) == "blocks.2.hook_resid_post"
-    assert model.hook_name(2) in model.bridge.hook_dict or model.bridge.hook_dict.get(
-        "blocks.2.hook_out"
-    )
+    tokens = torch.tensor([[5, 6, 7]])
+    _, cache = model.bridge.run_with_cache(tokens, names_filter=model.hook_name(2))
+    assert cache[model.hook_name(2)].shape == (1, 3, 16)
     with pytest.raises(ModelError, match=r"(?s)no such layer.*0 to 2.*given 3"):
         model.hook_name(3)
 
@@ -78,10 +78,7 @@ def test_a_bridge_the_user_holds_gives_the_same_replies_and_stays_wrapped(
     first, second = (model.generate(prompts, greedy)[0] for model in (from_bridge, from_module))
     assert first.ids.tolist() == second.ids.tolist()
     assert from_bridge.bridge is bridge
-    assert (
-        "Bridge" in type(bridge.original_model.get_decoder()).__name__
-        or "Bridge" in type(bridge.blocks[0]).__name__
-    )
+    assert any("Bridge" in type(part).__name__ for part in bridge.original_model.modules())
     assert not any(
         "Bridge" in type(part).__name__ for part in from_bridge._backend.module.modules()
     )
@@ -217,3 +214,43 @@ def test_the_first_token_is_the_one_sink_and_is_never_averaged(smol: PersonaMode
     assert smol.sinks[0] > 50
     transcript = smol.encoder.encode([*QUESTION, {"role": "assistant", "content": "Nothing."}])
     assert not smol.reply_positions(transcript)[0]
+
+
+def test_sinks_are_taken_out_of_the_default_choice(tiny_llama: Path) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32")
+    transcript = model.encoder.encode([*QUESTION, {"role": "assistant", "content": "Nothing."}])
+    answer = transcript.mask("assistant").nonzero()[0]
+    model.__dict__["sinks"] = {int(answer[1]): 99.0}
+    assert model.reply_positions(transcript).nonzero()[0].tolist() == [
+        place for place in answer.tolist() if place != answer[1]
+    ]
+
+
+def test_hooks_of_the_users_module_stay_there() -> None:
+    module = tiny_module("llama")
+    fired: list[int] = []
+    handle = module.get_decoder().layers[0].register_forward_hook(lambda *_: fired.append(1))
+    model = PersonaModel.load(module, tokenizer=tiny_tokenizer())
+    handle.remove()
+    model.pooled([model.encoder.encode(QUESTION)], [[True] * len(model.encoder.encode(QUESTION))])
+    assert not fired
+
+
+def test_the_fingerprint_does_not_depend_on_hooks_or_the_bridge(tiny_llama: Path) -> None:
+    plain = PersonaModel.load(tiny_llama, dtype="float32").fingerprint
+    hooked = PersonaModel.load(tiny_llama, dtype="float32")
+    hooked.bridge.add_hook(hooked.hook_name(0), lambda x, hook: None)
+    assert hooked.fingerprint == plain
+    held = PersonaModel.load(bridge_of("llama"), tokenizer=tiny_tokenizer())
+    module = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    assert held.fingerprint == module.fingerprint
+
+
+@pytest.mark.parametrize("device_map", ["cpu", "auto"])
+def test_a_device_map_gives_the_same_residuals(tiny_llama: Path, device_map: str) -> None:
+    one = PersonaModel.load(tiny_llama, dtype="float32")
+    mapped = PersonaModel.load(tiny_llama, dtype="float32", device_map=device_map)
+    said = [one.encoder.encode([*QUESTION, {"role": "assistant", "content": "Nothing."}])]
+    torch.testing.assert_close(torch.tensor(mapped.pooled(said)), torch.tensor(one.pooled(said)))
+    assert mapped.bridge.cfg.n_layers == 3
+    torch.testing.assert_close(torch.tensor(mapped.pooled(said)), torch.tensor(one.pooled(said)))

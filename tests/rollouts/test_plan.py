@@ -8,7 +8,7 @@ from persona_lens import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.errors import RunError
 from persona_lens.rollouts import plan_shards, work_units
 
-ROLES, TRAITS = load_roles(["pirate", "ghost"]), load_traits(["calm"])
+ROLES, TRAITS = load_roles(["pirate", "ghost", "poet"]), load_traits(["calm"])
 QUESTIONS, DEFAULTS = load_questions()[:3], load_defaults()
 
 
@@ -20,7 +20,7 @@ def test_a_plan_crosses_prompts_with_questions() -> None:
     shards = plan(prompts=2, default_samples=4)
     by_kind = {kind: [s for s in shards if s.kind == kind] for kind in ("default", "role", "trait")}
     assert len(by_kind["default"]) == 5
-    assert len(by_kind["role"]) == 2 * 2
+    assert len(by_kind["role"]) == 3 * 2
     assert len(by_kind["trait"]) == 2 * 2
     assert {len(s.requests) for s in by_kind["default"]} == {3 * 4}
     assert {len(s.requests) for s in by_kind["role"] + by_kind["trait"]} == {3}
@@ -57,8 +57,16 @@ def test_work_units_keep_order_and_lose_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("roles", "questions", "defaults"), [(ROLES, (), DEFAULTS), ((), QUESTIONS, ())]
+    ("changes", "message"),
+    [
+        ({"questions": ()}, "a plan needs questions"),
+        ({"roles": ROLES[:2]}, r"(?s)at least 3 roles.*given 2 and 5"),
+        ({"defaults": ()}, r"(?s)one default prompt.*given 3 and 0"),
+        ({"prompts": 0}, "a plan needs replies"),
+        ({"default_samples": 0}, "a plan needs replies"),
+    ],
 )
-def test_a_plan_of_nothing_is_refused(roles, questions, defaults) -> None:
-    with pytest.raises(RunError, match="a plan needs"):
-        plan_shards(roles, (), questions, defaults, model_name="tiny")
+def test_a_plan_no_space_can_come_of_is_refused(changes: dict, message: str) -> None:
+    parts = {"roles": ROLES, "traits": (), "questions": QUESTIONS, "defaults": DEFAULTS, **changes}
+    with pytest.raises(RunError, match=message):
+        plan_shards(**parts, model_name="tiny")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -283,3 +285,80 @@ def test_the_real_run_speaks_in_character(small_run: Path) -> None:
     default = [row["reply"] for row in stored if row["kind"] == "default"]
     assert rate(pirate) > 2 * rate(default)
     assert {len(pq.read_table(file)) for file in small_run.glob("replies/role-*.parquet")} == {4}
+
+
+def test_replies_do_not_depend_on_who_reads_them(model: PersonaModel, tmp_path: Path) -> None:
+    other = PersonaModel.load(tiny_folder(tmp_path / "other", "gpt2"), dtype="float32")
+    plan = {**PLAN, "batch_size": 4}  # several batches a unit
+    by_self = collect_run(model, tmp_path / "self", sampling=SAMPLING, **plan)
+    by_other = collect_run(model, tmp_path / "other_run", sampling=SAMPLING, reader=other, **plan)
+    assert rows(by_self.path) == rows(by_other.path)
+
+
+def test_means_of_other_replies_are_not_taken_for_those_that_are_there(
+    model: PersonaModel, tmp_path: Path
+) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    manifest = run.manifest()
+    shard = manifest.shards[-1]
+    replies = run.read_replies(manifest, shard)
+    run.write_replies(manifest, shard, replies[::-1])
+    assert not run.has_activations(manifest, shard)
+    collect_run(model, run.path, sampling=SAMPLING, **PLAN)
+    assert run.has_activations(manifest, shard)
+
+
+def test_a_damaged_page_of_replies_is_noticed(model: PersonaModel, tmp_path: Path) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    expected = rows(run.path)
+    file = sorted(run.path.glob("replies/role-*.parquet"))[0]
+    data = bytearray(file.read_bytes())
+    data[8:200] = bytes(192)
+    file.write_bytes(data)
+    collect_run(model, run.path, sampling=SAMPLING, **PLAN)
+    assert rows(run.path) == expected
+
+
+def test_a_hooked_bridge_is_not_collected_from(tiny_llama: Path, tmp_path: Path) -> None:
+    hooked = PersonaModel.load(tiny_llama, dtype="float32")
+    hooked.bridge.add_hook(hooked.hook_name(1), lambda x, hook: x + 50)
+    with pytest.raises(RunError, match=r"(?s)the bridge carries hooks.*reset_hooks"):
+        collect_run(hooked, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    hooked.bridge.reset_hooks()
+    collect_run(hooked, tmp_path / "run", sampling=SAMPLING, **PLAN)
+
+
+def test_prompts_that_do_not_fit_are_found_out_before_anything_runs(
+    model: PersonaModel, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match="do not fit the model's context"):
+        collect_run(model, tmp_path / "run", sampling=Sampling(max_new_tokens=480), **PLAN)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_too_small_is_found_out_before_anything_runs(
+    model: PersonaModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    with pytest.raises(RunError, match=r"(?s)the disk under .* is too small.*given 1 kB"):
+        collect_run(model, tmp_path / "run", sampling=SAMPLING, **{**PLAN, "progress": True})
+
+
+def test_empty_replies_do_not_count_and_overflow_is_not_taken_for_emptiness(
+    model: PersonaModel, tmp_path: Path
+) -> None:
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
+    manifest = run.manifest()
+    shard = next(shard for shard in manifest.shards if shard.name == "ghost")
+    replies, means = run.read_replies(manifest, shard), run.read_activations(manifest, shard)
+    before = vector_table(run)
+    means[1] = np.nan
+    run.write_activations(manifest, shard, replies, means)
+    after = vector_table(run)
+    ghost = before.names.index("ghost")
+    assert after.counts[ghost] == before.counts[ghost] - 1
+    means[1] = 0.0
+    means[1, 2, 3] = np.inf
+    run.write_activations(manifest, shard, replies, means)
+    with pytest.raises(RunError, match=r"(?s)role-ghost-p0 is not finite.*float16"):
+        vector_table(run)

@@ -11,7 +11,7 @@ import pytest
 from persona_lens import PersonaSpace, RunFolder
 from persona_lens.errors import SpaceError
 from persona_lens.runs import reply_means
-from persona_lens.space.calibration import LEVELS, POPULATIONS
+from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration
 
 
 @pytest.fixture
@@ -88,6 +88,7 @@ def test_nearest_is_by_centred_cosine(space: PersonaSpace) -> None:
         ),
         (lambda s: s.project(np.zeros((2, 3)), 4), r"(?s)wrong width.*\[..., 16\]"),
         (lambda s: s.project("role_1", 4, onto=np.zeros(3)), r"(?s)direction has the wrong shape"),
+        (lambda s: s.nearest("role_1", 4, kind="mood"), "no vectors of kind 'mood'"),
     ],
 )
 def test_errors_say_what_to_do(space: PersonaSpace, call, message: str) -> None:
@@ -190,3 +191,42 @@ def test_a_real_space_survives_the_disk_and_shows_itself(
     assert "smollm2-135m-instruct" in html
     assert html.count("<tr>") > 5
     assert opened.table.card["reader"]["dtype"] == "float32"
+
+
+def test_vectors_may_come_as_lists(space: PersonaSpace) -> None:
+    vector = space.vector("role_3")[0]
+    assert space.project(vector.tolist(), 4) == pytest.approx(space.project("role_3", 4))
+
+
+def test_a_save_that_is_killed_midway_leaves_no_space_that_opens(
+    space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = space.save(tmp_path / "space")
+    monkeypatch.setattr("persona_lens.space.storage.write_tensors", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        space.save(folder)
+    with pytest.raises(SpaceError, match="no space in"):
+        PersonaSpace.load(folder)
+
+
+def test_streamed_calibration_is_the_plain_one() -> None:
+    rng = np.random.default_rng(0)
+    shards = [rng.normal(size=(size, 2, 3)) * 3 + 1 for size in (5, 1, 40, 17)]
+    found = Calibration.of_replies((("role", shard) for shard in shards), lambda means: means)
+    together = np.concatenate(shards)
+    place = POPULATIONS.index("role")
+    assert found is not None
+    assert found.counts.tolist() == [0, 63, 0]
+    np.testing.assert_allclose(found.means[place], together.mean(0))
+    np.testing.assert_allclose(found.deviations[place], together.std(0, ddof=1))
+    np.testing.assert_allclose(
+        found.quantiles[place], np.percentile(together[:, :, 0], LEVELS, axis=0).T, rtol=1e-5
+    )
+    assert np.isnan(found.means[0]).all()
+
+
+@pytest.mark.embedded
+def test_a_loaded_space_fits_again_from_its_run(small_space: PersonaSpace, tmp_path: Path) -> None:
+    opened = PersonaSpace.load(small_space.save(tmp_path / "space")).fit()
+    assert opened.calibration_ is not None
+    np.testing.assert_allclose(opened.calibration_.means, small_space.calibration_.means)
