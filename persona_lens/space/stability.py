@@ -131,11 +131,15 @@ def random_cosine_quantile(d_model: int, quantile: float) -> float:
 def _fisher_interval(
     cosine: float, resampled: Float[np.ndarray, " resample"]
 ) -> tuple[float, float]:
-    """The cosine give or take 1.96 standard errors, on the scale on which those of cosines are alike."""
+    """The cosine give or take 1.96 standard errors, on the scale on which those of cosines are alike.
+
+    PC1 points along the axis, so the cosine cannot be negative, and neither can the interval.
+    """
     limit = 1 - 1e-12
     error = np.arctanh(np.clip(resampled, -limit, limit)).std(ddof=1)
     centre = np.arctanh(np.clip(cosine, -limit, limit))
-    return float(np.tanh(centre - 1.96 * error)), float(np.tanh(centre + 1.96 * error))
+    low, high = np.tanh([centre - 1.96 * error, centre + 1.96 * error])
+    return max(0.0, float(low)), float(high)
 
 
 def _halves(

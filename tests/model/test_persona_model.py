@@ -241,9 +241,10 @@ def test_the_fingerprint_does_not_depend_on_hooks_or_the_bridge(tiny_llama: Path
     hooked = PersonaModel.load(tiny_llama, dtype="float32")
     hooked.bridge.add_hook(hooked.hook_name(0), lambda x, hook: None)
     assert hooked.fingerprint == plain
-    held = PersonaModel.load(bridge_of("llama"), tokenizer=tiny_tokenizer())
-    module = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
-    assert held.fingerprint == module.fingerprint
+    bridge = bridge_of("llama")
+    before = PersonaModel.load(bridge, tokenizer=tiny_tokenizer()).fingerprint
+    bridge.add_hook("blocks.0.hook_resid_post", lambda x, hook: None)
+    assert PersonaModel.load(bridge, tokenizer=tiny_tokenizer()).fingerprint == before
 
 
 @pytest.mark.parametrize("device_map", ["cpu", "auto"])
