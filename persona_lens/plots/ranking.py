@@ -215,7 +215,7 @@ def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
         return (
             source_line(space, layer) + "<br>No intervals: the folds of the questions are not known"
         )
-    bars = f"Bars: 95 % t interval of the distance from the mean of roles, over {folds} folds of the questions, axis as given"
+    bars = f"Bars: 95 % t interval of the distance from the mean of roles, over {folds} folds of the questions"
     missing = len(ranking) - known
     if missing:
         bars += f" ({missing} roles without one)"
