@@ -113,7 +113,16 @@ def _report(console: Console, space: PersonaSpace, layer: int) -> None:
             f"{row['projection']:.1f} [{row['low']:.1f}, {row['high']:.1f}]",
             f"{row['z_roles']:+.2f}",
         )
+    default = space.table.names.index("default")
+    place = space.project("default", layer)
+    margin = space.projection_margins_[default, space.layer_index(layer)]
     console.print(table)
+    console.print(
+        f"default Assistant: {place:.1f} [{place - margin:.1f}, {place + margin:.1f}], "
+        f"{space.table.counts[default]} replies; mean of the roles: {ranking['projection'].mean():.1f}\n",
+        markup=False,
+        highlight=False,
+    )
     console.print(layer_table(space))
     console.print(
         "\nOrder fantastical < human < assistant along the axis (Spearman, one-sided permutation test):"

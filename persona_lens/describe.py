@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -66,17 +67,26 @@ def space(path: Path) -> RenderableType:
 
 def layer_table(opened: PersonaSpace, rows: int = 8) -> Table:
     """Axis, PC1 and stability at evenly spaced layers."""
-    table = Table(title="By layer", title_justify="left")
+    table = Table(
+        title="By layer",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption="Nulls: 95th percentile of cos(PC1, axis) with a role in the default's place, and of random "
+        "directions. Halves: cosine of the axes from two halves of the questions, with 95 % of the splits.",
+        caption_justify="left",
+    )
     for column in (
         "layer",
-        "cos(PC1, axis) [95 %]",
-        "null, default exchanged (95 %)",
-        "null, random (95 %)",
-        "axis, question halves [95 % of splits]",
-        "PC1 variance",
-        "PCs for 70 %",
+        "cos(PC1, axis)\n[95 %]",
+        "null:\nrole",
+        "null:\nrandom",
+        "axis, halves of\nquestions",
+        "PC1",
+        "PCs,\n70 %",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     frame = opened.stability_
     step = max(1, len(frame) // rows)
     for place in sorted({*range(step - 1, len(frame), step), len(frame) - 1}):

@@ -28,7 +28,8 @@ def test_the_demo_draws_reports_and_continues(
     for expected in (
         "Assistant-like above",
         "pirate",
-        "null, default exchanged",
+        "null:",
+        "default Assistant: ",
         "rho =",
         "p =",
         "Next",
