@@ -47,7 +47,7 @@ def read_replies(
     *,
     layers: Sequence[int],
     exact_ids: bool,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
 ) -> Float[np.ndarray, "reply layer d_model"]:
     """Mean residual of each reply at each layer, float32; NaN for empty replies.
 

@@ -31,7 +31,7 @@ from persona_lens.model.loading import (
     quiet_transformers,
     resolve_source,
 )
-from persona_lens.model.pooling import read_means
+from persona_lens.model.pooling import default_token_budget, read_means
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.model.sinks import sink_positions
@@ -413,7 +413,7 @@ class PersonaModel:
         positions: Sequence[Bool[np.ndarray, " token"]] | None = None,
         *,
         layers: Sequence[int] | None = None,
-        token_budget: int = 4096,
+        token_budget: int | None = None,
     ) -> Float[np.ndarray, "transcript layer d_model"]:
         """Mean residual of each transcript over its last assistant turn, or over the positions given.
 
@@ -421,7 +421,7 @@ class PersonaModel:
             transcripts: From `encoder.encode(...)` or `encoder.with_reply(...)`.
             positions: One mask a transcript. Attention sinks are taken out of the default choice.
             layers: Blocks to read; all by default.
-            token_budget: Tokens in a batch, pads included.
+            token_budget: Tokens in a batch, pads included; by default what suits the device.
 
         Returns:
             float32; NaN where a transcript has no position to average.
@@ -441,7 +441,7 @@ class PersonaModel:
                 layers=chosen_layers,
                 pad_id=self.pad_id,
                 device=self.device,
-                token_budget=token_budget,
+                token_budget=token_budget or default_token_budget(self.device),
             ).numpy()
 
     def reply_positions(self, transcript: Transcript) -> Bool[np.ndarray, " token"]:

@@ -34,9 +34,14 @@ class ReadMeans:
     """
 
     def __init__(self, positions: Bool[Tensor, "batch position"], layers: Sequence[int]) -> None:
-        counts = positions.sum(dim=-1, keepdim=True).float()
-        self._positions = positions
-        self._weights = positions.float() / counts  # 0/0 = NaN marks rows with nothing to average
+        counts = positions.sum(dim=-1, keepdim=True)
+        # Only the chosen positions are touched, brought to the front of each row: of a conversation, the reply is
+        # the smaller part, and pads can hold anything. Shorter rows repeat their first place with weight zero.
+        width = max(1, int(counts.max()))
+        order = positions.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :width]
+        within = torch.arange(width, device=positions.device) < counts
+        self._places = torch.where(within, order, order[:, :1])
+        self._weights = within.float() / counts  # 0/0 = NaN marks rows with nothing to average
         self._means: dict[int, Float[Tensor, "batch d_model"]] = {}
         self.layers = tuple(layers)
 
@@ -46,11 +51,11 @@ class ReadMeans:
 
     def _tap(self, layer: int) -> ResidualTap:
         def tap(residual: Float[Tensor, "batch position d_model"]) -> None:
-            # Values at pads are meaningless and can be large or infinite: 0 * inf would be NaN.
-            positions = self._positions.to(residual.device)
-            clean = residual.float().masked_fill(~positions.unsqueeze(-1), 0.0)
-            weights = self._weights.to(residual.device)
-            self._means[layer] = torch.bmm(weights.unsqueeze(1), clean).squeeze(1)
+            places = self._places.to(residual.device)
+            rows = torch.arange(len(places), device=residual.device).unsqueeze(1)
+            chosen = residual[rows, places].float()
+            weights = self._weights.to(residual.device).unsqueeze(1)
+            self._means[layer] = torch.bmm(weights, chosen).squeeze(1)
 
         return tap
 
@@ -171,6 +176,16 @@ def token_budget_batches(
         batches.append(order[start : start + rows])
         start += rows
     return batches
+
+
+def default_token_budget(device: torch.device) -> int:
+    """Tokens of a reading batch: small on a CPU, whose caches they should fit, large where launches cost more.
+
+    Examples:
+        >>> default_token_budget(torch.device("cpu"))
+        2048
+    """
+    return 2048 if device.type == "cpu" else 16384
 
 
 def read_means(

@@ -46,7 +46,7 @@ class _Collection:
     manifest: Manifest
     sampling: Sampling
     batch_size: int
-    token_budget: int
+    token_budget: int | None
     progress: CollectionProgress
 
     def is_done(self, shard: Shard) -> bool:
@@ -130,7 +130,7 @@ def collect_run(
     layers: Sequence[int] | None = None,
     reader: PersonaModel | None = None,
     batch_size: int = 64,
-    token_budget: int = 4096,
+    token_budget: int | None = None,
     progress: bool = True,
 ) -> RunFolder:
     """Have `model` play roles and traits, and store the mean residual of every reply.
@@ -151,7 +151,7 @@ def collect_run(
         layers: Blocks to read; all by default.
         reader: Another model to read the replies with, for example the base model of `model`.
         batch_size: Replies sampled at a time.
-        token_budget: Tokens of a reading batch.
+        token_budget: Tokens of a reading batch; by default what suits the device.
         progress: Show an estimate and a progress bar on standard error.
 
     Returns:
