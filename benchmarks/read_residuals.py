@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from persona_lens import Transcript
 
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 2048
 STORED_ROWS = 16
 QUICK_REPLIES = 16
 
