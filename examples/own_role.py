@@ -13,7 +13,9 @@ KEEPER = {
     "name": "lighthouse_keeper",
     "group": "human",
     "description": "Keeps a light at sea and talks to nobody for weeks",
-    "prompts": ["You keep a lighthouse on a rock far from land and have spoken to nobody for a month."],
+    "prompts": [
+        "You keep a lighthouse on a rock far from land and have spoken to nobody for a month."
+    ],
 }
 
 
