@@ -8,7 +8,7 @@ bridge to the user. All sequences have the same length, so that no variant is sl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -68,7 +68,7 @@ class Sequences:
     def generate(self) -> int:
         """Replies from the native twin."""
         replies = self.model.generate(
-            self.transcripts,
+            [replace(transcript, generating=True) for transcript in self.transcripts],
             Sampling(max_new_tokens=self.new_tokens),
             batch_size=self.rows,
         )
