@@ -116,7 +116,7 @@ class NativeBackend:
 
     @torch.inference_mode()
     def encode(self, ids: Tensor, mask: Tensor) -> None:
-        """Run the inner decoder only: no unembedding (a fifth of the time on small models), no KV cache."""
+        """Run the inner decoder only: no unembedding, no KV cache."""
         options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": False}
         if self._takes_positions:
             options["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)

@@ -323,7 +323,7 @@ class PersonaModel:
             prompts: From `encoder.prompt(...)`.
             sampling: The paper's settings by default.
             layers: Pool the residual stream over each reply at these layers while it is generated; equal to
-                reading the finished reply, and nearly free.
+                reading the finished reply, for less than a tenth of the time.
             batch_size: Replies at a time.
             on_batch: Called with the number of replies and tokens of each finished batch.
 

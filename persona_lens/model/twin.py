@@ -1,7 +1,7 @@
 """Copies of a model that share its weights.
 
 TransformerLens wraps a Hugging Face module *in place*: its layers become bridge components, attention is
-re-done eagerly, and a forward pass costs 1.1 to 2.6 times the plain module. A copy whose parameters and
+re-done eagerly, and reading takes about 1.5 times as long (`benchmarks/README.md`). A copy whose parameters and
 buffers are the same tensors costs a fraction of a second and a few MiB, so the plain module and the bridge
 can live side by side on one set of weights.
 """

@@ -39,7 +39,7 @@ class SpaceGeometry:
 
     @property
     def axis_pc1_cosine_(self) -> Float[np.ndarray, " layer"]:
-        """cos(PC1, axis) at each layer; an untrained model can reach 0.87, so look at its nulls as well."""
+        """cos(PC1, axis) at each layer; by itself it proves little: look at its nulls as well."""
         self._check_fitted()
         return self.stability_["cosine"].to_numpy()
 
