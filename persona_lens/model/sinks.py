@@ -1,7 +1,7 @@
 """Attention sinks: the few tokens, mostly the first, whose residual norm dwarfs all others.
 
-In SmolLM2 the first token has more than a hundred times the median norm. A mean or a projection that includes it is about
-the sink and not about the text, so sinks are left out of every mean unless asked for.
+In SmolLM2 the first token has more than a hundred times the median norm. A mean or a projection that includes
+it is about the sink and not about the text, so sinks are left out of every mean unless asked for.
 """
 
 from __future__ import annotations
