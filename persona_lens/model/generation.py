@@ -15,6 +15,7 @@ from persona_lens.model.backends import Backend
 from persona_lens.model.pooling import DecodeMeans, Ids, left_padded, token_budget_batches
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
+from persona_lens.model.scoring import TokenLogProbs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,6 +43,7 @@ class Generator:
         *,
         layers: Sequence[int] | None,
         batch_size: int,
+        log_probs: bool = False,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
         """One reply a prompt; with `layers`, the residual stream is pooled over each reply on the way.
@@ -50,6 +52,7 @@ class Generator:
         same replies on the same machine.
 
         Args:
+            log_probs: Note the log-probability of every sampled token.
             on_batch: Called after each batch with the number of replies and of sampled tokens.
         """
         replies: dict[int, Reply] = {}
@@ -59,20 +62,28 @@ class Generator:
             for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
                 torch.manual_seed(_mixed(sampling.seed, number))
-                done = self._sample_batch([prompts[i] for i in batch], sampling, layers)
+                done = self._sample_batch([prompts[i] for i in batch], sampling, layers, log_probs)
                 replies.update(zip(batch, done, strict=True))
                 if on_batch is not None:
                     on_batch(len(done), sum(len(reply.ids) for reply in done))
         return [replies[index] for index in range(len(prompts))]
 
     def _sample_batch(
-        self, prompts: Sequence[Ids], sampling: Sampling, layers: Sequence[int] | None
+        self,
+        prompts: Sequence[Ids],
+        sampling: Sampling,
+        layers: Sequence[int] | None,
+        log_probs: bool,
     ) -> list[Reply]:
         ids, mask = left_padded(prompts, self.pad_id, self.device)
         ends = torch.tensor(sorted(set(self.end_ids)), dtype=torch.long)
         pool = None if layers is None else DecodeMeans(ends, layers)
         # The last sampled token is never fed back, so pooling needs one step more than the reply is long.
         steps = sampling.max_new_tokens + (pool is not None)
+        noted = TokenLogProbs() if log_probs else None
+        options = dict(sampling.generate_options())
+        if noted is not None:
+            options["logits_processor"] = [noted, *options.get("logits_processor", [])]
         with ExitStack() as stack:
             if pool is not None:
                 stack.enter_context(self.backend.before_forward(pool.watch))
@@ -83,15 +94,19 @@ class Generator:
                 max_new_tokens=steps,
                 eos_token_id=ends.tolist(),
                 pad_token_id=self.pad_id,
-                **sampling.generate_options(),
+                **options,
             )
         means = None if pool is None else pool.result(len(prompts), self.backend.d_model).numpy()
-        sampled = output[:, ids.shape[1] :].cpu()
+        noted_log_probs = None if noted is None else noted.result(output[:, -1])
         return [
             self._reply(
-                tokens, ends, sampling.max_new_tokens, None if means is None else means[row]
+                tokens,
+                ends,
+                sampling.max_new_tokens,
+                log_probs=None if noted_log_probs is None else noted_log_probs[row],
+                mean=None if means is None else means[row],
             )
-            for row, tokens in enumerate(sampled)
+            for row, tokens in enumerate(output[:, ids.shape[1] :].cpu())
         ]
 
     def _reply(
@@ -99,15 +114,19 @@ class Generator:
         tokens: Int[torch.Tensor, " token"],
         ends: Int[torch.Tensor, " end"],
         max_new_tokens: int,
+        *,
+        log_probs: np.ndarray | None,
         mean: np.ndarray | None,
     ) -> Reply:
         at_end = torch.isin(tokens, ends).nonzero()
         length = int(at_end[0]) if len(at_end) else len(tokens)
-        ids = tokens[: min(length, max_new_tokens)].numpy()
+        kept = min(length, max_new_tokens)
+        ids = tokens[:kept].numpy()
         return Reply(
             ids=ids,
             text=str(self.tokenizer.decode(ids, skip_special_tokens=True)),
-            ended=length < min(len(tokens), max_new_tokens),
+            finish="stop" if length < min(len(tokens), max_new_tokens) else "length",
+            log_probs=None if log_probs is None else log_probs[:kept],
             mean=mean,
         )
 

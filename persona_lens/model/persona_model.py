@@ -31,9 +31,10 @@ from persona_lens.model.loading import (
     quiet_transformers,
     resolve_source,
 )
-from persona_lens.model.pooling import default_token_budget, read_means
+from persona_lens.model.pooling import Ids, default_token_budget, read_means
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
+from persona_lens.model.scoring import reply_log_probs
 from persona_lens.model.sinks import sink_positions
 from persona_lens.model.twin import native_twin, shared_copy
 from persona_lens.transcripts import Transcript, TranscriptEncoder
@@ -315,6 +316,7 @@ class PersonaModel:
         *,
         layers: Sequence[int] | None = None,
         batch_size: int = 64,
+        log_probs: bool = False,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
         """Sample one reply a prompt, batched, with a KV cache.
@@ -325,6 +327,7 @@ class PersonaModel:
             layers: Pool the residual stream over each reply at these layers while it is generated; equal to
                 reading the finished reply, for less than a tenth of the time.
             batch_size: Replies at a time.
+            log_probs: Note the log-probability of every sampled token, for about 2 % of the time.
             on_batch: Called with the number of replies and tokens of each finished batch.
 
         Examples:
@@ -346,9 +349,47 @@ class PersonaModel:
                 sampling,
                 layers=layers,
                 batch_size=batch_size,
+                log_probs=log_probs,
                 on_batch=on_batch,
             )
         return replies if layers is None else self._without_thinking(prompts, replies, layers)
+
+    def log_probs(
+        self,
+        prompts: Sequence[Transcript],
+        replies: Sequence[Ids],
+        *,
+        token_budget: int | None = None,
+    ) -> list[Float[np.ndarray, " token"]]:
+        """Natural log-probability of each token of each reply, were it the answer to the prompt beside it.
+
+        Prompts that occur more than once are computed once a batch, so many replies to few prompts are cheap.
+
+        Args:
+            prompts: From `encoder.prompt(...)`.
+            replies: Token ids, without the token that ends a reply.
+            token_budget: Tokens of a batch; by default what suits the device.
+
+        Examples:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> prompt = model.encoder.prompt([{"role": "user", "content": "What is the capital of France?"}])
+            >>> answers = ["The capital of France is Paris.", "The capital of France is Rome."]
+            >>> paris, rome = model.log_probs([prompt, prompt], model.tokenizer(answers)["input_ids"])
+            >>> bool(paris.sum() > rome.sum())
+            True
+        """
+        if not prompts:
+            return []
+        budget = token_budget or default_token_budget(self.device)
+        with self._lock:
+            return reply_log_probs(
+                cast("PreTrainedModel", self._backend.module),
+                [prompt.ids.tolist() for prompt in prompts],
+                replies,
+                pad_id=self.pad_id,
+                device=self.device,
+                token_budget=budget,
+            )
 
     def check_room(self, prompts: Sequence[Transcript], sampling: Sampling) -> None:
         """Refuse prompts that cannot be answered.

@@ -21,6 +21,7 @@ MIN_ROLES = 3
 
 Kind = Literal["default", "role", "trait"]
 Side = Literal["", "positive", "negative"]
+TraitQuestions = Literal["shared", "own"]
 
 
 class Request(BaseModel):
@@ -75,17 +76,20 @@ def plan_shards(
     model_name: str,
     prompts: int | None = None,
     default_samples: int = 1,
+    trait_questions: TraitQuestions = "shared",
 ) -> tuple[Shard, ...]:
     """Lay out a collection: every chosen prompt of everything crossed with every question.
 
     All shards ask the same questions, so that differences of means are differences between personas and not
-    between questions.
+    between questions. A trait is a difference by itself, so both its sides may ask questions of its own.
 
     Args:
         prompts: Use only the first so many system prompts of each role and trait; all by default. The default
             Assistant always gets all of its prompts.
         default_samples: Replies to each question under each default prompt. The default mean enters the axis
             with full weight while each role is one of many, so its noise is the bottleneck.
+        trait_questions: `shared` asks traits what everyone is asked (the paper, appendix C.1), `own` asks each
+            trait its own questions (the recipe of Persona Vectors, arXiv 2507.21509).
 
     Raises:
         RunError: No questions, fewer than three roles, no default prompt, or nothing to sample.
@@ -105,31 +109,32 @@ def plan_shards(
             given=f"{prompts} and {default_samples}",
         )
 
-    def requests(samples: int = 1) -> tuple[Request, ...]:
+    def requests(asked: Sequence[Question], samples: int = 1) -> tuple[Request, ...]:
         return tuple(
             Request(question_id=question.id, question=question.text, sample=sample)
-            for question in questions
+            for question in asked
             for sample in range(samples)
         )
 
+    shared = requests(questions)
+    of_default = requests(questions, default_samples)
     shards = [
         Shard(
             kind="default",
             name=default.id,
             prompt_index=index,
             system=default.fill(model_name),
-            requests=requests(default_samples),
+            requests=of_default,
         )
         for index, default in enumerate(defaults)
     ]
     for role in roles:
         shards += [
-            Shard(
-                kind="role", name=role.name, prompt_index=index, system=system, requests=requests()
-            )
+            Shard(kind="role", name=role.name, prompt_index=index, system=system, requests=shared)
             for index, system in enumerate(role.prompts[:prompts])
         ]
     for trait in traits:
+        own = requests(trait.own_questions()) if trait_questions == "own" else shared
         for index, pair in enumerate(trait.pairs[:prompts]):
             sides: Iterable[tuple[Side, str]] = (
                 ("positive", pair.positive),
@@ -142,7 +147,7 @@ def plan_shards(
                     prompt_index=index,
                     side=side,
                     system=system,
-                    requests=requests(),
+                    requests=own,
                 )
                 for side, system in sides
             ]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -16,6 +17,8 @@ from rich.progress import (
 )
 
 from persona_lens.runs.estimate import Estimate
+
+_Item = TypeVar("_Item")
 
 
 class CollectionProgress:
@@ -73,3 +76,44 @@ class CollectionProgress:
         self._stored += replies
         self._sampled = 0
         self._bar.update(self._task, completed=self._stored)
+
+
+class StageProgress:
+    """A progress bar over one stage, or silence.
+
+    Examples:
+        >>> bar = StageProgress("Judging", total=2, shown=False)
+        >>> with bar.running():
+        ...     bar.advance(2)
+    """
+
+    def __init__(self, title: str, total: int, *, shown: bool, unit: str = "replies") -> None:
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit} ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            TimeRemainingColumn(elapsed_when_finished=False),
+            console=Console(stderr=True, quiet=not shown),
+            speed_estimate_period=120,
+            disable=not shown,
+        )
+        self._task = self._bar.add_task(title, total=total)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Show the bar while the stage runs."""
+        with self._bar:
+            yield
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self._bar.advance(self._task, count)
+
+    def counted(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items, each counted when the next is asked for."""
+        for item in items:
+            yield item
+            self.advance(1)

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Shard
-from persona_lens.runs.folder import Manifest, RunFolder
+from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.manifest import Manifest
 from persona_lens.vectors import VectorTable
 
 LABEL_ALL = "all"

@@ -65,7 +65,7 @@ def test_pooling_does_not_change_what_is_said(tiny_llama: Path) -> None:
     plain = model.generate(prompts, sampling, batch_size=1)
     pooled = model.generate(prompts, sampling, layers=[0, 2], batch_size=1)
     assert [r.ids.tolist() for r in plain] == [r.ids.tolist() for r in pooled]
-    assert [r.ended for r in plain] == [r.ended for r in pooled]
+    assert [r.finish for r in plain] == [r.finish for r in pooled]
     assert all(reply.mean is None for reply in plain)
     assert all(reply.mean.shape == (2, 16) for reply in pooled)
     assert max(len(reply.ids) for reply in pooled) <= 10
@@ -78,7 +78,7 @@ def test_a_reply_that_ends_at_once_is_empty_and_its_mean_is_nan(tiny_llama: Path
         head.weight.zero_()  # all logits equal: greedy takes token 0, the pad, which we call an end below
     model.__dict__["end_ids"] = (0,)
     reply = model.generate(prompts_of(model)[:1], Sampling(temperature=0), layers=[0, 1, 2])[0]
-    assert (reply.ids.tolist(), reply.text, reply.ended) == ([], "", True)
+    assert (reply.ids.tolist(), reply.text, reply.finish) == ([], "", "stop")
     assert np.isnan(reply.mean).all()
 
 

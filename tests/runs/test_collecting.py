@@ -157,12 +157,20 @@ def test_a_changed_role_is_collected_again_and_the_others_stay(
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     before = contents(run.path)
     mine = {"name": "pirate", "prompts": ["You are a pirate who has lost the sea."]}
-    collect_run(model, run.path, sampling=SAMPLING, **{**PLAN, "roles": [mine, "ghost", "analyst"]})
-    after = contents(run.path)
-    assert before.items() <= after.items()
+    changed = {**PLAN, "roles": [mine, "ghost", "analyst"]}
+    with pytest.raises(
+        RunError,
+        match=r"(?s)other settings.*any more: role-pirate-p1.*other prompts.*role-pirate-p0",
+    ):
+        collect_run(model, run.path, sampling=SAMPLING, **changed)
+    fork = collect_run(model, run.path, sampling=SAMPLING, fork=tmp_path / "fork", **changed)
+    assert contents(run.path) == before
+    after = contents(fork.path)
     new = after.keys() - before.keys()
     assert len(new) == 2
     assert all("role-pirate-p0" in name for name in new)
+    assert all(after[name] == before[name] for name in after.keys() & before.keys())
+    assert len(before.keys() - after.keys()) == 4
 
 
 def test_damaged_files_are_made_again(model: PersonaModel, tmp_path: Path) -> None:
@@ -172,7 +180,7 @@ def test_damaged_files_are_made_again(model: PersonaModel, tmp_path: Path) -> No
     replies[0].write_bytes(replies[0].read_bytes()[:100])
     means = sorted(run.path.glob("activations/*/*.safetensors"))
     means[1].write_bytes(b"")
-    with pytest.raises(RunError, match=r"(?s)not finished.*same collect command"):
+    with pytest.raises(RunError, match=r"(?s)is damaged.*--check --repair"):
         list(reply_means(run))
     collect_run(model, run.path, sampling=SAMPLING, **PLAN)
     assert rows(run.path) == expected
@@ -193,7 +201,15 @@ def test_another_model_reads_the_same_replies(model: PersonaModel, tmp_path: Pat
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     said = rows(run.path)
     by_self = vector_table(run)
-    collect_run(model, run.path, sampling=SAMPLING, reader=other, layers=[1, 2], **PLAN)
+    run = collect_run(
+        model,
+        run.path,
+        sampling=SAMPLING,
+        reader=other,
+        layers=[1, 2],
+        fork=tmp_path / "fork",
+        **PLAN,
+    )
     assert rows(run.path) == said
     by_other = vector_table(run)
     assert by_other.layers == (1, 2)

@@ -1,0 +1,176 @@
+"""Have a judge label a run: every verdict stored when it arrives, killed and continued at will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import cycle, islice
+
+from persona_lens.errors import RunError
+from persona_lens.judges.base import CalibratedJudge, Case, Judge, Verdict, judge_key
+from persona_lens.model.reply import Reply
+from persona_lens.rollouts.plan import Shard
+from persona_lens.runs.disk import full_disk_explained
+from persona_lens.runs.folder import RunFolder, digest_of
+from persona_lens.runs.labels import Labels
+from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.progress import StageProgress
+
+
+def judge_run(
+    run: RunFolder,
+    judge: Judge,
+    *,
+    retry: bool = False,
+    progress: bool = True,
+) -> Labels:
+    """Label every role and trait reply of a run with `judge`.
+
+    The default Assistant is not labelled: its mean is taken over all of its replies (paper section 2.1.2).
+    Verdicts of other judges stay beside these.
+
+    Args:
+        run: A run with all of its replies; activations are not needed.
+        judge: Any judge.
+        retry: Ask again where an earlier answer could not be read or did not come.
+        progress: Show a progress bar on standard error.
+
+    Returns:
+        The labels.
+
+    Raises:
+        RunError: Replies are missing, or another process writes to the run.
+    """
+    manifest = run.manifest()
+    labels = Labels(run, judge_key(judge), manifest)
+    judged = [shard for shard in manifest.shards if shard.kind != "default"]
+    bar = StageProgress("Judging", sum(len(shard.requests) for shard in judged), shown=progress)
+    with run.writing(), full_disk_explained(run.path):
+        labels.write_card({"name": judge.name, **judge.card()})
+        if isinstance(judge, CalibratedJudge):
+            _calibrate(judge, labels, run, manifest, judged, progress=progress)
+        stream = _Stream(run, labels, judged, retry=retry, bar=bar)
+        with bar.running():
+            for case, verdict in judge.verdicts(stream.cases()):
+                stream.take(case, verdict)
+        stream.finish()
+    return labels
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    """A shard under way: the digest of its replies, and the verdicts that are there."""
+
+    replies: str
+    verdicts: dict[int, Verdict]
+
+
+class _Stream:
+    """Hands cases to a judge and puts its verdicts together, shard by shard."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        labels: Labels,
+        shards: Sequence[Shard],
+        *,
+        retry: bool,
+        bar: StageProgress,
+    ) -> None:
+        self.run = run
+        self.labels = labels
+        self.shards = shards
+        self.retry = retry
+        self.bar = bar
+        self._open: dict[str, _OpenShard] = {}
+
+    def cases(self) -> Iterator[Case]:
+        """Every reply without a verdict, read from disk as the judge asks for it."""
+        for shard in self.shards:
+            replies = self.run.read_replies(self.labels.manifest, shard)
+            opened = _OpenShard(digest_of(replies), self._known(shard, digest_of(replies)))
+            self.bar.advance(len(opened.verdicts))
+            if len(opened.verdicts) == len(replies):
+                if not self.labels.has(
+                    shard
+                ):  # killed between the last verdict and the shard's file
+                    self._close(shard, opened)
+                continue
+            self._open[shard.key] = opened
+            about = self.labels.manifest.about.get(f"{shard.kind}-{shard.name}", {})
+            for index, reply in enumerate(replies):
+                if index not in opened.verdicts:
+                    yield Case(shard, index, reply, about)
+
+    def _known(self, shard: Shard, replies: str) -> dict[int, Verdict]:
+        """Verdicts that are there already; those in the journal are the younger ones."""
+        known = dict(enumerate(self.labels.read(shard))) if self.labels.has(shard) else {}
+        for record in self.labels.journal(shard).records():
+            if record["replies"] == replies:
+                known[record["index"]] = Verdict(**record["verdict"])
+        if self.retry:
+            known = {index: verdict for index, verdict in known.items() if verdict.status == "ok"}
+        return known
+
+    def take(self, case: Case, verdict: Verdict) -> None:
+        """Store a verdict."""
+        opened = self._open[case.shard.key]
+        record = {"index": case.index, "replies": opened.replies, "verdict": asdict(verdict)}
+        self.labels.journal(case.shard).append(record)
+        opened.verdicts[case.index] = verdict
+        self.bar.advance(1)
+        if len(opened.verdicts) == len(case.shard.requests):
+            self._close(case.shard, self._open.pop(case.shard.key))
+
+    def _close(self, shard: Shard, opened: _OpenShard) -> None:
+        self.labels.write(shard, [opened.verdicts[index] for index in range(len(shard.requests))])
+        self.labels.journal(shard).remove()
+
+    def finish(self) -> None:
+        """Check that the judge has left nothing out."""
+        if self._open:
+            key, opened = next(iter(self._open.items()))
+            raise RunError(
+                f"the judge gave no verdict on some replies of {len(self._open)} shards",
+                given=f"{len(opened.verdicts)} verdicts on {key}",
+                remedy="this is a fault of the judge; run the same command again to continue",
+            )
+
+
+def _calibrate(
+    judge: CalibratedJudge,
+    labels: Labels,
+    run: RunFolder,
+    manifest: Manifest,
+    judged: Sequence[Shard],
+    *,
+    progress: bool,
+) -> None:
+    """Restore the judge's thresholds, or have it learn them from default replies to the same questions."""
+    calibration = labels.calibration()
+    if calibration is None:
+        total = sum(judge.nulls_wanted(shard) for shard in judged)
+        bar = StageProgress("Calibrating", total, shown=progress)
+        with bar.running():
+            calibration = judge.calibrate(bar.counted(_nulls(judge, run, manifest, judged)))
+        labels.write_calibration(calibration)
+    judge.restore(calibration)
+
+
+def _nulls(
+    judge: CalibratedJudge, run: RunFolder, manifest: Manifest, judged: Sequence[Shard]
+) -> Iterator[Case]:
+    """Default replies as if they had been given in each shard, spread over prompts, questions and samples."""
+    by_question: dict[str, list[Reply]] = {}
+    for shard in manifest.shards:
+        if shard.kind == "default":
+            replies = run.read_replies(manifest, shard)
+            for request, reply in zip(shard.requests, replies, strict=True):
+                if reply.text:
+                    by_question.setdefault(request.question_id, []).append(reply)
+    sources = {question: cycle(replies) for question, replies in by_question.items()}
+    for shard in judged:
+        askable = [i for i, request in enumerate(shard.requests) if request.question_id in sources]
+        about = manifest.about.get(f"{shard.kind}-{shard.name}", {})
+        for index in islice(cycle(askable), judge.nulls_wanted(shard)):
+            yield Case(shard, index, next(sources[shard.requests[index].question_id]), about)
