@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from persona_lens.judges.base import Verdict
 from persona_lens.model.embedded import EMBEDDED, embedded_status
 from persona_lens.runs.estimate import format_bytes
 from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.labels import Labels, judge_keys
 from persona_lens.space.persona_space import PersonaSpace
 
 _QUOTED = 3
@@ -35,6 +38,7 @@ def run(path: Path) -> RenderableType:
         "activations": f"{_requests(read):,} of {_requests(manifest.shards):,}, "
         f"{len(manifest.layers)} layers",
         "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
+        "labelled by": ", ".join(judge_keys(folder)) or "no judge",
         "on disk": format_bytes(
             sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         ),
@@ -48,6 +52,39 @@ def run(path: Path) -> RenderableType:
     return Group(*shown)
 
 
+def labels(given: Labels) -> RenderableType:
+    """How many replies got which label, and what a calibrated judge's labels are worth."""
+    counts: dict[str, Counter[str]] = {"role": Counter(), "trait": Counter()}
+    for shard in given.manifest.shards:
+        if shard.kind != "default":
+            for verdict in given.read(shard):
+                counts[shard.kind][_said(verdict)] += 1
+    table = Table(title=f"Labels by {given.key}", title_justify="left")
+    for column in ("of", "label", "replies", "share"):
+        table.add_column(column, justify="left" if column in ("of", "label") else "right")
+    for kind, found in counts.items():
+        for label, count in found.most_common():
+            table.add_row(f"{kind}s", label, f"{count:,}", f"{count / found.total():.0%}")
+    held_out = (given.calibration() or {}).get("held_out", {})
+    notes = [
+        f"Of default replies the thresholds were not made from, {entry['rate']:.1%} "
+        f"[{entry['low']:.1%}, {entry['high']:.1%}] are called {label}"
+        f"{' or more' if label == 'somewhat' else ''} (n = {entry['count']:,})."
+        for label, entry in held_out.items()
+    ]
+    return Group(table, *(Text(note) for note in notes))
+
+
+def _said(verdict: Verdict) -> str:
+    if verdict.status != "ok":
+        return f"none ({verdict.status})"
+    if verdict.label is not None:
+        return verdict.label
+    if verdict.refused or verdict.score is None:
+        return "refused" if verdict.refused else "no score"
+    return "score above 50" if verdict.score > 50 else "score up to 50"
+
+
 def space(path: Path) -> RenderableType:
     """What a space holds, and its main numbers at some layers."""
     opened = PersonaSpace.load(path)
@@ -56,13 +93,32 @@ def space(path: Path) -> RenderableType:
     facts = {
         "model": table.card.get("reader", {}).get("model", "unknown"),
         "vectors": ", ".join(
-            f"{table.kinds.count(kind)} {kind}" for kind in ("default", "role", "trait")
+            f"{len({n for n, k in zip(table.names, table.kinds, strict=True) if k == kind})} {kind}"
+            for kind in ("default", "role", "trait")
         ),
         "replies": f"{int(table.counts.sum()):,}, of them {default_replies:,} default",
+        "labels": _labels_of(opened),
         "hook point": table.card.get("hook_point", "unknown"),
         "scaling": opened.scaling,
     }
     return Group(_facts(f"Space {path}", facts), layer_table(opened))
+
+
+def _labels_of(opened: PersonaSpace) -> str:
+    card = opened.table.card
+    if not card.get("judge"):
+        return "no judge"
+    labels = opened.table.labels
+    below = card["below_minimum"]
+    text = (
+        f"{card['judge']['key']}; {labels.count('fully')} roles fully, {labels.count('somewhat')} "
+        f"somewhat in role, at least {card['min_count']} replies each"
+    )
+    missing = [entry for entry in below if entry["label"] == "fully"]
+    if missing:
+        listed = ", ".join(f"{entry['name']} ({entry['count']})" for entry in missing)
+        text += f". Too few fully: {listed}; ask more questions or lower min_count"
+    return text
 
 
 def layer_table(opened: PersonaSpace, rows: int = 8) -> Table:

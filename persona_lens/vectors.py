@@ -30,6 +30,9 @@ from persona_lens.errors import SpaceError
 from persona_lens.files import write_json, write_tensors
 
 KINDS = ("default", "role", "trait")
+AXIS_LABELS = ("fully", "all")
+"""Labels of the role vectors whose mean is the far end of the axis: fully in role, or not judged."""
+_PREFERRED = (*AXIS_LABELS, "pos-neg-50", "pos-neg", "somewhat")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +43,8 @@ class VectorTable:
         values: The vectors, in the units of the residual stream.
         names: Name of each vector, unique within kind and label.
         kinds: `default`, `role` or `trait`.
-        labels: Which replies were averaged: `all`, later `fully`, `somewhat`, `pos-neg`.
+        labels: Which replies were averaged: `all`, those a judge calls `fully` or `somewhat` in role, for traits
+            `pos-neg` (all pairs) and `pos-neg-50` (pairs whose scores differ by more than 50).
         counts: Replies behind each vector.
         layers: Blocks the second dimension stands for.
         squared_errors: Expected squared distance of each vector from its value with infinitely many replies.
@@ -121,6 +125,43 @@ class VectorTable:
             for index, (its_kind, its_label) in enumerate(zip(self.kinds, self.labels, strict=True))
             if kind in (None, its_kind) and label in (None, its_label)
         ]
+
+    def axis_rows(self) -> list[int]:
+        """Rows of the roles that the axis is made of, one a role."""
+        return [row for row in self.indices(kind="role") if self.labels[row] in AXIS_LABELS]
+
+    def trait_rows(self) -> list[int]:
+        """One row a trait: from the filtered pairs where there are any, else from all."""
+        best: dict[str, int] = {}
+        for row in self.indices(kind="trait"):
+            name = self.names[row]
+            if name not in best or self._rank(row) < self._rank(best[name]):
+                best[name] = row
+        return list(best.values())
+
+    def titles(self) -> tuple[str, ...]:
+        """Names as figures show them; of a role's two vectors, the lesser one says so.
+
+        Examples:
+            >>> table = VectorTable(np.zeros((2, 1, 4)), ("pirate", "pirate"), ("role", "role"),
+            ...                     ("fully", "somewhat"), np.array([12, 10]), (0,))
+            >>> table.titles()
+            ('pirate', 'pirate (somewhat)')
+        """
+        return tuple(
+            f"{name} (somewhat)" if label == "somewhat" else name
+            for name, label in zip(self.names, self.labels, strict=True)
+        )
+
+    def find(self, name: str) -> int | None:
+        """Row of a name or title: fully in role before somewhat, filtered traits before all; None if unknown."""
+        titles = self.titles()
+        rows = [row for row in range(len(self)) if name in (self.names[row], titles[row])]
+        return min(rows, key=self._rank, default=None)
+
+    def _rank(self, row: int) -> int:
+        label = self.labels[row]
+        return _PREFERRED.index(label) if label in _PREFERRED else len(_PREFERRED)
 
     def select(self, *, kind: str | None = None, label: str | None = None) -> VectorTable:
         """The table of the rows of one kind and label."""

@@ -31,6 +31,7 @@ class Case:
         index: Its place among the shard's requests.
         reply: The reply.
         about: Description and rubric of the role or trait.
+        opposite: System prompt of the trait's other side; empty for roles.
 
     Examples:
         >>> from persona_lens.rollouts import Request
@@ -45,6 +46,7 @@ class Case:
     index: int
     reply: Reply
     about: Mapping[str, Any] = field(default_factory=dict)
+    opposite: str = ""
 
     @property
     def question(self) -> str:

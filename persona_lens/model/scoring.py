@@ -7,7 +7,7 @@ are unembedded, a slice of them at a time: the logits of a whole batch would be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -15,13 +15,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from persona_lens.model.pooling import Ids, left_padded, right_padded, token_budget_batches
+from persona_lens.model.pooling import Ids, left_padded, right_padded
 
 if TYPE_CHECKING:
     from transformers import Cache, PreTrainedModel
 
 UNEMBEDDED_AT_A_TIME = 512
 """Positions whose logits exist at the same time."""
+
+_KEPT_PER_COMPUTED = 4
+
+Row = tuple[int, ...]
 
 
 class TokenLogProbs:
@@ -70,34 +74,50 @@ def reply_log_probs(
 
     Args:
         module: A causal language model of transformers.
-        token_budget: Tokens of a batch, prompts counted once for each reply.
+        token_budget: Tokens computed in a batch.
     """
-    found: list[Float[np.ndarray, " token"]] = [np.empty(0, dtype=np.float32)] * len(replies)
-    rows = [index for index, reply in enumerate(replies) if len(reply)]
-    lengths = [len(prompts[row]) + len(replies[row]) for row in rows]
-    # Rows of the same prompt next to each other, and lengths alike within a batch: sort by length, then group.
-    for places in token_budget_batches(lengths, budget=token_budget, max_rows=256):
-        batch = sorted((rows[place] for place in places), key=lambda row: tuple(prompts[row]))
-        scores = _score_batch(
-            module, [prompts[row] for row in batch], [replies[row] for row in batch], pad_id, device
-        )
-        for row, values in zip(batch, scores, strict=True):
-            found[row] = values
-    return found
+    pairs = [
+        (tuple(map(int, prompt)), tuple(map(int, reply)))
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    found: dict[tuple[Row, Row], Float[np.ndarray, " token"]] = {}
+    distinct = list(dict.fromkeys(pair for pair in pairs if pair[1]))
+    for batch in _batches(distinct, token_budget):
+        scores = _score_batch(module, batch, pad_id, device)
+        found.update(zip(batch, scores, strict=True))
+    empty = np.empty(0, dtype=np.float32)
+    return [found.get(pair, empty) for pair in pairs]
+
+
+def _batches(pairs: Sequence[tuple[Row, Row]], budget: int) -> Iterator[list[tuple[Row, Row]]]:
+    """Batches with replies to the same prompt together, those with the longest prompts first.
+
+    What is computed, each distinct prompt once and every reply, stays within `budget`, pads included; so does a
+    quarter of what is kept, which has the prompt once for each reply.
+    """
+    batch: list[tuple[Row, Row]] = []
+    prompts: set[Row] = set()
+    width = length = 0
+    for pair in sorted(pairs, key=lambda pair: (-len(pair[0]), pair[0], -len(pair[1]))):
+        wider, longer = max(width, len(pair[0])), max(length, len(pair[1]))
+        computed = len(prompts | {pair[0]}) * wider + (len(batch) + 1) * longer
+        kept = (len(batch) + 1) * (wider + longer)
+        if batch and (computed > budget or kept > _KEPT_PER_COMPUTED * budget):
+            yield batch
+            batch, prompts, wider, longer = [], set(), len(pair[0]), len(pair[1])
+        batch.append(pair)
+        prompts.add(pair[0])
+        width, length = wider, longer
+    if batch:
+        yield batch
 
 
 def _score_batch(
-    module: PreTrainedModel,
-    prompts: Sequence[Ids],
-    replies: Sequence[Ids],
-    pad_id: int,
-    device: torch.device,
+    module: PreTrainedModel, pairs: Sequence[tuple[Row, Row]], pad_id: int, device: torch.device
 ) -> list[Float[np.ndarray, " token"]]:
     decoder, unembed = module.get_decoder(), cast("nn.Module", module.get_output_embeddings())
-    distinct = list(dict.fromkeys(tuple(map(int, prompt)) for prompt in prompts))
-    which = torch.tensor(
-        [distinct.index(tuple(map(int, prompt))) for prompt in prompts], device=device
-    )
+    distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
+    which = torch.tensor([distinct.index(prompt) for prompt, _ in pairs], device=device)
     ids, mask = left_padded(distinct, pad_id, device)
     first = decoder(
         input_ids=ids,
@@ -109,7 +129,7 @@ def _score_batch(
     cache.reorder_cache(cast("torch.LongTensor", which))
     mask = mask[which]
     # The last prompt position predicts the first reply token; the last reply token predicts nothing we want.
-    reply_ids, reply_mask = right_padded(replies, pad_id, device)
+    reply_ids, reply_mask = right_padded([reply for _, reply in pairs], pad_id, device)
     states = first.last_hidden_state[which, -1:]
     if reply_ids.shape[1] > 1:
         whole = torch.cat([mask, reply_mask[:, :-1]], dim=1)

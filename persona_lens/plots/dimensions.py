@@ -55,7 +55,8 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
         )
     roles = space.project(table.values[table.indices(kind="role"), index], layer, onto=onto)
     default = space.project(table.values[table.indices(kind="default"), index], layer, onto=onto)
-    traits = table.values[table.indices(kind="trait"), index].astype(np.float64)
+    traits = table.values[table.trait_rows(), index].astype(np.float64)
+    mean = roles[np.isin(table.indices(kind="role"), table.axis_rows())].mean()
     if component:
         number = int(onto[2:]) - 1
         share = space.explained_variance_ratio_[index, number]
@@ -74,8 +75,8 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
         title=f"Projection on {article}{name}, from the mean of roles",
         brief=name,
         short=name,
-        roles=roles - roles.mean(),
-        default=float(default[0] - roles.mean()),
+        roles=roles - mean,
+        default=float(default[0] - mean),
         traits=space.project(unit(traits), layer, onto=onto),
         units="component" if space.scaling == "center" else "residual",
     )

@@ -21,6 +21,7 @@ CROWDED = 100
 OUTLINE = {"color": style.INK, "width": 0.7}
 TIP_RADIUS = 5.0
 FAR, ANYWHERE = 140.0, 300.0
+OPEN = "-open"
 
 
 def coordinates(points: Float[np.ndarray, "point dim"]) -> dict[str, np.ndarray]:
@@ -39,7 +40,10 @@ def role_traces(view: MapView, kind: type[Trace], size: float) -> list[Trace]:
                 **coordinates(view.points[rows]),
                 mode="markers",
                 marker={
-                    "symbol": symbol(view, group),
+                    "symbol": [
+                        symbol(view, group) + (OPEN if somewhat else "")
+                        for somewhat in view.somewhat[rows]
+                    ],
                     "size": size,
                     "line": OUTLINE,
                     **view.marker(group, rows),
@@ -78,7 +82,7 @@ def default_trace(view: MapView, kind: type[Trace], marker: dict[str, Any]) -> T
 
 def group_legend(view: MapView, kind: type[Trace]) -> list[Trace]:
     """Legend entries of the groups, without data: those of coloured traces would take the colour of one point."""
-    return [
+    groups = [
         legend_entry(
             view,
             kind,
@@ -94,6 +98,13 @@ def group_legend(view: MapView, kind: type[Trace]) -> list[Trace]:
             },
         )
         for group, look in view.looks.items()
+    ]
+    if not view.somewhat.any():
+        return groups
+    open_marker = {"symbol": f"circle{OPEN}", "color": style.FAINT, "size": 10}
+    return [
+        *groups,
+        legend_entry(view, kind, "only somewhat in role", 15, mode="markers", marker=open_marker),
     ]
 
 

@@ -62,7 +62,9 @@ def axis_ranking(
         raise FigureError("a ranking shows at least one role from either end", given=f"top={top}")
     layer = block(space, layer)
     ranking = space.ranking(layer)
-    subjects = subject_frame(space, layer, "role").sort_values("projection", ascending=False)
+    subjects = subject_frame(space, layer, "role")
+    subjects = subjects.loc[subjects["row"].isin(space.table.axis_rows())]
+    subjects = subjects.sort_values("projection", ascending=False)
     default = subject_frame(space, layer, "default").to_dict("records")[0]
     ranking["hover"] = [
         hover_text(subject, "role", _interval_line(rank, len(ranking), low, high))

@@ -34,25 +34,27 @@ def check_fitted(space: PersonaSpace) -> None:
 def subject_frame(space: PersonaSpace, layer: int, kind: str) -> pd.DataFrame:
     """All vectors of one kind at a layer: what identifies them, their place on the axis, their neighbours.
 
-    Columns: `row` in the space's table, `name`, `group`, `description`, `replies`, `projection` (raw, on the
+    Of a judged role both vectors are there, of a trait one. Columns: `row` in the space's table, `name`, `label`,
+    `group`, `description`, `replies`, `projection` (raw, on the
     axis), `centred` (from the mean of the roles), `z` (in standard deviations of the roles), `near_roles` and
     `near_traits` (name and cosine). For traits, differences between vectors, `projection` is the cosine with the
     axis, and `centred` and `z` are NaN.
     """
     index = space.layer_index(layer)
     table = space.table
-    rows = table.indices(kind=kind)
+    rows = subject_rows(space, kind)
     values = table.values[rows, index].astype(np.float64)
     trait = kind == "trait"
     about = [table.about[row] for row in rows]
     projection = space.project(unit(values) if trait else values, layer)
-    roles = space.project(table.values[table.indices(kind="role"), index], layer)
+    roles = space.project(table.values[table.axis_rows(), index], layer)
     centred = np.full(len(rows), np.nan) if trait else projection - roles.mean()
     directions = unit(values if trait else values - space.role_mean_[index])
     return pd.DataFrame(
         {
             "row": rows,
-            "name": [table.names[row] for row in rows],
+            "name": [table.titles()[row] for row in rows],
+            "label": [table.labels[row] for row in rows],
             "group": [entry.get("group") or UNGROUPED for entry in about],
             "description": [entry.get("description") or "" for entry in about],
             "replies": table.counts[rows],
@@ -65,6 +67,11 @@ def subject_frame(space: PersonaSpace, layer: int, kind: str) -> pd.DataFrame:
     )
 
 
+def subject_rows(space: PersonaSpace, kind: str) -> list[int]:
+    """Rows of the vectors of one kind that figures show."""
+    return space.table.trait_rows() if kind == "trait" else space.table.indices(kind=kind)
+
+
 def _neighbours(
     space: PersonaSpace,
     index: int,
@@ -73,15 +80,18 @@ def _neighbours(
     kind: str,
 ) -> list[list[tuple[str, float]]]:
     """As `space.nearest`, for many vectors at once."""
-    rows = space.table.indices(kind=kind)
-    if not rows:
+    table = space.table
+    rows = table.axis_rows() if kind == "role" else table.trait_rows()
+    if not rows or not own:
         return [[] for _ in own]
-    others = space.table.values[rows, index].astype(np.float64)
+    others = table.values[rows, index].astype(np.float64)
     cosines = directions @ unit(others - space.role_mean_[index] if kind == "role" else others).T
-    cosines[np.array(own)[:, None] == np.array(rows)] = -np.inf
+    names = np.array(table.names)
+    same = (names[own][:, None] == names[rows]) & (table.kinds[own[0]] == kind)
+    cosines[same] = -np.inf
     best = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
     return [
-        [(space.table.names[rows[place]], float(line[place])) for place in places]
+        [(table.names[rows[place]], float(line[place])) for place in places]
         for line, places in zip(cosines, best, strict=True)
     ]
 
@@ -159,9 +169,10 @@ def source_line(space: PersonaSpace, layer: int | None = None) -> str:
 
 
 def _counted(space: PersonaSpace, kind: str) -> str:
-    rows = space.table.indices(kind=kind)
+    rows = subject_rows(space, kind)
     replies = int(space.table.counts[rows].sum())
-    return f"{len(rows)} {kind}s" + (f" ({replies:,} replies)" if replies else "")
+    names = {space.table.names[row] for row in rows}
+    return f"{len(names)} {kind}s" + (f" ({replies:,} replies)" if replies else "")
 
 
 def block(space: PersonaSpace, layer: int) -> int:

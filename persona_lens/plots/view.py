@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from persona_lens.plots.dimensions import Dimension, dimension
 from persona_lens.plots.style import GroupLook, group_looks
@@ -96,11 +96,17 @@ class MapView:
         return len({each.units for each in self.dimensions}) == 1
 
     def named(self) -> list[int]:
-        """Rows of the roles that ask for a label."""
+        """Rows of the roles that ask for a label; those somewhat in role only where they are extremes."""
         if self.labels == "none":
             return []
-        extremes = self.labels == "extremes" or len(self.dimensions) == 3
-        return sorted(self.extremes()) if extremes else list(range(len(self.points)))
+        if self.labels == "extremes" or len(self.dimensions) == 3:
+            return sorted(self.extremes())
+        return sorted(self.extremes() | set(np.flatnonzero(~self.somewhat).tolist()))
+
+    @property
+    def somewhat(self) -> Bool[np.ndarray, " role"]:
+        """Which points are replies only somewhat in role."""
+        return (self.roles["label"] == "somewhat").to_numpy()
 
     def marker(self, group: str, rows: np.ndarray) -> dict[str, Any]:
         """Colour of the markers of one group."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import cycle, islice
+from itertools import cycle
+
+import numpy as np
+import xxhash
 
 from persona_lens.errors import RunError
 from persona_lens.judges.base import CalibratedJudge, Case, Judge, Verdict, judge_key
@@ -57,12 +60,50 @@ def judge_run(
     return labels
 
 
+def sample_cases(run: RunFolder, count: int = 32) -> tuple[list[Case], int]:
+    """Some replies that a judge would label, evenly spread over the plan, and how many there are in all.
+
+    Raises:
+        RunError: Replies are missing.
+    """
+    manifest = run.manifest()
+    judged = [shard for shard in manifest.shards if shard.kind != "default"]
+    total = sum(len(shard.requests) for shard in judged)
+    chosen = judged[:: max(1, len(judged) // count)][:count]
+    stream = _Cases(run, manifest, judged)
+    return [next(stream.of(shard)) for shard in chosen], total
+
+
 @dataclass(frozen=True)
 class _OpenShard:
     """A shard under way: the digest of its replies, and the verdicts that are there."""
 
     replies: str
     verdicts: dict[int, Verdict]
+
+
+class _Cases:
+    """Makes cases of stored replies."""
+
+    def __init__(self, run: RunFolder, manifest: Manifest, judged: Sequence[Shard]) -> None:
+        self._run = run
+        self._manifest = manifest
+        self._systems = {
+            (shard.name, shard.prompt_index, shard.side): shard.system
+            for shard in judged
+            if shard.kind == "trait"
+        }
+
+    def of(
+        self, shard: Shard, replies: Sequence[Reply] | None = None, *, but: Container[int] = ()
+    ) -> Iterator[Case]:
+        """The cases of a shard, but for some; `replies` if they are at hand."""
+        about = self._manifest.about.get(f"{shard.kind}-{shard.name}", {})
+        opposite = self._systems.get(_other_side(shard), "")
+        said = self._run.read_replies(self._manifest, shard) if replies is None else replies
+        for index, reply in enumerate(said):
+            if index not in but:
+                yield Case(shard, index, reply, about, opposite)
 
 
 class _Stream:
@@ -82,6 +123,7 @@ class _Stream:
         self.shards = shards
         self.retry = retry
         self.bar = bar
+        self._cases = _Cases(run, labels.manifest, shards)
         self._open: dict[str, _OpenShard] = {}
 
     def cases(self) -> Iterator[Case]:
@@ -97,10 +139,7 @@ class _Stream:
                     self._close(shard, opened)
                 continue
             self._open[shard.key] = opened
-            about = self.labels.manifest.about.get(f"{shard.kind}-{shard.name}", {})
-            for index, reply in enumerate(replies):
-                if index not in opened.verdicts:
-                    yield Case(shard, index, reply, about)
+            yield from self._cases.of(shard, replies, but=frozenset(opened.verdicts))
 
     def _known(self, shard: Shard, replies: str) -> dict[int, Verdict]:
         """Verdicts that are there already; those in the journal are the younger ones."""
@@ -137,6 +176,10 @@ class _Stream:
             )
 
 
+def _other_side(shard: Shard) -> tuple[str, int, str]:
+    return shard.name, shard.prompt_index, "negative" if shard.side == "positive" else "positive"
+
+
 def _calibrate(
     judge: CalibratedJudge,
     labels: Labels,
@@ -146,13 +189,20 @@ def _calibrate(
     *,
     progress: bool,
 ) -> None:
-    """Restore the judge's thresholds, or have it learn them from default replies to the same questions."""
+    """Restore the judge's thresholds, or have it learn them from default replies to the same questions.
+
+    Thresholds hold for the plan they were learnt on. When roles have been added, they are learnt anew, and the
+    labels that rest on the old ones are made again.
+    """
+    plan = xxhash.xxh3_64_hexdigest("".join(map(manifest.stem, judged)).encode())
     calibration = labels.calibration()
-    if calibration is None:
+    if calibration is None or calibration["plan"] != plan:
+        labels.remove_verdicts()
         total = sum(judge.nulls_wanted(shard) for shard in judged)
         bar = StageProgress("Calibrating", total, shown=progress)
         with bar.running():
-            calibration = judge.calibrate(bar.counted(_nulls(judge, run, manifest, judged)))
+            learnt = judge.calibrate(bar.counted(_nulls(judge, run, manifest, judged)))
+        calibration = {"plan": plan, **learnt}
         labels.write_calibration(calibration)
     judge.restore(calibration)
 
@@ -160,7 +210,7 @@ def _calibrate(
 def _nulls(
     judge: CalibratedJudge, run: RunFolder, manifest: Manifest, judged: Sequence[Shard]
 ) -> Iterator[Case]:
-    """Default replies as if they had been given in each shard, spread over prompts, questions and samples."""
+    """Default replies as if they had been given in each shard, spread over questions, prompts and samples."""
     by_question: dict[str, list[Reply]] = {}
     for shard in manifest.shards:
         if shard.kind == "default":
@@ -172,5 +222,6 @@ def _nulls(
     for shard in judged:
         askable = [i for i, request in enumerate(shard.requests) if request.question_id in sources]
         about = manifest.about.get(f"{shard.kind}-{shard.name}", {})
-        for index in islice(cycle(askable), judge.nulls_wanted(shard)):
+        drawn = np.random.default_rng(int(shard.content_hash({}), 16)).permutation(askable)
+        for index in drawn[: judge.nulls_wanted(shard)].tolist():
             yield Case(shard, index, next(sources[shard.requests[index].question_id]), about)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,11 +13,20 @@ from jaxtyping import Bool, Float, Int
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.labels import Labels
 from persona_lens.runs.manifest import Manifest
 from persona_lens.vectors import VectorTable
 
 LABEL_ALL = "all"
+LABEL_FULLY = "fully"
+LABEL_SOMEWHAT = "somewhat"
+NOT_PLAYED = "not"
 LABEL_TRAIT = "pos-neg"
+LABEL_TRAIT_FILTERED = "pos-neg-50"
+MIN_COUNT = 10
+"""Replies behind a vector of one label (paper section 2.1.2)."""
+MIN_GAP = 50.0
+"""Points between the scores of a trait's two sides (paper appendix C.1)."""
 MAX_FOLDS = 8
 MAX_FOLD_BYTES = 2 * 2**30
 
@@ -63,51 +73,66 @@ class _Moments:
         return np.maximum(spread, 0.0) / (self.count - 1)
 
 
-def vector_table(run: RunFolder) -> VectorTable:
+def vector_table(
+    run: RunFolder, *, judge: str | None = None, min_count: int = MIN_COUNT
+) -> VectorTable:
     """The vectors of a run: the default Assistant, every role, and every trait.
 
-    The default and role vectors are means over replies (label "all"), trait vectors the positive minus the
-    negative mean (label "pos-neg"). Empty replies are left out; a vector without any reply is an error.
+    The default vector is the mean over all of its replies (label "all"). Without a judge, so are role vectors;
+    with one, each role has up to two, the means over the replies labelled "fully" and "somewhat", if there are
+    enough of them. Traits are the positive minus the negative mean over all replies (label "pos-neg") and, with
+    a judge, also over the pairs whose scores differ by more than 50 (label "pos-neg-50"). Empty replies are left
+    out.
+
+    Args:
+        run: A finished run.
+        judge: Key, or beginning of the key, of a judge that has labelled it.
+        min_count: Replies a label needs for a vector, pairs a filtered trait needs; the paper's 10 by default.
+            What falls below is in the table's card under "below_minimum".
 
     Raises:
-        RunError: The run is not finished, or something never got a reply.
+        RunError: The run is not finished or not labelled, or something never got a reply.
 
     Source: paper section 2.1.2 and appendix C.1.
     """
     manifest = run.manifest()
+    labels = None if judge is None else Labels.find(run, judge)
     questions = _question_order(manifest)
     grouped = list(_by_vector(manifest))
     shape = (len(manifest.layers), int(manifest.reader["d_model"]))
-    n_folds = _affordable_folds(len(questions), len(grouped), shape)
-    fold_of = {question: index % n_folds for index, question in enumerate(questions)}
-    values = np.empty((len(grouped), *shape), dtype=np.float32)
-    folds = np.empty((len(grouped), n_folds, *shape), dtype=np.float32)
-    errors = np.empty((len(grouped), shape[0]), dtype=np.float32)
-    counts = np.empty(len(grouped), dtype=np.int64)
-    for row, ((kind, name), shards) in enumerate(grouped):
-        plus, minus = _accumulate(run, manifest, shards, fold_of, (n_folds, *shape))
-        if plus.count == 0 or (kind == "trait" and minus.count == 0):
-            raise RunError(
-                f"{kind} {name!r} has no reply with any text",
-                remedy="look at its replies, change its prompts, and collect again",
-            )
-        values[row], folds[row], errors[row] = plus.mean(), plus.fold_means(), plus.squared_error()
-        counts[row] = plus.count + minus.count
-        if kind == "trait":
-            values[row] -= minus.mean()
-            folds[row] -= minus.fold_means()
-            errors[row] += minus.squared_error()
-    kinds = tuple(kind for (kind, _), _ in grouped)
-    return VectorTable(
-        values=values,
-        names=tuple(name for (_, name), _ in grouped),
-        kinds=kinds,
-        labels=tuple(LABEL_TRAIT if kind == "trait" else LABEL_ALL for kind in kinds),
-        counts=counts,
+    most = len(grouped) * (1 if labels is None else 2)
+    n_folds = _affordable_folds(len(questions), most, shape)
+    reader = _Reader(
+        run,
+        manifest,
+        labels,
+        {question: index % n_folds for index, question in enumerate(questions)},
+        (n_folds, *shape),
+    )
+    rows = _Rows(most, n_folds, shape)
+    counts: dict[str, dict[str, int]] = {}
+    below: list[dict[str, Any]] = []
+    for (kind, name), shards in grouped:
+        for label, plus, minus in reader.sums(kind, shards):
+            count = plus.count if minus is None else min(plus.count, minus.count)
+            counts.setdefault(f"{kind}-{name}", {})[label] = count
+            if label in (LABEL_ALL, LABEL_TRAIT):
+                if count == 0:
+                    raise RunError(
+                        f"{kind} {name!r} has no reply with any text",
+                        remedy="look at its replies, change its prompts, and collect again",
+                    )
+            elif label == NOT_PLAYED:
+                continue
+            elif count < min_count:
+                below.append({"kind": kind, "name": name, "label": label, "count": count})
+                continue
+            about = manifest.about.get(f"{kind}-{name}", {})
+            rows.add((kind, name, label), plus, minus, about)
+    if labels is not None and not any(label == LABEL_FULLY for label in rows.labels):
+        raise _nobody_plays(labels, min_count, below)
+    return rows.table(
         layers=manifest.layers,
-        squared_errors=errors,
-        folds=folds,
-        about=tuple(manifest.about.get(f"{kind}-{name}", {}) for (kind, name), _ in grouped),
         card={
             "reader": manifest.reader,
             "reader_key": manifest.reader_key,
@@ -115,9 +140,150 @@ def vector_table(run: RunFolder) -> VectorTable:
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
             "questions": len(questions),
+            "judge": None if labels is None else {"key": labels.key, **labels.card()},
+            "min_count": None if labels is None else min_count,
+            "label_counts": counts,
+            "below_minimum": below,
             "versions": manifest.versions,
         },
     )
+
+
+def _nobody_plays(labels: Labels, min_count: int, below: Sequence[Mapping[str, Any]]) -> RunError:
+    best = max(
+        (entry for entry in below if entry["label"] == LABEL_FULLY),
+        key=lambda entry: entry["count"],
+        default={"name": "no role", "count": 0},
+    )
+    return RunError(
+        f"no role has enough replies that {labels.key} calls fully in role",
+        expected=f"at least {min_count}",
+        given=f"{best['count']} of {best['name']}, the most there are",
+        remedy="collect more questions or prompts, lower min_count, or fit without a judge",
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Sums up the replies of a role, a trait or the default, by label."""
+
+    run: RunFolder
+    manifest: Manifest
+    labels: Labels | None
+    fold_of: dict[str, int]
+    shape: tuple[int, int, int]
+
+    def sums(
+        self, kind: str, shards: Sequence[Shard]
+    ) -> list[tuple[str, _Moments, _Moments | None]]:
+        """Label, sum over its (positive) replies, and sum over its negative ones for traits."""
+        if kind == "trait":
+            return self._of_trait(shards)
+        judged = kind == "role" and self.labels is not None
+        names = (LABEL_FULLY, LABEL_SOMEWHAT, NOT_PLAYED) if judged else (LABEL_ALL,)
+        found = {name: _Moments(self.shape) for name in names}
+        for shard in shards:
+            means, folds, spoken = self._read(shard)
+            given = np.full(len(means), LABEL_ALL, dtype=object)
+            if judged and self.labels is not None:
+                # No verdict, no vector: such replies count for nothing, not even for "not".
+                given = np.array([v.label or "" for v in self.labels.read(shard)], dtype=object)
+            for name, moments in found.items():
+                chosen = spoken & (given == name)
+                moments.add(means[chosen], folds[chosen])
+        return [(name, moments, None) for name, moments in found.items()]
+
+    def _of_trait(self, shards: Sequence[Shard]) -> list[tuple[str, _Moments, _Moments | None]]:
+        names = (LABEL_TRAIT,) if self.labels is None else (LABEL_TRAIT, LABEL_TRAIT_FILTERED)
+        found = {name: (_Moments(self.shape), _Moments(self.shape)) for name in names}
+        by_prompt = groupby(shards, key=lambda shard: shard.prompt_index)
+        for _, pair in by_prompt:
+            sides = sorted(pair, key=lambda shard: shard.side, reverse=True)  # positive first
+            read = [self._read(shard) for shard in sides]
+            wide = self._wide_apart(sides)
+            for (means, folds, spoken), index in zip(read, (0, 1), strict=True):
+                for name in names:
+                    chosen = spoken if name == LABEL_TRAIT else read[0][2] & read[1][2] & wide
+                    found[name][index].add(means[chosen], folds[chosen])
+        return [(name, plus, minus) for name, (plus, minus) in found.items()]
+
+    def _wide_apart(self, sides: Sequence[Shard]) -> Bool[np.ndarray, " reply"]:
+        """Which questions got a positive and a negative reply whose scores differ by more than `MIN_GAP`."""
+        if self.labels is None:
+            return np.ones(len(sides[0].requests), dtype=bool)
+        scores = [
+            np.array(
+                [
+                    np.nan if verdict.refused or verdict.score is None else verdict.score
+                    for verdict in self.labels.read(shard)
+                ]
+            )
+            for shard in sides
+        ]
+        return scores[0] - scores[1] > MIN_GAP  # NaN compares false
+
+    def _read(
+        self, shard: Shard
+    ) -> tuple[
+        Float[np.ndarray, "reply layer d_model"],
+        Int[np.ndarray, " reply"],
+        Bool[np.ndarray, " reply"],
+    ]:
+        means = self.run.read_activations(self.manifest, shard)
+        folds = np.array([self.fold_of[request.question_id] for request in shard.requests])
+        return means, folds, _with_text(means, shard)
+
+
+class _Rows:
+    """Vectors as they are made; room for the most there can be is only taken up as it is filled."""
+
+    def __init__(self, most: int, n_folds: int, shape: tuple[int, int]) -> None:
+        self._values = np.empty((most, *shape), dtype=np.float32)
+        self._folds = np.empty((most, n_folds, *shape), dtype=np.float32)
+        self._errors = np.empty((most, shape[0]), dtype=np.float32)
+        self._counts: list[int] = []
+        self._about: list[Mapping[str, Any]] = []
+        self.kinds: list[str] = []
+        self.names: list[str] = []
+        self.labels: list[str] = []
+
+    def add(
+        self,
+        key: tuple[str, str, str],
+        plus: _Moments,
+        minus: _Moments | None,
+        about: Mapping[str, Any],
+    ) -> None:
+        """Add a mean, or the difference of two, under its kind, name and label."""
+        row = len(self.names)
+        kind, name, label = key
+        self._values[row], self._folds[row] = plus.mean(), plus.fold_means()
+        self._errors[row] = plus.squared_error()
+        if minus is not None:
+            self._values[row] -= minus.mean()
+            self._folds[row] -= minus.fold_means()
+            self._errors[row] += minus.squared_error()
+        self._counts.append(plus.count + (0 if minus is None else minus.count))
+        self._about.append(about)
+        self.kinds.append(kind)
+        self.names.append(name)
+        self.labels.append(label)
+
+    def table(self, *, layers: tuple[int, ...], card: Mapping[str, Any]) -> VectorTable:
+        """The table of what was added."""
+        n = len(self.names)
+        return VectorTable(
+            values=self._values[:n],
+            names=tuple(self.names),
+            kinds=tuple(self.kinds),
+            labels=tuple(self.labels),
+            counts=np.array(self._counts, dtype=np.int64),
+            layers=layers,
+            squared_errors=self._errors[:n],
+            folds=self._folds[:n],
+            about=tuple(self._about),
+            card=card,
+        )
 
 
 def _affordable_folds(n_questions: int, n_vectors: int, shape: tuple[int, int]) -> int:
@@ -163,23 +329,6 @@ def _by_vector(manifest: Manifest) -> Iterator[tuple[tuple[str, str], list[Shard
     ordered = sorted(manifest.shards, key=lambda shard: order[key(shard)])
     for name, shards in groupby(ordered, key):
         yield name, list(shards)
-
-
-def _accumulate(
-    run: RunFolder,
-    manifest: Manifest,
-    shards: list[Shard],
-    fold_of: dict[str, int],
-    shape: tuple[int, int, int],
-) -> tuple[_Moments, _Moments]:
-    plus, minus = _Moments(shape), _Moments(shape)
-    for shard in shards:
-        moments = minus if shard.side == "negative" else plus
-        folds = np.array([fold_of[request.question_id] for request in shard.requests])
-        means = run.read_activations(manifest, shard)
-        spoken = _with_text(means, shard)
-        moments.add(means[spoken], folds[spoken])
-    return plus, minus
 
 
 def _question_order(manifest: Manifest) -> list[str]:

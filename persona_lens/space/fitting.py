@@ -24,7 +24,10 @@ MAX_COMPONENTS = 64
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What fitting finds; see the attributes of `PersonaSpace` of the same names."""
+    """What fitting finds; see the attributes of `PersonaSpace` of the same names.
+
+    `role_mean` is over the roles the axis is made of; PCA is centred on the mean of all role vectors.
+    """
 
     default: Float[np.ndarray, "layer d_model"]
     role_mean: Float[np.ndarray, "layer d_model"]
@@ -50,19 +53,25 @@ def fit_table(
 ) -> Fit:
     """Fit every layer of `table`.
 
+    In a judged table the axis is made of the vectors fully in role, and PCA of those somewhat in role as well
+    (paper sections 2.1.3 and 3.1).
+
     Raises:
         SpaceError: Not exactly one default vector, fewer than three roles, or an unknown scaling.
     """
-    default_rows, role_rows = table.indices(kind="default"), table.indices(kind="role")
+    default_rows, axis_rows = table.indices(kind="default"), table.axis_rows()
+    role_rows = table.indices(kind="role")
     if len(default_rows) != 1:
         raise SpaceError(
             "a space needs one vector of the default Assistant", given=len(default_rows)
         )
-    if len(role_rows) < 3:
-        raise SpaceError("a space needs roles", expected="at least 3", given=len(role_rows))
+    if len(axis_rows) < 3:
+        raise SpaceError("a space needs roles", expected="at least 3", given=len(axis_rows))
     if n_resamples < 2:
         raise SpaceError("resamples are too few", expected="at least 2", given=n_resamples)
     rows = [*default_rows, *role_rows]
+    on_axis = np.isin(role_rows, axis_rows)
+    role_of = np.unique([table.names[row] for row in role_rows], return_inverse=True)[1]
     n_layers, d_model = table.values.shape[1:]
     rank = min(len(role_rows) - 1, d_model)
     kept = min(rank, MAX_COMPONENTS if n_components is None else n_components)
@@ -75,19 +84,20 @@ def fit_table(
 
     def fit_layer(layer: int) -> LayerStability:
         vectors = table.values[rows, layer]
-        role_mean[layer] = vectors[1:].mean(axis=0, dtype=np.float64)
+        role_mean[layer] = vectors[1:][on_axis].mean(axis=0, dtype=np.float64)
         scaler.fit_layer(vectors[1:], layer)
         scaled = scaler(vectors, layer)
         gram = scaled @ scaled.T
         spectrum = Spectrum.of_gram(gram[1:, 1:], d_model)
         found = spectrum.components(scaled[1:], kept)
-        # Row 0 is the axis, since the roles are centred.
-        components[layer] = found * np.where(found @ scaled[0] < 0, -1.0, 1.0)[:, None]
+        axis = scaled[0] - scaled[1:][on_axis].mean(axis=0)
+        components[layer] = found * np.where(found @ axis < 0, -1.0, 1.0)[:, None]
         ratios[layer] = spectrum.squares / max(spectrum.squares.sum(), np.finfo(float).tiny)
         return layer_stability(
-            GramGeometry(gram, spectrum.vectors[:, 0]),
+            GramGeometry(gram, spectrum.vectors[:, 0], on_axis),
+            role_of,
             d_model,
-            _axis_folds(table, rows, layer, scaler),
+            _axis_folds(table, [*default_rows, *axis_rows], layer, scaler),
             n_resamples=n_resamples,
             rng=np.random.default_rng(seeds[layer]),
         )
@@ -136,7 +146,7 @@ def _projection_margins(
     known = np.isfinite(projections).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a fold without any reply has no mean
-        projections[placed] -= np.nanmean(projections[table.indices(kind="role")], axis=0)
+        projections[placed] -= np.nanmean(projections[table.axis_rows()], axis=0)
         deviations = projections - np.nanmean(projections, axis=1, keepdims=True)
         errors = np.sqrt(np.nansum(deviations**2, axis=1) / (known - 1) / known)
         return np.where(known > 1, student_t.ppf(0.975, known - 1) * errors, np.nan)

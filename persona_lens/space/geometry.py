@@ -65,14 +65,14 @@ class SpaceGeometry:
         return self.table.values[self._row(name)]
 
     def _row(self, name: str) -> int:
-        rows = [row for row, its in enumerate(self.table.names) if its == name]
-        if not rows:
+        row = self.table.find(name)
+        if row is None:
             close = difflib.get_close_matches(name, self.table.names, n=3)
             raise SpaceError(
                 f"no vector named {name!r}",
                 remedy=f"did you mean {', '.join(close)}?" if close else "see space.table.frame()",
             )
-        return rows[0]
+        return row
 
     def transform(
         self,
@@ -132,7 +132,7 @@ class SpaceGeometry:
         values = self._at([vectors] if isinstance(vectors, str) else vectors, index)
         raw = self._raw_projection(values, index, onto)
         if units == "roles":
-            roles = self._raw_projection(self._at_rows("role", index), index, onto)
+            roles = self._raw_projection(self._axis_roles(index), index, onto)
             raw = (raw - roles.mean()) / roles.std(ddof=1)
         elif units == "default":
             mean, deviation = self._default_spread(index, onto)
@@ -161,7 +161,9 @@ class SpaceGeometry:
             return direction
         if onto == "axis":
             return self.axis_[index]
-        row = self._row(onto)
+        return self._row_direction(self._row(onto), index)
+
+    def _row_direction(self, row: int, index: int) -> Float[np.ndarray, " d_model"]:
         vector = self.table.values[row, index]
         return vector if self.table.kinds[row] == "trait" else vector - self.role_mean_[index]
 
@@ -193,7 +195,8 @@ class SpaceGeometry:
     ) -> pd.DataFrame:
         """The stored vectors closest to `query`, by the cosine of vectors centred on the mean of the roles.
 
-        Trait vectors are differences and are not centred.
+        Trait vectors are differences and are not centred. Of a judged role only the vector fully in role is
+        compared.
 
         Args:
             query: A name, or a residual vector (not a difference).
@@ -203,7 +206,10 @@ class SpaceGeometry:
         """
         self._check_fitted()
         index = self.layer_index(layer)
-        rows = [row for row in self.table.indices(kind=kind) if self.table.kinds[row] != "default"]
+        rows = [
+            *(self.table.axis_rows() if kind in (None, "role") else ()),
+            *(self.table.trait_rows() if kind in (None, "trait") else ()),
+        ]
         if isinstance(query, str):
             direction = self._direction(query, index)
             rows = [row for row in rows if self.table.names[row] != query]
@@ -211,7 +217,7 @@ class SpaceGeometry:
             direction = np.asarray(query) - self.role_mean_[index]
         if not rows:
             raise SpaceError(f"no vectors of kind {kind!r} to compare with")
-        others = np.stack([self._direction(self.table.names[row], index) for row in rows])
+        others = np.stack([self._row_direction(row, index) for row in rows])
         cosines = unit(others) @ unit(direction)
         best = np.argsort(-cosines)[:k]
         return pd.DataFrame(
@@ -225,11 +231,12 @@ class SpaceGeometry:
     def ranking(self, layer: int) -> pd.DataFrame:
         """Roles from the most to the least Assistant-like, with 95 % intervals over folds of the questions.
 
-        The interval is about the role's mean; the axis is taken as given.
+        The interval is about the role's mean; the axis is taken as given. In a judged space these are the vectors
+        fully in role.
         """
         self._check_fitted()
         index = self.layer_index(layer)
-        rows = self.table.indices(kind="role")
+        rows = self.table.axis_rows()
         projections = self._raw_projection(self.table.values[rows, index], index, "axis")
         margins = self.projection_margins_[rows, index]
         frame = pd.DataFrame(
@@ -259,8 +266,8 @@ class SpaceGeometry:
             )
         return vectors
 
-    def _at_rows(self, kind: str, index: int) -> Float[np.ndarray, "vector d_model"]:
-        return self.table.values[self.table.indices(kind=kind), index]
+    def _axis_roles(self, index: int) -> Float[np.ndarray, "role d_model"]:
+        return self.table.values[self.table.axis_rows(), index]
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "axis_"):

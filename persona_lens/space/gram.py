@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 KRYLOV_STEPS = 8
 
@@ -34,10 +34,19 @@ class GramGeometry:
     Args:
         gram: K of the default and role vectors, roles centred on their mean.
         pc1: First eigenvector of the roles' part of K, where the search for those of resamples starts.
+        on_axis: Which role vectors the axis is made of; PCA is of all.
     """
 
-    def __init__(self, gram: Float[np.ndarray, "row row"], pc1: Float[np.ndarray, " role"]) -> None:
+    def __init__(
+        self,
+        gram: Float[np.ndarray, "row row"],
+        pc1: Float[np.ndarray, " role"],
+        on_axis: Bool[np.ndarray, " role"],
+    ) -> None:
         self.gram = gram
+        self.on_axis = on_axis
+        # Where the default is given weight, it stands among the roles in the place of one.
+        self._far_end = np.concatenate([[True], on_axis])[:, None]
         self._start = np.concatenate([[0.0], pc1])
 
     def resample(
@@ -50,7 +59,8 @@ class GramGeometry:
             targets: The row that plays the default in each resample.
         """
         w = (weights / weights.sum(axis=1, keepdims=True)).T
-        axes = np.eye(len(self.gram))[:, targets] - w
+        far_end = w * self._far_end
+        axes = np.eye(len(self.gram))[:, targets] - far_end / far_end.sum(axis=0)
         pc1 = self._first_components(w)
         pc1 = pc1 / self._norms(pc1)
         along = np.sign(self._inner(pc1, axes))

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.vectors import reply_means, vector_table
+from persona_lens.runs.vectors import MIN_COUNT, reply_means, vector_table
 from persona_lens.space.calibration import Calibration
 from persona_lens.space.fitting import Fit, fit_table
 from persona_lens.space.geometry import CALIBRATED_COMPONENTS, SpaceGeometry, span
@@ -31,6 +31,7 @@ from persona_lens.vectors import VectorTable
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from persona_lens.judges import Judge
     from persona_lens.model.persona_model import PersonaModel
 
 
@@ -87,31 +88,59 @@ class PersonaSpace(SpaceGeometry):
 
     @classmethod
     def collect(
-        cls, model: PersonaModel, *, run: str | Path | None = None, **options: Any
+        cls,
+        model: PersonaModel,
+        *,
+        run: str | Path | None = None,
+        judge: Judge | None = None,
+        min_count: int = MIN_COUNT,
+        **options: Any,
     ) -> PersonaSpace:
         """Have `model` play roles and traits, read its replies, and return the space, not yet fitted.
 
         Args:
             model: The model to play.
             run: Run folder; `runs/<model name>` by default. The same call continues what is there.
+            judge: Labels the replies, so that the axis is made of those fully in role; nobody by default.
+            min_count: Replies a label needs for a vector of its own.
             **options: As for `persona_lens.runs.collect_run`: `roles`, `traits`, `questions`, `defaults`,
                 `prompts`, `default_samples`, `sampling`, `layers`, `reader`, `batch_size`, `progress`.
 
         Source: paper section 2.1.
         """
         from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
+        from persona_lens.runs.judging import judge_run  # noqa: PLC0415
 
         folder = Path("runs") / model.name.replace("/", "--") if run is None else Path(run)
-        return cls.from_run(collect_run(model, folder, **options).path)
+        finished = collect_run(model, folder, **options)
+        if judge is None:
+            return cls.from_run(finished.path)
+        labels = judge_run(finished, judge, progress=options.get("progress", True))
+        return cls.from_run(finished.path, judge=labels.key, min_count=min_count)
 
     @classmethod
-    def from_run(cls, run: str | Path, **parameters: Any) -> PersonaSpace:
-        """The space of a finished run; `parameters` are those of the constructor.
+    def from_run(
+        cls,
+        run: str | Path,
+        *,
+        judge: str | None = None,
+        min_count: int = MIN_COUNT,
+        **parameters: Any,
+    ) -> PersonaSpace:
+        """The space of a finished run.
+
+        Args:
+            run: Run folder.
+            judge: Name of a judge that has labelled it, such as "likelihood": the axis is then made of replies
+                fully in role, and PCA of those somewhat in role as well. Without, of all replies.
+            min_count: Replies a label needs for a vector of its own; the paper's 10 by default.
+            **parameters: Of the constructor.
 
         Raises:
-            RunError: No run there, or it is not finished.
+            RunError: No run there, or it is not finished, or not labelled by that judge.
         """
-        return cls(vector_table(RunFolder(run)), run=run, **parameters)
+        table = vector_table(RunFolder(run), judge=judge, min_count=min_count)
+        return cls(table, run=run, **parameters)
 
     @classmethod
     def from_vectors(
@@ -275,12 +304,16 @@ class PersonaSpace(SpaceGeometry):
         return variance(self, **options)
 
     def __repr__(self) -> str:
-        kinds = self.table.kinds
         state = "fitted" if hasattr(self, "axis_") else "not fitted"
         return (
-            f"PersonaSpace({kinds.count('role')} roles, {kinds.count('trait')} traits, "
+            f"PersonaSpace({self._named('role')} roles, {self._named('trait')} traits, "
             f"layers {span(self.table.layers)}, d_model {self.table.d_model}, {state})"
         )
+
+    def _named(self, kind: str) -> int:
+        """How many roles or traits there are, whatever number of vectors each has."""
+        pairs = zip(self.table.names, self.table.kinds, strict=True)
+        return len({name for name, its in pairs if its == kind})
 
     def _repr_html_(self) -> str:
         from persona_lens.space.html import space_html  # noqa: PLC0415

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.stats import beta
 
 from persona_lens.space.gram import GramGeometry
@@ -54,6 +54,7 @@ class LayerStability:
 
 def layer_stability(
     geometry: GramGeometry,
+    role_of: Int[np.ndarray, " vector"],
     d_model: int,
     axis_folds: Float[np.ndarray, "fold d_model"] | None,
     *,
@@ -63,30 +64,33 @@ def layer_stability(
     """Nulls, intervals and split halves of one layer.
 
     Args:
-        geometry: The default vector and the roles, in PCA coordinates.
+        geometry: The default vector and the role vectors, in PCA coordinates.
+        role_of: Number of the role each role vector belongs to: both vectors of a role are drawn together.
         d_model: Width of the residual stream, for the null of random directions.
         axis_folds: The axis from each fold of the questions; None if the folds are not known.
         n_resamples: Bootstrap samples, role splits and (at most) exchanges of the default.
     """
-    n_roles = len(geometry.gram) - 1
-    as_it_is = np.concatenate([[0.0], np.ones(n_roles)])[None]
+    n_roles = int(role_of.max()) + 1
+    as_it_is = np.concatenate([[0.0], np.ones(len(role_of))])[None]
     observed = geometry.resample(as_it_is, np.array([0]))
     cosine = float(geometry.cosines(observed.pc1, observed.axes)[0])
 
-    drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)
-    weights = np.concatenate([np.zeros((n_resamples, 1)), drawn], axis=1)
+    drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)[:, role_of]
+    # A draw of roles none of which is on the axis has no axis; with three such roles it is one in thousands.
+    drawn = drawn[(drawn * geometry.on_axis).sum(axis=1) > 0]
+    weights = np.concatenate([np.zeros((len(drawn), 1)), drawn], axis=1)
     default = np.zeros(n_resamples, dtype=int)
-    drawn_anew = geometry.resample(weights, default)
+    drawn_anew = geometry.resample(weights, default[: len(drawn)])
     boot = geometry.cosines(drawn_anew.pc1, drawn_anew.axes)
     low, high = _fisher_interval(cosine, boot)
 
-    impostors = 1 + rng.permutation(n_roles)[:n_resamples]
-    weights = np.ones((len(impostors), n_roles + 1))
-    weights[np.arange(len(impostors)), impostors] = 0.0
+    impostors = 1 + rng.permutation(np.flatnonzero(geometry.on_axis))[:n_resamples]
+    others = role_of != role_of[impostors - 1][:, None]
+    weights = np.concatenate([np.ones((len(impostors), 1)), others], axis=1)
     exchanged = geometry.resample(weights, impostors)
     null = geometry.cosines(exchanged.pc1, exchanged.axes)
 
-    in_first = _halves(n_roles, n_resamples, rng)
+    in_first = _halves(geometry.on_axis, role_of, n_resamples, rng)
     pad = np.zeros((n_resamples, 1))
     first = geometry.resample(np.concatenate([pad, in_first], axis=1), default)
     second = geometry.resample(np.concatenate([pad, 1 - in_first], axis=1), default)
@@ -143,10 +147,19 @@ def _fisher_interval(
 
 
 def _halves(
-    n_roles: int, n_splits: int, rng: np.random.Generator
-) -> Float[np.ndarray, "split role"]:
-    order = rng.random((n_splits, n_roles)).argsort(axis=1)
-    return (order < n_roles // 2).astype(float)
+    on_axis: Bool[np.ndarray, " vector"],
+    role_of: Int[np.ndarray, " vector"],
+    n_splits: int,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "split vector"]:
+    """Halves of the roles; those on the axis and the rest are halved apart, so that each half has an axis."""
+    n_roles = int(role_of.max()) + 1
+    strata = np.isin(np.arange(n_roles), role_of[on_axis])
+    first = np.zeros((n_splits, n_roles))
+    for stratum in (np.flatnonzero(strata), np.flatnonzero(~strata)):
+        order = rng.random((n_splits, len(stratum))).argsort(axis=1)
+        first[:, stratum] = order < len(stratum) // 2
+    return first[:, role_of]
 
 
 def _question_halves(axis_folds: Float[np.ndarray, "fold d_model"]) -> Float[np.ndarray, " 3"]:

@@ -22,15 +22,17 @@ def rows(n_roles: int, d_model: int, pull: float, seed: int = 0) -> np.ndarray:
     return np.concatenate([[pull * direction + 0.1 * rng.normal(size=d_model)], roles])
 
 
-def geometry_of(data: np.ndarray) -> GramGeometry:
+def geometry_of(data: np.ndarray, on_axis: np.ndarray | None = None) -> GramGeometry:
     gram = data @ data.T
     spectrum = Spectrum.of_gram(gram[1:, 1:], data.shape[1])
-    return GramGeometry(gram, spectrum.vectors[:, 0])
+    on_axis = np.ones(len(data) - 1, dtype=bool) if on_axis is None else on_axis
+    return GramGeometry(gram, spectrum.vectors[:, 0], on_axis)
 
 
 def stability_of(data: np.ndarray, folds: np.ndarray | None = None, n: int = 200) -> LayerStability:
     rng = np.random.default_rng(0)
-    return layer_stability(geometry_of(data), data.shape[1], folds, n_resamples=n, rng=rng)
+    roles = np.arange(len(data) - 1)
+    return layer_stability(geometry_of(data), roles, data.shape[1], folds, n_resamples=n, rng=rng)
 
 
 def brute_force(roles: np.ndarray, default: np.ndarray) -> float:
@@ -50,6 +52,34 @@ def test_resamples_equal_brute_force(n_roles: int) -> None:
     ours = geometry.cosines(found.pc1, found.axes)
     expected = [brute_force(np.repeat(data[1:], counts, axis=0), data[0]) for counts in drawn]
     np.testing.assert_allclose(ours, expected, atol=1e-3)
+
+
+def test_the_axis_of_a_resample_is_made_of_the_chosen_rows_and_pca_of_all() -> None:
+    data = rows(12, 30, 3.0)
+    on_axis = np.arange(12) % 3 > 0
+    geometry = geometry_of(data, on_axis)
+    counts = np.random.default_rng(2).integers(0, 3, size=12)
+    weights = np.concatenate([[0.0], counts])[None]
+    found = geometry.resample(weights, np.array([0]))
+    drawn = np.repeat(data[1:], counts, axis=0)
+    pc1 = PCA(1, svd_solver="full").fit(drawn).components_[0]
+    axis = data[0] - np.repeat(data[1:], counts * on_axis, axis=0).mean(0)
+    expected = abs(axis @ pc1) / np.linalg.norm(axis)
+    np.testing.assert_allclose(geometry.cosines(found.pc1, found.axes), [expected], atol=1e-3)
+
+
+def test_both_vectors_of_a_role_are_drawn_and_exchanged_together() -> None:
+    """Writing every role twice tells nothing new: interval and nulls must not shrink."""
+    data = rows(20, 60, 3.0)
+    twice = np.concatenate([data, data[1:]])
+    both = np.repeat([True, False], 20)
+    once = stability_of(data)
+    rng = np.random.default_rng(0)
+    again = layer_stability(
+        geometry_of(twice, both), np.tile(np.arange(20), 2), 60, None, n_resamples=200, rng=rng
+    )
+    for name in ("cosine", "cosine_low", "shuffled_95", "shuffled_p", "axis_roles"):
+        assert getattr(again, name) == pytest.approx(getattr(once, name), abs=0.02), name
 
 
 def test_halves_equal_brute_force() -> None:
@@ -124,7 +154,9 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         data = np.concatenate([[40 * axis], roles])
         data -= data[1:].mean(0)
         rng = np.random.default_rng(seed)
-        found = layer_stability(geometry_of(data), 12, None, n_resamples=100, rng=rng)
+        found = layer_stability(
+            geometry_of(data), np.arange(60), 12, None, n_resamples=100, rng=rng
+        )
         hits += found.cosine_low <= 1 / np.sqrt(2) <= found.cosine_high
     assert hits >= 50
 

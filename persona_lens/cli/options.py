@@ -1,0 +1,80 @@
+"""What the commands share: options, the look of help, where output goes, what a stopped command says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from persona_lens.errors import SpaceError
+
+out = Console()
+err = Console(stderr=True)
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Embedded name, hub name, folder or .gguf file."),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest by default.")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="Spread a large model over devices, such as auto.")
+]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Entries = Annotated[
+    str,
+    typer.Option(
+        help='"core", "full", "none", names separated by commas, a JSON file or a folder.'
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
+]
+
+
+@contextmanager
+def continued_later() -> Iterator[None]:
+    """Answer Ctrl-C with how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command continues where it was.")
+        raise typer.Exit(130) from None
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help."""
+    return "[bold]Example[/bold]\n\n" + "\n\n".join(f"  [cyan]{line}[/cyan]" for line in lines)
+
+
+def parse_entries(text: str) -> Any:
+    """What `--roles` and the like mean for the catalogue.
+
+    Examples:
+        >>> parse_entries("core"), parse_entries("none"), parse_entries("pirate, ghost")
+        ('core', None, ['pirate', 'ghost'])
+    """
+    if text == "none":
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    return parts[0] if len(parts) == 1 else parts
+
+
+def parse_layers(text: str) -> list[int]:
+    """Layers from `10-20` (both ends) or `3,7,11`.
+
+    Examples:
+        >>> parse_layers("3,7-9")
+        [3, 7, 8, 9]
+    """
+    layers: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            layers += range(int(first), int(last or first) + 1)
+    except ValueError:
+        raise SpaceError("cannot read the layers", expected="10-20 or 3,7,11", given=text) from None
+    return layers

@@ -1,0 +1,120 @@
+"""`fit`, `map`, `info` and `models`: what a run has come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from persona_lens.cli.options import (
+    Device,
+    Dtype,
+    err,
+    example,
+    out,
+)
+from persona_lens.errors import SpaceError
+
+app = typer.Typer()
+
+
+@app.command(
+    epilog=example(
+        "persona-lens fit runs/first --out spaces/first",
+        "persona-lens fit runs/first --judge likelihood --out spaces/labelled",
+    )
+)
+def fit(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    folder: Annotated[Path, typer.Option("--out", help="Folder for the space.")],
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Use this judge's labels, such as likelihood; all replies by default."),
+    ] = None,
+    min_count: Annotated[
+        int, typer.Option(min=1, help="Replies a label needs for a vector of its own.")
+    ] = 10,
+    scaling: Annotated[str, typer.Option(help="center (the paper), zscore or l2.")] = "center",
+    seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+) -> None:
+    """Fit the persona space of a run: axis, components, stability, at every layer."""
+    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+
+    with err.status("Fitting every layer"):
+        space = PersonaSpace.from_run(
+            run,
+            judge=judge,
+            min_count=min_count,
+            scaling=scaling,  # pyright: ignore[reportArgumentType]
+            seed=seed,
+        ).fit()
+        space.save(folder)
+    out.print(space)
+    err.print(f"Saved: {folder}. Next: [cyan]persona-lens map {folder} --out map.html[/cyan]")
+
+
+@app.command(
+    "map",
+    epilog=example(
+        "persona-lens map spaces/first --layer 20 --out map.html",
+        "persona-lens map spaces/first --figure ranking --out ranking.png",
+    ),
+)
+def draw_map(
+    folder: Annotated[Path, typer.Argument(metavar="SPACE", help="A saved space.")],
+    target: Annotated[Path, typer.Option("--out", help="A .html, .png or .svg file.")],
+    layer: Annotated[
+        int | None, typer.Option(help="Block; two thirds up the model by default.")
+    ] = None,
+    figure: Annotated[str, typer.Option(help="map, ranking or variance.")] = "map",
+    dims: Annotated[int, typer.Option(min=2, max=3, help="Of the map.")] = 2,
+    traits: Annotated[bool, typer.Option(help="Draw traits as arrows.")] = True,
+) -> None:
+    """Draw the persona map, the ranking along the axis, or the variance by layer."""
+    from persona_lens.plots import save_figure  # noqa: PLC0415
+    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+
+    space = PersonaSpace.load(folder)
+    chosen = space.layers_[len(space.layers_) * 2 // 3] if layer is None else layer
+    figures = {
+        "map": lambda: space.map(chosen, dims=dims, traits=traits),
+        "ranking": lambda: space.axis_plot(chosen),
+        "variance": space.variance_plot,
+    }
+    if figure not in figures:
+        raise SpaceError("no such figure", expected=", ".join(figures), given=figure)
+    save_figure(figures[figure](), target)
+    err.print(f"Saved: {target}")
+
+
+@app.command(
+    epilog=example(
+        "persona-lens info runs/first",
+        "persona-lens info spaces/first",
+        "persona-lens info gemma-3-270m",
+    )
+)
+def info(
+    what: Annotated[str, typer.Argument(help="A run folder, a space folder, or a model.")],
+    device: Device = None,
+    dtype: Dtype = "auto",
+) -> None:
+    """Tell what a run, a space or a model is."""
+    from persona_lens import describe  # noqa: PLC0415
+
+    path = Path(what)
+    if (path / "manifest.json").is_file():
+        out.print(describe.run(path))
+    elif (path / "card.json").is_file():
+        out.print(describe.space(path))
+    else:
+        out.print(describe.model(what, device=device, dtype=dtype))
+
+
+@app.command(epilog=example("persona-lens models"))
+def models() -> None:
+    """List the embedded models, and what is on this machine already."""
+    from persona_lens import describe  # noqa: PLC0415
+
+    out.print(describe.models())
