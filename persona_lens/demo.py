@@ -13,11 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from persona_lens import describe
 from persona_lens.analysis import group_order
 from persona_lens.catalog import load_questions
 from persona_lens.describe import layer_table
 from persona_lens.errors import FigureError
 from persona_lens.plots import can_export_images, save_figures
+from persona_lens.space.pca import unit
 from persona_lens.space.persona_space import PersonaSpace
 
 MODEL = "smollm2-135m-instruct"
@@ -34,21 +36,25 @@ class DemoPlan:
     prompts: int = 2
     default_samples: int = 5
     reply_tokens: int = 40
+    min_count: int = 4
 
 
 def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> PersonaSpace:
-    """Collect (or continue), fit, draw and report into `folder`; a second run starts from what is there."""
+    """Collect, label, fit, draw and report into `folder`; a second run starts from what is there."""
+    from persona_lens.judges.likelihood_judge import LikelihoodJudge  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+    from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
+    from persona_lens.runs.judging import judge_run  # noqa: PLC0415
 
     plan = plan or DemoPlan()
     console = Console()
     model = PersonaModel.load(MODEL)
     model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
-    space = PersonaSpace.collect(
+    run = collect_run(
         model,
-        run=folder / "run",
+        folder / "run",
         roles=plan.roles,
         traits=plan.traits,
         questions=load_questions()[: plan.questions],
@@ -56,21 +62,28 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
         default_samples=plan.default_samples,
         sampling=Sampling(max_new_tokens=plan.reply_tokens),
     )
+    labels = judge_run(run, LikelihoodJudge(model))
     with console.status("Fitting every layer"):
-        space.fit().save(folder / "space")
+        unlabelled = PersonaSpace.from_run(run.path).fit()
+        space = PersonaSpace.from_run(run.path, judge=labels.key, min_count=plan.min_count).fit()
+        space.save(folder / "space")
     with console.status("Drawing"):
         files = _draw(console, space, layer, folder)
+    console.print(describe.labels(labels))
     _report(console, space, layer)
+    _compare(console, space, unlabelled)
     console.print("\n[bold]Files[/bold]")
     for file in files:
         console.print(f"  {file}")
     if not can_export_images():
         console.print("  (no PNG: install Chromium or Chrome and run again)")
     console.print(
-        f"  {folder / 'space'}  the fitted space\n  {folder / 'run'}  replies and activations\n\n"
+        f"  {folder / 'space'}  the fitted space\n  {folder / 'run'}  replies, labels and activations\n\n"
         "[bold]Next[/bold]\n"
         f"  persona-lens map {folder / 'space'} --layer {layer} --dims 3 --out map3d.html\n"
         f"  persona-lens info {folder / 'run'}\n"
+        f"  persona-lens judge {folder / 'run'} --judge rules\n"
+        f"  persona-lens judge-audit {folder / 'run'}\n"
         f'  python -c \'from persona_lens import PersonaSpace; print(PersonaSpace.load("{folder / "space"}")'
         f'.nearest("ghost", {layer}))\'',
         highlight=False,
@@ -91,6 +104,21 @@ def _draw(console: Console, space: PersonaSpace, layer: int, folder: Path) -> li
     ) as error:  # a browser that does not start must not cost the finished collection
         console.print(f"No PNG: {error}", markup=False)
         return save_figures({folder / f"{name}.html": figure for name, figure in figures.items()})
+
+
+def _compare(console: Console, space: PersonaSpace, unlabelled: PersonaSpace) -> None:
+    """How far the labels have moved the axis."""
+    cosines = (unit(space.axis_) * unit(unlabelled.axis_)).sum(axis=1)
+    below = [entry for entry in space.table.card["below_minimum"] if entry["label"] == "fully"]
+    console.print(
+        f"\nThe axis of replies fully in role ({len(space.table.axis_rows())} roles with at least "
+        f"{space.table.card['min_count']}) and that of all replies: cosine {cosines.min():.3f} to "
+        f"{cosines.max():.3f} over the layers.",
+        highlight=False,
+    )
+    if below:
+        listed = ", ".join(f"{entry['name']} {entry['count']}" for entry in below)
+        console.print(f"Too few replies fully in role for a vector: {listed}.", highlight=False)
 
 
 def _report(console: Console, space: PersonaSpace, layer: int) -> None:

@@ -10,9 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_lens import cli
+from persona_lens.cli.options import parse_layers
 from persona_lens.errors import SpaceError
 
-COMMANDS = ["demo", "collect", "fit", "map", "info", "models"]
+COMMANDS = ["demo", "collect", "gate", "judge", "fit", "map", "info", "models"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -84,12 +85,12 @@ def test_wrong_usage_is_told_from_failure() -> None:
     ("text", "layers"), [("3", [3]), ("10-12", [10, 11, 12]), ("0,4-5", [0, 4, 5])]
 )
 def test_layers_are_parsed(text: str, layers: list[int]) -> None:
-    assert cli.parse_layers(text) == layers
+    assert parse_layers(text) == layers
 
 
 def test_layers_that_cannot_be_parsed_are_refused() -> None:
     with pytest.raises(SpaceError, match="10-20"):
-        cli.parse_layers("10 to 20")
+        parse_layers("10 to 20")
 
 
 def test_models_lists_the_embedded_ones() -> None:

@@ -16,6 +16,7 @@ PLAN = DemoPlan(
     prompts=1,
     default_samples=1,
     reply_tokens=12,
+    min_count=1,
 )
 
 
@@ -31,6 +32,8 @@ def test_the_demo_draws_reports_and_continues(
         "null:",
         "default Assistant: ",
         "rho =",
+        "Labels by likelihood-",
+        "The axis of replies fully in role",
         "p =",
         "Next",
     ):

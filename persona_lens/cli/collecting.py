@@ -9,15 +9,20 @@ import typer
 
 from persona_lens.cli.options import (
     Device,
+    DeviceMap,
     Dtype,
     Entries,
     Model,
+    Quiet,
+    TrustRemoteCode,
     continued_later,
     err,
     example,
+    out,
     parse_entries,
     parse_layers,
 )
+from persona_lens.errors import RunError
 
 app = typer.Typer()
 
@@ -55,6 +60,9 @@ def collect(
     default_samples: Annotated[
         int, typer.Option(min=1, help="Default-Assistant replies to each question and prompt.")
     ] = 4,
+    trait_questions: Annotated[
+        str, typer.Option(help="What traits are asked: shared (the paper) or own.")
+    ] = "shared",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 128,
     temperature: Annotated[float, typer.Option(min=0, help="0 decodes greedily.")] = 0.7,
     top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.9,
@@ -67,15 +75,15 @@ def collect(
         typer.Option(help="Another model to read the replies with, such as the base model."),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Replies sampled at a time.")] = 64,
-    device: Device = None,
-    device_map: Annotated[
-        str | None, typer.Option(help="Spread a large model over devices, such as auto.")
+    fork: Annotated[
+        Path | None,
+        typer.Option(help="Collect changed settings here, starting with what of RUN still holds."),
     ] = None,
+    device: Device = None,
+    device_map: DeviceMap = None,
     dtype: Dtype = "auto",
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    trust_remote_code: TrustRemoteCode = False,
+    quiet: Quiet = False,
 ) -> None:
     """Have a model play roles and traits, and store the mean residual of every reply.
 
@@ -106,12 +114,62 @@ def collect(
             questions=parse_entries(questions),
             prompts=prompts,
             default_samples=default_samples,
+            trait_questions=trait_questions,  # pyright: ignore[reportArgumentType]
             sampling=Sampling(
                 temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
             ),
             layers=chosen_layers,
             reader=None if reader is None else load(reader),
             batch_size=batch_size,
+            fork=fork,
             progress=not quiet,
         )
     err.print(f"Done: {folder.path}. Next: [cyan]persona-lens fit {folder.path} --out SPACE[/cyan]")
+
+
+@app.command(
+    epilog=example(
+        "persona-lens gate --model smollm2-135m-instruct",
+        "persona-lens gate --model Qwen/Qwen3-4B --judge rules --run runs/gate",
+    )
+)
+def gate(
+    model: Model = "smollm2-135m-instruct",
+    run: Annotated[
+        Path | None, typer.Option(help="Folder for the replies; runs/gate-MODEL by default.")
+    ] = None,
+    judge: Annotated[str, typer.Option(help="likelihood or rules.")] = "likelihood",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 64,
+    device: Device = None,
+    device_map: DeviceMap = None,
+    dtype: Dtype = "auto",
+    trust_remote_code: TrustRemoteCode = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whether a model plays roles at all, before the big run: twelve roles, a few minutes."""
+    from persona_lens.gate import role_play_gate  # noqa: PLC0415
+    from persona_lens.judges import RuleJudge  # noqa: PLC0415
+    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
+    from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+
+    if judge not in ("likelihood", "rules"):
+        raise RunError("no such judge", expected="likelihood or rules", given=judge)
+    loaded = PersonaModel.load(
+        model,
+        device=device,
+        device_map=device_map,
+        dtype=dtype,  # pyright: ignore[reportArgumentType]
+        trust_remote_code=trust_remote_code,
+    )
+    err.print(f"{loaded}")
+    folder = run or Path("runs") / f"gate-{loaded.name.replace('/', '--')}"
+    with continued_later():
+        report = role_play_gate(
+            loaded,
+            folder,
+            judge=RuleJudge() if judge == "rules" else None,
+            sampling=Sampling(max_new_tokens=max_new_tokens),
+            progress=not quiet,
+        )
+    out.print(report)
+    err.print(f"Replies and labels: {folder}")
