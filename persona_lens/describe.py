@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,16 @@ def run(path: Path) -> RenderableType:
     folder = RunFolder(path)
     manifest = folder.manifest()
     with_replies = [shard for shard in manifest.shards if folder.has_replies(manifest, shard)]
-    read = [shard for shard in manifest.shards if folder.has_activations(manifest, shard)]
+    read = [
+        shard
+        for shard in (manifest.shards if manifest.reader else ())
+        if folder.has_activations(manifest, shard)
+    ]
     kinds = [shard.kind for shard in manifest.shards]
     sampling = manifest.conditions["sampling"]
     facts = {
-        "written by": manifest.conditions["model"]["model"],
-        "read by": manifest.reader["model"],
+        "written by": _written_by(manifest.conditions),
+        "read by": manifest.reader.get("model", "nobody yet"),
         "plan": ", ".join(f"{kinds.count(kind)} {kind} shards" for kind in dict.fromkeys(kinds)),
         "replies": f"{_requests(with_replies):,} of {_requests(manifest.shards):,}",
         "activations": f"{_requests(read):,} of {_requests(manifest.shards):,}, "
@@ -50,6 +55,12 @@ def run(path: Path) -> RenderableType:
         shown.append(Text(f"\n{shard.key}: {shard.requests[0].question}", style="bold"))
         shown.append(Text(reply[:_QUOTE_LENGTH] + ("…" if len(reply) > _QUOTE_LENGTH else "")))
     return Group(*shown)
+
+
+def _written_by(conditions: Mapping[str, Any]) -> str:
+    if "model" in conditions:
+        return conditions["model"]["model"]
+    return f"{conditions['server']['model']}, on a server"
 
 
 def labels(given: Labels) -> RenderableType:

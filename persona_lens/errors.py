@@ -58,6 +58,10 @@ class DownloadError(ModelError):
     """Embedded weights could not be fetched, checked or unpacked."""
 
 
+class EndpointError(PersonaLensError):
+    """A chat server cannot be reached, or refuses to serve: key, quota, model name or address."""
+
+
 class RunError(PersonaLensError):
     """A run folder is damaged, in use, or does not match what is asked of it."""
 

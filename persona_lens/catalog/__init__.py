@@ -1,9 +1,11 @@
 """Who a model is asked to play, and what it is asked: roles, traits, questions, defaults.
 
-The core set has 48 roles (16 Assistant-like, 16 human, 16 fantastical) with five system prompts
-each, 16 traits with five pairs of contrasting prompts, 24 questions and the five system prompts
-of a model's default behaviour. Your own entries are given as dicts or JSON files of the same
-shape and can be mixed with the core ones.
+The full set has 275 roles with five system prompts each, 240 traits with five pairs of contrasting
+prompts and forty questions of their own, 240 questions for everyone, and five system prompts of a
+model's default behaviour. The core set, which is loaded by default, has 48 of the roles (16
+Assistant-like, 16 human, 16 fantastical), 16 of the traits and 24 of the questions. Your own
+entries come from dicts, files, folders in the layout of the paper's data, or datasets, and can be
+mixed with the packaged ones.
 
 Examples:
     >>> from persona_lens.catalog import load_questions, load_roles
@@ -21,10 +23,13 @@ Examples:
     Traceback (most recent call last):
         ...
     persona_lens.errors.CatalogError: roles: unknown role 'priate'
-      expected the name of a core role
+      expected the name of a packaged role
       did you mean pirate?
 """
 
+from typing import TYPE_CHECKING
+
+from persona_lens._lazy import lazy_names
 from persona_lens.catalog.loader import (
     CatalogSpec,
     load_defaults,
@@ -32,6 +37,7 @@ from persona_lens.catalog.loader import (
     load_roles,
     load_traits,
 )
+from persona_lens.catalog.paper_layout import export_catalog
 from persona_lens.catalog.schema import (
     DefaultPrompt,
     Group,
@@ -42,6 +48,10 @@ from persona_lens.catalog.schema import (
     slug,
 )
 
+if TYPE_CHECKING:
+    from persona_lens.catalog.checking import check_catalog
+    from persona_lens.catalog.writing import new_role, new_trait
+
 __all__ = [
     "CatalogSpec",
     "DefaultPrompt",
@@ -50,9 +60,23 @@ __all__ = [
     "Question",
     "Role",
     "Trait",
+    "check_catalog",
+    "export_catalog",
     "load_defaults",
     "load_questions",
     "load_roles",
     "load_traits",
+    "new_role",
+    "new_trait",
     "slug",
 ]
+
+# These bring numpy and scipy, which nobody needs for loading.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "check_catalog": "persona_lens.catalog.checking",
+        "new_role": "persona_lens.catalog.writing",
+        "new_trait": "persona_lens.catalog.writing",
+    },
+)

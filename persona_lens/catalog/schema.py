@@ -63,6 +63,10 @@ def _check_text(text: str) -> str:
 def _check_items(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     if not items:
         raise _fault("is empty", "give at least one")
+    return _check_unlike(items)
+
+
+def _check_unlike(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     for index, item in enumerate(items):
         if item in items[:index]:
             raise _fault(
@@ -94,6 +98,14 @@ class Role(_Entry):
     group: Group | None = None
     description: str = ""
     tags: tuple[_Text, ...] = ()
+    rubric: str = ""
+    """What in a reply shows that this role speaks; for the judge."""
+    questions: Annotated[tuple[_Text, ...], AfterValidator(_check_unlike)] = ()
+    """Questions of its own, as the paper's files hold them."""
+    eval_prompt: str = ""
+    """A ready-made prompt for the judge, to be used in place of one made from the rubric."""
+    original_name: str = ""
+    """What its file calls it, where that cannot be a catalog name."""
 
 
 class PromptPair(_Entry):
@@ -129,6 +141,36 @@ class Trait(_Entry):
     pairs: Annotated[tuple[PromptPair, ...], AfterValidator(_check_items)]
     description: str = ""
     tags: tuple[_Text, ...] = ()
+    questions: Annotated[tuple[_Text, ...], AfterValidator(_check_unlike)] = ()
+    """Questions of its own, to which the trait makes a difference."""
+    rubric: str = ""
+    """What a reply with this trait does, and one without; for the judge."""
+    eval_prompt: str = ""
+    """A ready-made prompt for the judge, to be used in place of one made from the rubric."""
+    original_name: str = ""
+    """What its file calls it, where that cannot be a catalog name."""
+
+    def own_questions(self) -> tuple[Question, ...]:
+        """The trait's own questions, with ids.
+
+        Raises:
+            CatalogError: It has none.
+
+        Examples:
+            >>> pair = PromptPair(positive="You are calm.", negative="You are agitated.")
+            >>> trait = Trait(name="calm", pairs=(pair,), questions=("The pan is on fire. What now?",))
+            >>> trait.own_questions()[0].id
+            'calm_q01'
+        """
+        if not self.questions:
+            raise CatalogError(
+                f"the trait {self.name!r} has no questions of its own",
+                remedy='add some to its entry, or collect with trait_questions="shared"',
+            )
+        return tuple(
+            Question(id=f"{self.name}_q{number:02}", text=text)
+            for number, text in enumerate(self.questions, start=1)
+        )
 
 
 class Question(_Entry):
@@ -142,6 +184,8 @@ class Question(_Entry):
     id: _Name
     text: _Text
     tags: tuple[_Text, ...] = ()
+    original_id: int | str | None = None
+    """What its file calls it, where that cannot be a catalog id."""
 
 
 class DefaultPrompt(_Entry):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from persona_lens.cli import collecting, judging, spaces
+from persona_lens.cli import catalog, collecting, judging, spaces
 from persona_lens.cli.options import err
 from persona_lens.errors import PersonaLensError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 for part in (collecting, judging, spaces):
     app.add_typer(part.app)
+app.add_typer(catalog.app, name="catalog")
 
 
 @app.callback()

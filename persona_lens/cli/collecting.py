@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,7 +27,15 @@ from persona_lens.cli.options import (
 )
 from persona_lens.errors import RunError
 
+if TYPE_CHECKING:
+    from persona_lens.rollouts.serving import ServedSource
+    from persona_lens.runs.engine import Engine
+    from persona_lens.runs.worker_spec import WorkerSpec
+
 app = typer.Typer()
+
+SERVER = "Replies from a server"
+WORKERS = "Workers"
 
 
 @app.command(epilog=example("persona-lens demo", "persona-lens demo --out demo --layer 20"))
@@ -45,6 +56,9 @@ def demo(
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --roles pirate,ghost,tutor "
         "--device-map auto",
         "persona-lens collect -m smollm2-135m-instruct --run runs/mine --roles my_role.json",
+        "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --base-url http://localhost:8000/v1",
+        "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --engine ray --workers 4 "
+        "--gpus-per-worker 1",
     )
 )
 def collect(
@@ -84,18 +98,74 @@ def collect(
     dtype: Dtype = "auto",
     trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible server that writes the replies; --model then reads them.",
+            rich_help_panel=SERVER,
+        ),
+    ] = None,
+    served_model: Annotated[
+        str | None,
+        typer.Option(help="Its name for the model; --model by default.", rich_help_panel=SERVER),
+    ] = None,
+    template: Annotated[
+        str,
+        typer.Option(help="Who applies the chat template: server or ours.", rich_help_panel=SERVER),
+    ] = "server",
+    replies_only: Annotated[
+        bool,
+        typer.Option(
+            "--replies-only",
+            help="Read nothing yet, on a machine that cannot hold the model.",
+            rich_help_panel=SERVER,
+        ),
+    ] = False,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Ask again where a request failed.", rich_help_panel=SERVER
+        ),
+    ] = False,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Requests in flight.", rich_help_panel=SERVER)
+    ] = 16,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds a request may take.", rich_help_panel=SERVER)
+    ] = 600.0,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable with the key.", rich_help_panel=SERVER)
+    ] = "OPENAI_API_KEY",
+    extra_body: Annotated[
+        str | None,
+        typer.Option(help="Further fields of each request, as JSON.", rich_help_panel=SERVER),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(help="local, or ray for several workers.", rich_help_panel=WORKERS),
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=1, rich_help_panel=WORKERS)] = 1,
+    gpus_per_worker: Annotated[
+        float, typer.Option(min=0, help="Parts of one are fine.", rich_help_panel=WORKERS)
+    ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a Ray cluster, such as auto; this machine by default.", rich_help_panel=WORKERS
+        ),
+    ] = None,
 ) -> None:
     """Have a model play roles and traits, and store the mean residual of every reply.
 
     Killed at any point, the same command continues.
     """
     chosen_layers = None if layers is None else parse_layers(layers)
-    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
     from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
+    from persona_lens.runs.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
 
-    def load(name: str) -> PersonaModel:
-        return PersonaModel.load(
+    def spec(name: str) -> ModelSpec:
+        return ModelSpec(
             name,
             device=device,
             device_map=device_map,
@@ -103,11 +173,24 @@ def collect(
             trust_remote_code=trust_remote_code,
         )
 
-    writer = load(model)
-    err.print(f"{writer}")
-    with continued_later():
+    served = None
+    if base_url is not None:
+        settings = {
+            "model": served_model or model,
+            "base_url": base_url,
+            "api_key_env": api_key_env,
+            "concurrency": concurrency,
+            "timeout": timeout,
+            "extra_body": _json_object(extra_body),
+        }
+        served = _server(settings, template, model, trust_remote_code=trust_remote_code)
+    elif replies_only:
+        raise RunError("--replies-only needs a server", remedy="give its --base-url")
+    worker = WorkerSpec(spec(model), None if reader is None else spec(reader))
+    place = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
+    with continued_later(), _engine(None if replies_only else worker, engine, place) as at_work:
         folder = collect_run(
-            writer,
+            None,
             run,
             roles=parse_entries(roles),
             traits=parse_entries(traits),
@@ -119,12 +202,70 @@ def collect(
                 temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
             ),
             layers=chosen_layers,
-            reader=None if reader is None else load(reader),
             batch_size=batch_size,
+            engine=at_work,
+            served=served,
+            retry_failed=retry_failed,
             fork=fork,
             progress=not quiet,
         )
-    err.print(f"Done: {folder.path}. Next: [cyan]persona-lens fit {folder.path} --out SPACE[/cyan]")
+    if replies_only:
+        err.print(f"Replies: {folder.path}. The same command without --replies-only reads them.")
+        return
+    err.print(
+        f"Done: {folder.path}. Next: [cyan]persona-lens judge {folder.path}[/cyan], "
+        f"[cyan]persona-lens fit {folder.path} --out SPACE[/cyan]"
+    )
+
+
+@contextmanager
+def _engine(worker: WorkerSpec | None, name: str, place: dict[str, Any]) -> Iterator[Engine | None]:
+    """Whoever works on the shards, as long as it takes; nobody if nothing is to be read."""
+    from persona_lens.runs.engine import LocalEngine  # noqa: PLC0415
+    from persona_lens.runs.ray_engine import RayEngine  # noqa: PLC0415
+
+    if worker is None:
+        yield None
+    elif name == "local":
+        if place["workers"] > 1 or place["address"]:
+            raise RunError("several workers need an engine", remedy="add --engine ray")
+        built = worker.build()
+        err.print(f"{built.writer}")
+        yield LocalEngine(built.writer, built.reader)
+    elif name == "ray":
+        with RayEngine(worker, **place) as engine:
+            yield engine
+    else:
+        raise RunError("no such engine", expected="local or ray", given=name)
+
+
+def _server(
+    settings: dict[str, Any], template: str, model: str, *, trust_remote_code: bool
+) -> ServedSource:
+    """The server, and the tokenizer of the model it serves, which tells what its template does."""
+    from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
+    from persona_lens.model.loading import load_tokenizer, resolve_source  # noqa: PLC0415
+    from persona_lens.rollouts.serving import ServedSource  # noqa: PLC0415
+    from persona_lens.transcripts import TranscriptEncoder  # noqa: PLC0415
+
+    tokenizer = load_tokenizer(resolve_source(model), trust_remote_code=trust_remote_code)
+    return ServedSource(
+        EndpointSettings(**settings),
+        template=template,  # pyright: ignore[reportArgumentType]
+        encoder=TranscriptEncoder(tokenizer),
+    )
+
+
+def _json_object(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunError("--extra-body is not JSON", given=error.msg) from error
+    if not isinstance(found, dict):
+        raise RunError("--extra-body is not a JSON object", given=text)
+    return found
 
 
 @app.command(

@@ -124,7 +124,12 @@ def _offline(
         case "rules":
             return RuleJudge()
         case "likelihood":
-            writer = model or folder.manifest().conditions["model"]["model"]
+            written_by = folder.manifest().conditions.get("model", {})
+            writer = model or written_by.get("model")
+            if writer is None:
+                raise RunError(
+                    "a server wrote these replies", remedy="pass --model with the model it served"
+                )
             loaded = PersonaModel.load(writer, **options)
             return LikelihoodJudge(loaded, somewhat=rates[0], fully=rates[1])
         case "local":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,9 +26,7 @@ DeviceMap = Annotated[
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Entries = Annotated[
     str,
-    typer.Option(
-        help='"core", "full", "none", names separated by commas, a JSON file or a folder.'
-    ),
+    typer.Option(help='"core", "full", "none", names separated by commas, a file or a folder.'),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TrustRemoteCode = Annotated[
@@ -51,16 +50,16 @@ def example(*lines: str) -> str:
 
 
 def parse_entries(text: str) -> Any:
-    """What `--roles` and the like mean for the catalogue.
+    """What `--roles` and the like mean for the loaders.
 
     Examples:
-        >>> parse_entries("core"), parse_entries("none"), parse_entries("pirate, ghost")
-        ('core', None, ['pirate', 'ghost'])
+        >>> parse_entries("full"), parse_entries("none"), parse_entries("pirate, mine.json")
+        ('full', None, ['pirate', 'mine.json'])
     """
     if text == "none":
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return parts[0] if len(parts) == 1 else parts
+    return text if Path(text).exists() or len(parts) == 1 else parts
 
 
 def parse_layers(text: str) -> list[int]:

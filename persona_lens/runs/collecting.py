@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
-from persona_lens.rollouts.plan import Shard, TraitQuestions, plan_shards, work_units
+from persona_lens.rollouts.plan import Shard, TraitQuestions, work_units
 from persona_lens.runs.disk import check_room, full_disk_explained
 from persona_lens.runs.engine import Engine, LocalEngine
 from persona_lens.runs.estimate import Estimate
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.forking import claim
 from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.planning import Writer, continued, longest_asked, plan_run
 from persona_lens.runs.progress import CollectionProgress
-from persona_lens.runs.worker import Job, Product, WorkerFacts, WorkSettings
+from persona_lens.runs.serving import collect_served
+from persona_lens.runs.worker import Job, Product, WorkSettings
 
 if TYPE_CHECKING:
-    from persona_lens.catalog import Role, Trait
     from persona_lens.model.persona_model import PersonaModel
-
-_LONGEST_CHECKED = 50
-_VERSIONED = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy")
+    from persona_lens.rollouts.serving import ServedSource
 
 
 @dataclass(frozen=True)
@@ -106,6 +100,8 @@ def collect_run(
     batch_size: int = 64,
     token_budget: int | None = None,
     engine: Engine | None = None,
+    served: ServedSource | None = None,
+    retry_failed: bool = False,
     fork: str | Path | None = None,
     progress: bool = True,
 ) -> RunFolder:
@@ -115,8 +111,12 @@ def collect_run(
     is sampled again in the same batches from the same random state. More roles or traits can be added to a run;
     any other change of its settings is refused, or made in a fork.
 
+    A server may write the replies instead; each is kept when it arrives, and `model` reads them in a second stage.
+    Without a model that stage is left out, and the same call with one makes up for it.
+
     Args:
-        model: Writes the replies; None if `engine` does.
+        model: Writes the replies and reads them; None if `engine` does, or if replies of a server are only
+            collected.
         path: The run folder, new or to be continued.
         roles: What `persona_lens.catalog.load_roles` takes: "core", "full", names, dicts, files.
         traits: Likewise.
@@ -131,6 +131,8 @@ def collect_run(
         batch_size: Replies sampled at a time.
         token_budget: Tokens of a reading batch; by default what suits the device.
         engine: Works on the shards; this process by default.
+        served: A server that writes the replies, so that `model` or `engine` only reads them.
+        retry_failed: Ask the server again where an earlier request failed.
         fork: Collect into this new folder instead, starting with whatever of `path` still holds.
         progress: Show an estimate and a progress bar on standard error.
 
@@ -138,67 +140,91 @@ def collect_run(
         The finished run.
 
     Raises:
+        EndpointError: The server cannot be reached or refuses to serve; what has arrived is kept.
         RunError: Nothing to ask, other settings than the folder was started with, a full disk, or another
             process writes to the folder.
         CatalogError: Unknown or malformed entries.
 
     Source: paper section 2.1.
     """
-    engine = engine or _local_engine(model, reader)
-    facts = engine.facts()
     if batch_size < 1:
         raise RunError("a batch needs replies", expected="at least 1", given=batch_size)
-    chosen_roles, chosen_traits = load_roles(roles), load_traits(traits)
-    shards = plan_shards(
-        chosen_roles,
-        chosen_traits,
-        load_questions(questions),
-        load_defaults(defaults),
-        model_name=facts.name,
+    sampling = sampling or Sampling()
+    engine = engine or _local_engine(model, reader, served)
+    facts = None if engine is None else engine.facts()
+    if served is not None:
+        host = {"server": served.settings.host()}
+        writer = Writer(served.name, {"server": served.conditions()}, host)
+    else:
+        assert facts is not None, "whoever writes has an engine"
+        writer = Writer(facts.name, {"model": facts.writer}, {})
+    manifest = plan_run(
+        writer,
+        facts,
+        roles=roles,
+        traits=traits,
+        questions=questions,
+        defaults=defaults,
         prompts=prompts,
         default_samples=default_samples,
         trait_questions=trait_questions,
+        sampling=sampling,
+        layers=layers,
     )
-    settings = WorkSettings(
-        sampling or Sampling(), _chosen_layers(layers, facts), batch_size, token_budget
-    )
-    engine.check(_longest(shards), settings, samples=True)
-    manifest = Manifest(
-        conditions={"model": facts.writer, "sampling": settings.sampling.model_dump()},
-        reader=facts.reader,
-        reader_key=_reader_key(facts, settings.layers),
-        layers=settings.layers,
-        shards=shards,
-        about=_about(chosen_roles, chosen_traits),
-        versions=_versions(),
-    )
+    settings = WorkSettings(sampling, manifest.layers, batch_size, token_budget)
+    if engine is not None:
+        # Replies of a server have to fit as well: into the context of the model that reads them.
+        engine.check(longest_asked(manifest.shards), settings, samples=True)
     folder = claim(RunFolder(path), manifest, fork=None if fork is None else Path(fork))
     with folder.writing(), full_disk_explained(folder.path):
         if folder.has_manifest():  # continued or added to, perhaps with other versions
-            manifest = manifest.model_copy(update={"versions": folder.manifest().versions})
+            manifest = continued(manifest, folder.manifest())
         folder.write_manifest(manifest)
-        collection = _Collection(folder, manifest, settings)
-        bar = CollectionProgress(total=sum(len(shard.requests) for shard in shards), shown=progress)
-        pending = collection.pending()
-        done = bar.total - sum(unit.size for unit in pending)
-        if pending:
-            if progress:
-                estimate = _estimate(engine, pending, settings, int(facts.reader["d_model"]))
-                bar.announce(estimate, done)
-                check_room(folder.path, estimate.disk_bytes)
-            jobs = collection.jobs(pending)
-            with bar.running(done):
-                for job, products in engine.products(jobs, settings, on_batch=bar.advance_tokens):
-                    for product in products:
-                        collection.store(job, product)
-                    bar.advance_replies(job.size)
+        if served is not None:
+            collect_served(served, folder, manifest, retry=retry_failed, progress=progress)
+        if engine is not None:
+            _work_off(engine, _Collection(folder, manifest, settings), progress=progress)
     return folder
 
 
-def _local_engine(model: PersonaModel | None, reader: PersonaModel | None) -> Engine:
-    if model is None:
-        raise RunError("a run needs a model or an engine", remedy="pass PersonaModel.load(...)")
-    return LocalEngine(model, reader)
+def _local_engine(
+    model: PersonaModel | None, reader: PersonaModel | None, served: ServedSource | None
+) -> Engine | None:
+    """This process, if it has a model; a server needs none."""
+    if served is not None and reader is not None:
+        raise RunError(
+            "replies of a server are read by one model",
+            given="a model and a reader",
+            remedy="pass the one that is to read as model, and no reader",
+        )
+    if model is not None:
+        return LocalEngine(model, reader)
+    if served is None:
+        raise RunError(
+            "a run needs a model, an engine or a server", remedy="pass PersonaModel.load(...)"
+        )
+    return None
+
+
+def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> None:
+    """Have the engine do what is not done."""
+    settings, shards = collection.settings, collection.manifest.shards
+    bar = CollectionProgress(total=sum(len(shard.requests) for shard in shards), shown=progress)
+    pending = collection.pending()
+    if not pending:
+        return
+    done = bar.total - sum(unit.size for unit in pending)
+    if progress:
+        d_model = int(collection.manifest.reader["d_model"])
+        estimate = _estimate(engine, pending, settings, d_model)
+        bar.announce(estimate, done)
+        check_room(collection.folder.path, estimate.disk_bytes)
+    jobs = collection.jobs(pending)
+    with bar.running(done):
+        for job, products in engine.products(jobs, settings, on_batch=bar.advance_tokens):
+            for product in products:
+                collection.store(job, product)
+            bar.advance_replies(job.size)
 
 
 def _estimate(
@@ -221,47 +247,3 @@ def _estimate(
         read_only=sum(state.size for state in pending if not state.unsampled),
         values_per_reply=len(settings.layers) * d_model,
     )
-
-
-def _longest(shards: Sequence[Shard]) -> list[tuple[str, str]]:
-    asked = {(shard.system, request.question) for shard in shards for request in shard.requests}
-    return sorted(asked, key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
-
-
-def _chosen_layers(layers: Sequence[int] | None, facts: WorkerFacts) -> tuple[int, ...]:
-    chosen = tuple(range(facts.n_layers)) if layers is None else tuple(sorted(set(layers)))
-    if not chosen:
-        raise RunError("no layers to read", expected="at least one layer")
-    return chosen
-
-
-def _reader_key(facts: WorkerFacts, layers: Sequence[int]) -> str:
-    """A folder name that tells readers, templates and layers apart."""
-    reader = str(facts.reader["model"])
-    name = "".join(char if char.isalnum() else "-" for char in reader.lower())[-60:]
-    what = f"{facts.reader_identity}{list(layers)}"
-    return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
-
-
-def _about(roles: Sequence[Role], traits: Sequence[Trait]) -> dict[str, dict[str, Any]]:
-    about: dict[str, dict[str, Any]] = {
-        "default-default": {"description": "The Assistant as it answers by itself"}
-    }
-    for role in roles:
-        about[f"role-{role.name}"] = role.model_dump(
-            include={"group", "description", "tags", "rubric"}
-        )
-    for trait in traits:
-        about[f"trait-{trait.name}"] = trait.model_dump(include={"description", "tags", "rubric"})
-    return about
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _VERSIONED:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a source tree
-            continue
-    found["collected"] = time.strftime("%Y-%m-%d")
-    return found

@@ -96,6 +96,11 @@ def vector_table(
     Source: paper section 2.1.2 and appendix C.1.
     """
     manifest = run.manifest()
+    if not manifest.reader:
+        raise RunError(
+            f"the replies in {run.path} have not been read",
+            remedy="run the same collect command without --replies-only",
+        )
     labels = None if judge is None else Labels.find(run, judge)
     questions = _question_order(manifest)
     grouped = list(_by_vector(manifest))

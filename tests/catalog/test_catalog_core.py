@@ -1,11 +1,11 @@
-"""The packaged set: its counts, its balance and the care in its texts."""
+"""The core set: its counts, its balance and the care in its texts."""
 
 import itertools
 import re
+import subprocess
+import sys
 from collections import Counter
-from pathlib import Path
 
-import persona_lens.catalog as room
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 
 ROLE_PROMPTS = [(f"{r.name}[{i}]", p) for r in load_roles() for i, p in enumerate(r.prompts)]
@@ -108,6 +108,11 @@ def test_core_is_read_once():
     assert load_roles()[0] is load_roles()[0]
 
 
-def test_room_stands_on_light_imports_only():
-    sources = "".join(p.read_text("utf-8") for p in Path(room.__file__).parent.glob("*.py"))
-    assert not re.search(r"^\s*(from|import) (torch|transformers|numpy)", sources, re.MULTILINE)
+def test_loading_brings_nothing_heavy():
+    code = (
+        "import sys\nfrom persona_lens.catalog import load_roles, load_traits\n"
+        "load_roles('full'), load_traits('full')\n"
+        "print(sorted({'torch', 'numpy', 'scipy', 'datasets', 'openai'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -85,6 +85,31 @@ def test_mixture_keeps_its_order(write):
     ]
 
 
+def test_full_holds_core_and_single_names_of_both():
+    full, core = load_roles("full"), load_roles()
+    assert set(names(core)) < set(names(full))
+    assert next(role for role in full if role.name == "pirate") is load_roles("pirate")[0]
+    assert names(load_roles(["surfer", "pirate"])) == ["surfer", "pirate"]
+    assert load_defaults("full") == load_defaults("core")
+
+
+def test_json_lines_with_blank_lines_and_a_byte_order_mark(write):
+    lines = "\ufeff" + json.dumps(BAKER) + '\n\n  \r\n"ghost"\n'
+    assert names(load_roles(write(lines, "mine.jsonl"))) == ["baker", "ghost"]
+
+
+def test_name_goes_before_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "pirate").mkdir()
+    (tmp_path / "pirate" / "mine.json").write_text(json.dumps(BAKER), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert names(load_roles("pirate")) == ["pirate"]
+    assert names(load_roles("./pirate")) == ["baker"]
+
+
+def test_long_sentence_is_not_taken_for_a_path():
+    assert load_questions("Tell me about the sea. " * 400)[0].text.startswith("Tell me")
+
+
 def test_core_with_one_more():
     assert names(load_traits(["core", THRIFT]))[-2:] == ["hostile", "thrift"]
 
@@ -159,12 +184,12 @@ def test_each_bad_pair_of_a_trait(pairs, field, remedy):
 @pytest.mark.parametrize(
     ("load", "given", "suggestion"),
     [
-        (load_roles, "priate", "did you mean pirate?"),
-        (load_roles, "Pirate", "did you mean pirate?"),
+        (load_roles, "priate", "did you mean pirate"),
+        (load_roles, "Pirate", "did you mean pirate"),
         (load_traits, "sarcasm", "did you mean sarcastic?"),
         (load_questions, "Q-01", "q01"),
-        (load_defaults, "", "load_defaults() lists"),
-        (load_roles, "xyzzy", "load_roles() lists"),
+        (load_defaults, "", 'load_defaults("full") lists'),
+        (load_roles, "xyzzy", 'load_roles("full") lists'),
     ],
 )
 def test_unknown_name(load, given, suggestion):
@@ -182,6 +207,10 @@ def test_duplicate_says_which_two():
 
 def test_invalid_json_says_where(write):
     assert "line 2, column 4" in complaint(load_roles, write("[\n1, }"))
+
+
+def test_invalid_json_line_says_which(write):
+    assert "at line 2, column 2" in complaint(load_roles, write('"ghost"\n{]', "mine.jsonl"))
 
 
 def test_missing_file(tmp_path):

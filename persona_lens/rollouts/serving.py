@@ -1,0 +1,213 @@
+"""Replies from a server: what is asked of it for each request of a shard, and what its answers are as replies.
+
+    source = ServedSource(
+        EndpointSettings(model="google/gemma-2-27b-it", base_url="http://127.0.0.1:8000/v1"),
+        encoder=reader.encoder,
+    )
+    collect_run(reader, "runs/gemma", served=source)
+
+The prompt is rendered by the server (`template="server"`, a chat completion) or by the encoder that also reads the
+replies (`template="ours"`, a text completion). The latter leaves nothing to chance: no default system prompt, date
+or thinking that only the server's template writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from persona_lens.endpoints import Call, Completion, EndpointSettings, Failure
+from persona_lens.errors import EndpointError, TranscriptError
+from persona_lens.model.reply import Finish, Reply
+from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.plan import Request, Shard
+
+if TYPE_CHECKING:
+    from persona_lens.transcripts import TranscriptEncoder
+
+Rendering = Literal["server", "ours"]
+
+_FINISHES: Mapping[str, Finish] = {
+    "length": "length",
+    "refusal": "refused",
+    "content_filter": "filtered",
+}
+_BROKEN_OFF = ("abort", "error", "cancelled")
+
+
+@dataclass(frozen=True)
+class ServedSource:
+    """A served model that writes replies.
+
+    Attributes:
+        settings: Which server and model, and how hard to try.
+        template: Who renders the prompts: `server` sends messages, `ours` the text that `encoder` makes of them.
+        encoder: The served model's tokenizer and template. With `server` it only tells what the template does with
+            system prompts.
+        fold_system: Put the system prompt before the question, a blank line between, because the template has no
+            system role. By default as `encoder` says; without one, False.
+        model_name: What a model is told its name is; by default that of `settings`, of a path the last part.
+
+    Raises:
+        EndpointError: `ours` without an encoder, or with `fold_system`, which the encoder does by itself.
+
+    Examples:
+        >>> source = ServedSource(EndpointSettings(model="m", base_url="http://127.0.0.1:8000/v1"))
+        >>> ghost = Shard(kind="role", name="ghost", prompt_index=0, system="You are a ghost.",
+        ...               requests=(Request(question_id="q01", question="Who are you?"),))
+        >>> call, = source.calls(ghost, [0], Sampling(temperature=0))
+        >>> call.key, [message["role"] for message in call.messages], call.max_tokens
+        (('role-ghost-p0', 0), ['system', 'user'], 128)
+    """
+
+    settings: EndpointSettings
+    _: KW_ONLY
+    template: Rendering = "server"
+    encoder: TranscriptEncoder | None = None
+    fold_system: bool | None = None
+    model_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.template == "ours" and self.encoder is None:
+            raise EndpointError(
+                'template="ours" needs an encoder to render prompts with',
+                remedy="pass encoder=model.encoder, or TranscriptEncoder(tokenizer)",
+            )
+        if self.template == "ours" and self.fold_system is not None:
+            raise EndpointError(
+                'fold_system is for template="server"',
+                remedy="leave it out: the encoder knows what its template takes",
+            )
+
+    @property
+    def name(self) -> str:
+        """What the model is told its name is."""
+        name = self.settings.model
+        is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+        return self.model_name or (Path(name).name if is_path else name)
+
+    @property
+    def folds(self) -> bool:
+        """Whether system prompts go into the user's turn."""
+        if self.fold_system is None and self.encoder is not None:
+            return not self.encoder.supports_system
+        return bool(self.fold_system)
+
+    def conditions(self) -> dict[str, Any]:
+        """What decides the replies besides shard and sampling.
+
+        Not the server's address: the same model is often served elsewhere the next day.
+        """
+        asked = {"model": self.settings.model, "extra_body": dict(self.settings.extra_body)}
+        if self.template == "ours" and self.encoder is not None:
+            return {**asked, "template": self.encoder.template_hash}
+        return {
+            **asked,
+            "template": "server",
+            "fold_system": self.folds,
+            "empty_system": self._sends_empty_system,
+        }
+
+    def calls(self, shard: Shard, indices: Iterable[int], sampling: Sampling) -> Iterator[Call]:
+        """What to ask for some requests of a shard; keys are the shard's key and the request's index.
+
+        Args:
+            shard: The shard.
+            indices: Of its requests.
+            sampling: Each request has a seed of its own, made from that of `sampling`, the shard and the request:
+                so samples differ, and a repetition asks for the same. How far that goes is up to the server.
+
+        Raises:
+            TranscriptError: With template "ours", a prompt that a server would not see as it is meant.
+        """
+        content = shard.content_hash({"seed": sampling.seed})
+        for index in indices:
+            request = shard.requests[index]
+            samples = sampling.temperature > 0
+            yield Call(
+                (shard.key, index),
+                messages=() if self.template == "ours" else self._messages(shard, request),
+                prompt=self._text(shard, request) if self.template == "ours" else None,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p if samples else None,
+                max_tokens=sampling.max_new_tokens,
+                seed=request_seed(content, request) if samples else None,
+            )
+
+    @property
+    def _sends_empty_system(self) -> bool:
+        """Whether it takes an empty system message to keep the template from writing one of its own."""
+        return self.encoder is not None and not self.folds and len(self.encoder.messages("?")) > 1
+
+    def _messages(self, shard: Shard, request: Request) -> list[dict[str, str]]:
+        question = {"role": "user", "content": request.question}
+        if self.folds and shard.system:
+            return [{"role": "user", "content": f"{shard.system}\n\n{request.question}"}]
+        if shard.system or self._sends_empty_system:
+            return [{"role": "system", "content": shard.system}, question]
+        return [question]
+
+    def _text(self, shard: Shard, request: Request) -> str:
+        """The prompt as text that a tokenizer turns into the very tokens the encoder means.
+
+        A template writes its BOS into the text, and many tokenizers put another before whatever they are given;
+        where this one does, the text is sent without.
+        """
+        assert self.encoder is not None, "checked when this was made"
+        tokenizer = self.encoder.tokenizer
+        prompt = self.encoder.prompt(self.encoder.messages(request.question, system=shard.system))
+        bos = str(tokenizer.bos_token or "")
+        for text in (prompt.text, prompt.text.removeprefix(bos)):
+            if list(tokenizer(text)["input_ids"]) == prompt.ids.tolist():
+                return text
+        raise TranscriptError(
+            "as text, this prompt has other tokens than the encoder means",
+            given=f"{shard.key}, question {request.question_id!r}",
+            remedy='have the server render it: template="server"',
+        )
+
+
+def request_seed(content: str, request: Request) -> int:
+    """A seed of 31 bits, which every server takes.
+
+    Args:
+        content: Content hash of the shard, with the seed of the run.
+        request: One of its requests.
+
+    Examples:
+        >>> first, second = (Request(question_id="q01", question="Who are you?", sample=n) for n in (0, 1))
+        >>> request_seed("1f3a9c", first) == request_seed("1f3a9c", second)
+        False
+    """
+    what = f"{content} {request.question_id} {request.sample}"
+    return int(hashlib.sha256(what.encode()).hexdigest(), 16) % 2**31
+
+
+def as_reply(outcome: Completion | Failure) -> tuple[Reply, str]:
+    """An answer as a reply without token ids, and where it is `failed`, why.
+
+    A refusal in the API's way has the model's words as its text.
+
+    Examples:
+        >>> reply, _ = as_reply(Completion("Boo", "length"))
+        >>> reply.text, reply.finish, reply.has_ids
+        ('Boo', 'length', False)
+        >>> reply, reason = as_reply(Failure("gave_up", "no answer within 60 s", attempts=8))
+        >>> reply.text, reply.finish, reason
+        ('', 'failed', 'no answer within 60 s')
+    """
+    if isinstance(outcome, Failure):
+        return _reply("", "failed"), outcome.detail
+    if outcome.finish in _BROKEN_OFF:
+        return _reply("", "failed"), f"the server ended the reply with {outcome.finish!r}"
+    # What else servers say (eos_token, end_turn, stop_sequence) are ways in which the model ends its turn.
+    return _reply(outcome.text or outcome.refusal or "", _FINISHES.get(outcome.finish, "stop")), ""
+
+
+def _reply(text: str, finish: Finish) -> Reply:
+    return Reply(ids=np.empty(0, dtype=np.int64), text=text, finish=finish)

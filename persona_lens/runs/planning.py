@@ -1,0 +1,146 @@
+"""The manifest of a collection: what will be asked, who answers, who reads, before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
+from persona_lens.errors import RunError
+from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.plan import Shard, TraitQuestions, plan_shards
+from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.worker import Asked, WorkerFacts
+
+if TYPE_CHECKING:
+    from persona_lens.catalog import Role, Trait
+
+_LONGEST_CHECKED = 50
+_VERSIONED = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who writes the replies of a run.
+
+    Attributes:
+        name: As in "You are {model_name}.".
+        conditions: What decides its replies besides shard and sampling, under `model` or `server`.
+        facts: For the record alone, beside the versions.
+
+    Examples:
+        >>> Writer("qwen3", {"server": {"model": "qwen3"}}, {"server": "127.0.0.1"}).name
+        'qwen3'
+    """
+
+    name: str
+    conditions: Mapping[str, Any]
+    facts: Mapping[str, str]
+
+
+def plan_run(
+    writer: Writer,
+    reader: WorkerFacts | None,
+    *,
+    roles: Any,
+    traits: Any,
+    questions: Any,
+    defaults: Any,
+    prompts: int | None,
+    default_samples: int,
+    trait_questions: TraitQuestions,
+    sampling: Sampling,
+    layers: Sequence[int] | None,
+) -> Manifest:
+    """Plan a collection; the arguments are those of `persona_lens.runs.collect_run`.
+
+    Args:
+        reader: Facts of the model that reads; None if replies are only collected.
+
+    Raises:
+        RunError: Nothing to ask, or no layers to read.
+        CatalogError: Unknown or malformed entries.
+    """
+    chosen_roles, chosen_traits = load_roles(roles), load_traits(traits)
+    chosen_layers = () if reader is None else _chosen_layers(layers, reader)
+    return Manifest(
+        conditions={**writer.conditions, "sampling": sampling.model_dump()},
+        reader={} if reader is None else reader.reader,
+        reader_key="" if reader is None else _reader_key(reader, chosen_layers),
+        layers=chosen_layers,
+        shards=plan_shards(
+            chosen_roles,
+            chosen_traits,
+            load_questions(questions),
+            load_defaults(defaults),
+            model_name=writer.name,
+            prompts=prompts,
+            default_samples=default_samples,
+            trait_questions=trait_questions,
+        ),
+        about=_about(chosen_roles, chosen_traits),
+        versions={**_versions(), **writer.facts},
+    )
+
+
+def continued(wanted: Manifest, stored: Manifest) -> Manifest:
+    """`wanted` as the manifest of a run that holds `stored` already.
+
+    What the run was started with is kept, and so is its reader where `wanted` only collects replies.
+    """
+    kept: dict[str, Any] = {"versions": stored.versions}
+    if not wanted.reader:
+        kept |= {name: getattr(stored, name) for name in ("reader", "reader_key", "layers")}
+    return wanted.model_copy(update=kept)
+
+
+def longest_asked(shards: Sequence[Shard]) -> list[Asked]:
+    """The longest system prompts and questions of a plan, which are the first that may not fit a model."""
+    asked = {(shard.system, request.question) for shard in shards for request in shard.requests}
+    return sorted(asked, key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
+
+
+def _chosen_layers(layers: Sequence[int] | None, reader: WorkerFacts) -> tuple[int, ...]:
+    chosen = tuple(range(reader.n_layers)) if layers is None else tuple(sorted(set(layers)))
+    if not chosen:
+        raise RunError("no layers to read", expected="at least one layer")
+    return chosen
+
+
+def _reader_key(facts: WorkerFacts, layers: Sequence[int]) -> str:
+    """A folder name that tells readers, templates and layers apart."""
+    reader = str(facts.reader["model"])
+    name = "".join(char if char.isalnum() else "-" for char in reader.lower())[-60:]
+    what = f"{facts.reader_identity}{list(layers)}"
+    return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+
+
+def _about(roles: Sequence[Role], traits: Sequence[Trait]) -> dict[str, dict[str, Any]]:
+    about: dict[str, dict[str, Any]] = {
+        "default-default": {"description": "The Assistant as it answers by itself"}
+    }
+    for role in roles:
+        about[f"role-{role.name}"] = role.model_dump(
+            include={"group", "description", "tags", "rubric", "eval_prompt"}
+        )
+    for trait in traits:
+        about[f"trait-{trait.name}"] = trait.model_dump(
+            include={"description", "tags", "rubric", "eval_prompt"}
+        )
+    return about
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _VERSIONED:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # run from a source tree
+            continue
+    found["collected"] = time.strftime("%Y-%m-%d")
+    return found

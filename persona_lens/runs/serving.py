@@ -1,0 +1,237 @@
+"""Have a server write the replies of a run: each stored when it arrives, killed and continued at will.
+
+    with folder.writing():
+        tally = collect_served(source, folder, manifest)
+    print(tally)                                            # 1,200 replies: 3 failed, 410 cut at the limit
+
+A reply lies in its shard's journal from the moment it arrives; the shard's file is written when the last one is
+there. Requests of neighbouring shards are in flight together, so that the server is never waited for at the end of
+a shard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from persona_lens.endpoints import Call, Completion, Endpoint, Failure
+from persona_lens.errors import EndpointError, RunError
+from persona_lens.model.reply import Finish, Reply
+from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.plan import Shard
+from persona_lens.rollouts.serving import ServedSource, as_reply
+from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.journal import Journal
+from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.progress import StageProgress
+
+_WORDS: dict[Finish, str] = {
+    "failed": "failed",
+    "refused": "refused",
+    "filtered": "filtered",
+    "length": "cut at the limit",
+}
+_REASONS_SHOWN = 3
+# Below that temperature a model that is sure of itself may well repeat itself, and in a few replies by chance.
+_CLEARLY_SAMPLED = 0.3
+_TELLING_GROUPS = 3
+
+
+@dataclass
+class Tally:
+    """What the replies of a run came to.
+
+    Attributes:
+        finishes: Number of replies by the way they ended, those that were there before included.
+        reasons: Number of failures of this time by reason.
+    """
+
+    finishes: Counter[Finish] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        """One line for the counts, and one for each of the commonest reasons.
+
+        Examples:
+            >>> print(Tally(Counter(stop=790, length=410)))
+            1,200 replies: 410 cut at the limit
+        """
+        parts = [f"{self.finishes[f]:,} {word}" for f, word in _WORDS.items() if self.finishes[f]]
+        told = f"{self.finishes.total():,} replies: {', '.join(parts) or 'all whole'}"
+        lines = [told]
+        for reason, count in self.reasons.most_common(_REASONS_SHOWN):
+            lines.append(f"  {count:,} times {reason}")
+        if self.finishes["failed"]:
+            lines.append("  ask again with --retry-failed (retry_failed=True in Python)")
+        return "\n".join(lines)
+
+
+def failure_journal(folder: RunFolder) -> Journal:
+    """Which requests failed, when they did, and why."""
+    return Journal(folder.path / "failures.jsonl")
+
+
+def collect_served(
+    source: ServedSource,
+    folder: RunFolder,
+    manifest: Manifest,
+    *,
+    retry: bool = False,
+    progress: bool = True,
+) -> Tally:
+    """Have the server answer every request of a plan that has no reply yet.
+
+    A failure counts as one only when the server has answered something afterwards, or when all has been asked:
+    what failed because the server went down is asked again the next time.
+
+    Args:
+        source: The served model.
+        folder: Locked by the caller (`folder.writing()`).
+        manifest: Of the run; its sampling is asked for.
+        retry: Ask again where an earlier request failed.
+        progress: Show a progress bar and, at the end, the tally on standard error.
+
+    Raises:
+        EndpointError: No key, no quota, no such model, a server that is down, or one that does not sample. What
+            has arrived is stored.
+    """
+    bar = StageProgress("Asking", sum(len(s.requests) for s in manifest.shards), shown=progress)
+    stream = _Stream(source, folder, manifest, retry=retry, bar=bar)
+    with bar.running():
+        calls = stream.calls()
+        first = next(calls, None)
+        if first is not None:  # else there is no need for a key or a server
+            for call, outcome in Endpoint(source.settings).map(chain([first], calls)):
+                stream.take(call, outcome)
+        stream.finish()
+    Console(stderr=True, quiet=not progress).print(str(stream.tally), markup=False, highlight=False)
+    return stream.tally
+
+
+@dataclass(frozen=True)
+class _OpenShard:
+    """A shard under way: replies that are there, and the indices of those that are being asked for."""
+
+    shard: Shard
+    replies: dict[int, Reply]
+    waiting: set[int]
+
+
+class _Stream:
+    """Hands requests to an endpoint and puts its answers together, shard by shard."""
+
+    def __init__(
+        self,
+        source: ServedSource,
+        folder: RunFolder,
+        manifest: Manifest,
+        *,
+        retry: bool,
+        bar: StageProgress,
+    ) -> None:
+        self.tally = Tally()
+        self._source = source
+        self._sampling = Sampling(**manifest.conditions["sampling"])
+        self._folder = folder
+        self._manifest = manifest
+        self._retry = retry
+        self._bar = bar
+        self._open: dict[str, _OpenShard] = {}
+        self._lost: list[tuple[tuple[str, int], Reply, str]] = []
+
+    def calls(self) -> Iterator[Call]:
+        """What to ask for each request without a reply; shards are looked into when it is their turn."""
+        for shard in self._manifest.shards:
+            replies = self._known(shard)
+            missing = [
+                index
+                for index in range(len(shard.requests))
+                if index not in replies or (self._retry and replies[index].finish == "failed")
+            ]
+            self._bar.advance(len(shard.requests) - len(missing))
+            if missing:
+                self._open[shard.key] = _OpenShard(shard, replies, set(missing))
+                yield from self._source.calls(shard, missing, self._sampling)
+            else:
+                self._close(shard, replies)
+
+    def _known(self, shard: Shard) -> dict[int, Reply]:
+        """Replies that are there already; those in the journal are the younger ones."""
+        try:
+            known = dict(enumerate(self._folder.read_replies(self._manifest, shard)))
+        except RunError:  # none yet, or a damaged file
+            known = {}
+        for record in self._folder.reply_journal(self._manifest, shard).records():
+            known[record["index"]] = _from_record(record)
+        return known
+
+    def take(self, call: Call, outcome: Completion | Failure) -> None:
+        """Store an answer; put a failure aside until the server shows that it is there."""
+        assert isinstance(call.key, tuple)
+        reply, reason = as_reply(outcome)
+        if reply.finish == "failed":
+            self._lost.append((call.key, reply, reason))
+        else:
+            self._store_lost()
+            self._store(call.key, reply)
+
+    def finish(self) -> None:
+        """Store the failures of the end."""
+        self._store_lost()
+
+    def _store_lost(self) -> None:
+        for (key, index), reply, reason in self._lost:
+            self.tally.reasons[reason] += 1
+            failure_journal(self._folder).append({"shard": key, "index": index, "reason": reason})
+            self._store((key, index), reply)
+        self._lost.clear()
+
+    def _store(self, key: tuple[str, int], reply: Reply) -> None:
+        opened, index = self._open[key[0]], key[1]
+        record = {"index": index, "text": reply.text, "finish": reply.finish}
+        self._folder.reply_journal(self._manifest, opened.shard).append(record)
+        opened.replies[index] = reply
+        opened.waiting.remove(index)
+        self._bar.advance(1)
+        if not opened.waiting:
+            del self._open[key[0]]
+            self._close(opened.shard, opened.replies)
+
+    def _close(self, shard: Shard, known: dict[int, Reply]) -> None:
+        """Write the file of a shard, unless it is there and nothing younger lies in the journal."""
+        replies = [known[index] for index in range(len(shard.requests))]
+        self._check_sampled(shard, replies)
+        journal = self._folder.reply_journal(self._manifest, shard)
+        if journal.path.is_file():
+            self._folder.write_replies(self._manifest, shard, replies)
+            journal.remove()
+        self.tally.finishes.update(reply.finish for reply in replies)
+
+    def _check_sampled(self, shard: Shard, replies: list[Reply]) -> None:
+        """Several samples of one question that are all alike, for every question, have not been sampled."""
+        if self._sampling.temperature < _CLEARLY_SAMPLED:
+            return
+        said = defaultdict(list)
+        for request, reply in zip(shard.requests, replies, strict=True):
+            if reply.text:
+                said[request.question_id].append(reply.text)
+        groups = [texts for texts in said.values() if len(texts) > 1]
+        if len(groups) >= _TELLING_GROUPS and all(len(set(texts)) == 1 for texts in groups):
+            raise EndpointError(
+                f"{self._source.settings.host()} does not sample: it answers each question of {shard.key} "
+                "the same way every time",
+                expected=f"replies that differ, at temperature {self._sampling.temperature:g}",
+                remedy="see what the server wants to be told (docs/serving.md), pass it as extra_body, and "
+                "collect into a new folder; or decode greedily with temperature 0",
+            )
+
+
+def _from_record(record: dict[str, Any]) -> Reply:
+    no_ids = np.empty(0, dtype=np.int64)
+    return Reply(ids=no_ids, text=record["text"], finish=record["finish"])
