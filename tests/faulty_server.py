@@ -256,9 +256,10 @@ class FaultyServer:
         self._started.set()
         self._loop.run_forever()
         server.close()
-        for transport in list(self._open):
-            transport.abort()
-        self._loop.run_until_complete(asyncio.sleep(0))  # lets the connections close
+        for _ in range(10):  # rounds in which connections under way are made, aborted and closed
+            for transport in list(self._open):
+                transport.abort()
+            self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def _note_mishap(self, _: object, context: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from persona_lens.cli.options import (
     continued_later,
     err,
     example,
+    next_steps,
     out,
     parse_entries,
     parse_layers,
@@ -212,9 +213,10 @@ def collect(
     if replies_only:
         err.print(f"Replies: {folder.path}. The same command without --replies-only reads them.")
         return
-    err.print(
-        f"Done: {folder.path}. Next: [cyan]persona-lens judge {folder.path}[/cyan], "
-        f"[cyan]persona-lens fit {folder.path} --out SPACE[/cyan]"
+    next_steps(
+        f"Done: {folder.path}.",
+        f"persona-lens judge {folder.path}",
+        f"persona-lens fit {folder.path} --out SPACE",
     )
 
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from persona_lens.cli.options import Device, Dtype, Quiet, continued_later, err, example, out
+from persona_lens.cli.options import (
+    Device,
+    Dtype,
+    Quiet,
+    continued_later,
+    err,
+    example,
+    next_steps,
+    out,
+    parse_layers,
+)
 from persona_lens.errors import RunError
 
 if TYPE_CHECKING:
@@ -83,10 +93,63 @@ def judge(
     from persona_lens import describe  # noqa: PLC0415
 
     out.print(describe.labels(labels))
-    err.print(
-        f"Next: [cyan]persona-lens fit {run} --judge {labels.key} --out SPACE[/cyan], "
-        f"[cyan]persona-lens judge-audit {run}[/cyan]"
+    next_steps(
+        f"Labelled: {run}.",
+        f"persona-lens fit {run} --judge {labels.key} --out SPACE",
+        f"persona-lens judge-audit {run}",
     )
+
+
+@app.command(
+    "judge-audit",
+    epilog=example(
+        "persona-lens judge-audit runs/first --out audit",
+        "persona-lens judge-audit runs/first --sample to_label.csv",
+        "persona-lens judge-audit runs/first --labelled to_label.csv --out audit",
+    ),
+)
+def judge_audit(
+    run: Annotated[Path, typer.Argument(help="A labelled run.")],
+    judges: Annotated[
+        str | None, typer.Option(help="Names separated by commas; all that labelled it by default.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for figures and tables.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Such as 10-20 or 3,7,11; eight by default.")
+    ] = None,
+    min_count: Annotated[int, typer.Option(min=1, help="Replies a label needs for a vector.")] = 10,
+    sample: Annotated[
+        Path | None, typer.Option(help="Write a sheet of replies for a person to label, and stop.")
+    ] = None,
+    sample_size: Annotated[int, typer.Option(min=10, help="Replies on that sheet.")] = 120,
+    labelled: Annotated[Path | None, typer.Option(help="The sheet, labelled by a person.")] = None,
+) -> None:
+    """Tell how far judges agree with each other and with a person, and what they do to the axis."""
+    chosen = None if judges is None else [name.strip() for name in judges.split(",")]
+    from persona_lens.analysis.audit import audit_run  # noqa: PLC0415
+    from persona_lens.analysis.hand_labels import export_sample  # noqa: PLC0415
+    from persona_lens.runs.folder import RunFolder  # noqa: PLC0415
+
+    if sample is not None:
+        export_sample(RunFolder(run), sample, n=sample_size, judges=chosen)
+        next_steps(
+            f"To be labelled: {sample}.", f"persona-lens judge-audit {run} --labelled {sample}"
+        )
+        return
+    with err.status("Comparing"):
+        audit = audit_run(
+            RunFolder(run),
+            chosen,
+            labelled=labelled,
+            layers=None if layers is None else parse_layers(layers),
+            min_count=min_count,
+        )
+        files = [] if folder is None else audit.save(folder)
+    out.print(audit)
+    for file in files:
+        err.print(f"  {file}", soft_wrap=True)
 
 
 def _estimate(folder: RunFolder, judge: Any) -> Any:

@@ -44,6 +44,13 @@ def continued_later() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+def next_steps(done: str, *commands: str) -> None:
+    """Say what is finished and what to run next, each command on a line that can be copied."""
+    err.print(f"{done} Next:", soft_wrap=True)
+    for command in commands:
+        err.print(f"  [cyan]{command}[/cyan]", soft_wrap=True)
+
+
 def example(*lines: str) -> str:
     """The end of a command's help."""
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"  [cyan]{line}[/cyan]" for line in lines)

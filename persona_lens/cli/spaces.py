@@ -12,6 +12,7 @@ from persona_lens.cli.options import (
     Dtype,
     err,
     example,
+    next_steps,
     out,
 )
 from persona_lens.errors import SpaceError
@@ -51,7 +52,7 @@ def fit(
         ).fit()
         space.save(folder)
     out.print(space)
-    err.print(f"Saved: {folder}. Next: [cyan]persona-lens map {folder} --out map.html[/cyan]")
+    next_steps(f"Saved: {folder}.", f"persona-lens map {folder} --out map.html")
 
 
 @app.command(
@@ -91,25 +92,45 @@ def draw_map(
 @app.command(
     epilog=example(
         "persona-lens info runs/first",
+        "persona-lens info runs/first --check --repair",
         "persona-lens info spaces/first",
         "persona-lens info gemma-3-270m",
     )
 )
 def info(
     what: Annotated[str, typer.Argument(help="A run folder, a space folder, or a model.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Of a run: read every file and name what is damaged.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set damaged files aside, to be made again.")
+    ] = False,
     device: Device = None,
     dtype: Dtype = "auto",
 ) -> None:
     """Tell what a run, a space or a model is."""
+    path = Path(what)
+    if check or repair:
+        _check(path, repair=repair)
+        return
     from persona_lens import describe  # noqa: PLC0415
 
-    path = Path(what)
     if (path / "manifest.json").is_file():
         out.print(describe.run(path))
     elif (path / "card.json").is_file():
         out.print(describe.space(path))
     else:
         out.print(describe.model(what, device=device, dtype=dtype))
+
+
+def _check(path: Path, *, repair: bool) -> None:
+    from persona_lens.runs.checking import check_run  # noqa: PLC0415
+    from persona_lens.runs.folder import RunFolder  # noqa: PLC0415
+
+    report = check_run(RunFolder(path), repair=repair)
+    out.print(report)
+    if not report.sound:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=example("persona-lens models"))

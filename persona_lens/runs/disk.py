@@ -11,6 +11,9 @@ from pathlib import Path
 from persona_lens.errors import RunError
 from persona_lens.runs.estimate import format_bytes
 
+# safetensors and pyarrow report what the system says in words of their own; error 112 is that of Windows.
+_FULL = ("No space left on device", "Disk quota exceeded", "(os error 112)")
+
 
 def check_room(path: Path, wanted_bytes: int) -> None:
     """Refuse to start what will not fit.
@@ -56,5 +59,4 @@ def is_disk_full(error: BaseException) -> bool:
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    # safetensors and pyarrow report what the system says in words of their own.
-    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+    return any(words in str(error) for words in _FULL)

@@ -12,28 +12,33 @@ say of which replies they are: a killed run is simply continued, and a damaged f
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import xxhash
-from filelock import FileLock, Timeout
 from jaxtyping import Float
-from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 
 from persona_lens.errors import RunError
-from persona_lens.files import remove_partials, write_json, write_tensors
+from persona_lens.files import remove_partials
 from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.journal import Journal
-from persona_lens.runs.manifest import MANIFEST_FORMAT, Manifest
-from persona_lens.runs.tables import DamagedFile, array_digest, read_rows, read_table, write_rows
+from persona_lens.runs.locking import held_for_writing
+from persona_lens.runs.manifest import Manifest, read_manifest
+from persona_lens.runs.tables import (
+    DamagedFile,
+    read_array,
+    read_array_header,
+    read_metadata,
+    read_table,
+    write_array,
+    write_record,
+    write_rows,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -67,57 +72,36 @@ class RunFolder:
         """Hold the folder for writing. The operating system lets go of the lock when the process ends, however.
 
         Raises:
-            RunError: Another process is writing to it.
+            RunError: Another process is writing to it, or the folder cannot be written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        holder = self.path / ".lock.json"
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"{self.path} is being written by another process",
-                given=holder.read_text("utf-8").strip() if holder.is_file() else None,
-                remedy="wait for it, or choose another folder",
-            ) from error
-        try:
-            holder.write_text(json.dumps({"pid": os.getpid(), "host": os.uname().nodename}))
-            for folder in (self.path, *self.path.glob("replies"), *self.path.glob("*/*/")):
+        with held_for_writing(self.path):
+            for folder in (self.path, *self._folders()):
                 remove_partials(folder)
             yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+
+    def _folders(self) -> list[Path]:
+        """The folders that files of a run lie in, as far as they are there."""
+        found = [
+            self.path / "replies",
+            *self.path.glob("activations/*"),
+            *self.path.glob("labels/*"),
+        ]
+        return [folder for folder in found if folder.is_dir()]
 
     def manifest(self) -> Manifest:
         """The manifest.
 
         Raises:
-            RunError: There is none, or it cannot be read.
+            RunError: There is none, it cannot be read, or it has another format.
         """
-        file = self.path / "manifest.json"
         try:
-            content = json.loads(file.read_text("utf-8"))
-            if content.get("format") == MANIFEST_FORMAT:
-                return Manifest.model_validate(content)
+            return read_manifest(self.path / "manifest.json")
         except FileNotFoundError as error:
             raise RunError(
                 f"no run in {self.path}",
                 expected="a folder with manifest.json",
                 remedy="collect one: persona-lens collect --help",
             ) from error
-        except (ValidationError, ValueError, KeyError, AttributeError) as error:
-            raise RunError(
-                f"{file} cannot be read",
-                given=str(error).splitlines()[0],
-                remedy="remove it and run the same collect command again; finished replies are kept",
-            ) from error
-        raise RunError(
-            "this run was collected by another version of Persona Lens",
-            expected=f"format {MANIFEST_FORMAT}",
-            given=content.get("format"),
-            remedy="read it with that version, or collect again",
-        )
 
     def has_manifest(self) -> bool:
         """Whether anything has been collected here."""
@@ -125,7 +109,7 @@ class RunFolder:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest."""
-        write_json(self.path / "manifest.json", manifest.model_dump(mode="json"))
+        write_record(self.path / "manifest.json", manifest.packed())
 
     # Replies ----------------------------------------------------------------------------------------
 
@@ -138,16 +122,22 @@ class RunFolder:
         return Journal(self.path / "replies" / f"{manifest.stem(shard)}.jsonl")
 
     def has_replies(self, manifest: Manifest, shard: Shard) -> bool:
-        """Whether all replies of a shard are there and undamaged."""
-        return self.replies_digest(manifest, shard) is not None
+        """Whether all replies of a shard are there and undamaged; reads them."""
+        try:
+            table, _ = read_table(self.reply_file(manifest, shard))
+        except (FileNotFoundError, DamagedFile):
+            return False
+        return len(table) == len(shard.requests)
 
     def replies_digest(self, manifest: Manifest, shard: Shard) -> str | None:
-        """Digest of the stored replies, which activations and labels carry; None if they are not all there."""
+        """Digest of the stored replies, which activations and labels carry; None if there are none.
+
+        It lies in the file, so that asking for it takes no reading of the replies.
+        """
         try:
-            replies = self.read_replies(manifest, shard)
-        except RunError:
+            return read_metadata(self.reply_file(manifest, shard)).get("replies")
+        except (FileNotFoundError, DamagedFile):
             return None
-        return digest_of(replies) if len(replies) == len(shard.requests) else None
 
     def write_replies(self, manifest: Manifest, shard: Shard, replies: Sequence[Reply]) -> None:
         """Write the replies of a shard, in the order of its requests."""
@@ -162,7 +152,8 @@ class RunFolder:
             }
             for request, reply in zip(shard.requests, replies, strict=True)
         ]
-        write_rows(self.reply_file(manifest, shard), rows, REPLY_SCHEMA)
+        file = self.reply_file(manifest, shard)
+        write_rows(file, rows, REPLY_SCHEMA, {"replies": digest_of(replies)})
 
     def read_replies(self, manifest: Manifest, shard: Shard) -> list[Reply]:
         """The replies of a shard, in the order of its requests.
@@ -171,19 +162,18 @@ class RunFolder:
             RunError: They are not there, or the file is damaged.
         """
         try:
-            rows, _ = read_rows(self.reply_file(manifest, shard))
+            table, _ = read_table(self.reply_file(manifest, shard))
         except FileNotFoundError as error:
             raise self.unfinished(shard) from error
         return [
-            Reply(
-                ids=np.asarray(row["reply_ids"], dtype=np.int64),
-                text=row["reply"],
-                finish=row["finish"],
-                log_probs=None
-                if row["log_probs"] is None
-                else np.asarray(row["log_probs"], dtype=np.float32),
+            Reply(ids=ids, text=text, finish=finish, log_probs=log_probs)
+            for ids, text, finish, log_probs in zip(
+                _arrays(table, "reply_ids", np.int64),
+                table.column("reply").to_pylist(),
+                table.column("finish").to_pylist(),
+                _arrays(table, "log_probs", np.float32),
+                strict=True,
             )
-            for row in rows
         ]
 
     def replies(self) -> datasets.Dataset:
@@ -206,15 +196,22 @@ class RunFolder:
         return folder / f"{manifest.stem(shard)}.safetensors"
 
     def has_activations(self, manifest: Manifest, shard: Shard) -> bool:
-        """Whether the means of a shard are there, of the right size, and of the replies that are there."""
+        """Whether the means of a shard are there, of the right size, and of the replies that are there.
+
+        Their values are not looked at, which would take as long as reading the whole run: `read_activations`
+        and `persona_lens.runs.checking.check_run` do.
+        """
         try:
-            with safe_open(self.activation_file(manifest, shard), framework="numpy") as file:
-                shape = file.get_slice("means").get_shape()
-                read_from = _digests(file.metadata()).get("replies")
-        except (FileNotFoundError, SafetensorError):
+            shape, metadata = read_array_header(self.activation_file(manifest, shard))
+        except (FileNotFoundError, DamagedFile):
             return False
-        expected = [len(shard.requests), len(manifest.layers), manifest.reader["d_model"]]
-        return shape == expected and read_from == self.replies_digest(manifest, shard)
+        digest = self.replies_digest(manifest, shard)
+        expected = self.activation_shape(manifest, shard)
+        return digest is not None and metadata.get("replies") == digest and shape == expected
+
+    def activation_shape(self, manifest: Manifest, shard: Shard) -> tuple[int, int, int]:
+        """Replies, layers and width of the means of a shard."""
+        return len(shard.requests), len(manifest.layers), int(manifest.reader["d_model"])
 
     def write_activations(
         self,
@@ -224,13 +221,8 @@ class RunFolder:
         means: Float[np.ndarray, "reply layer d_model"],
     ) -> None:
         """Write the mean residual of each reply of a shard, with a digest of the replies they belong to."""
-        means = means.astype(np.float32, copy=False)
-        write_tensors(
-            self.activation_file(manifest, shard),
-            {"means": means},
-            # One entry: safetensors writes several in random order, and equal runs should be equal files.
-            {"digests": json.dumps({"replies": digest_of(replies), "means": array_digest(means)})},
-        )
+        file = self.activation_file(manifest, shard)
+        write_array(file, means, {"replies": digest_of(replies)})
 
     def read_activations(
         self, manifest: Manifest, shard: Shard
@@ -238,19 +230,21 @@ class RunFolder:
         """The mean residual of each reply of a shard; NaN for empty replies.
 
         Raises:
-            RunError: The shard has not been read yet.
+            RunError: The shard has not been read yet, or other replies are there than it was read from.
             DamagedFile: The file does not hold what was written.
         """
-        path = self.activation_file(manifest, shard)
         try:
-            with safe_open(path, framework="numpy") as file:
-                means, digests = file.get_tensor("means"), _digests(file.metadata())
+            means, metadata = read_array(self.activation_file(manifest, shard))
         except FileNotFoundError as error:
             raise self.unfinished(shard) from error
-        except SafetensorError as error:
-            raise DamagedFile(path, "it is not a readable safetensors file") from error
-        if digests.get("means") != array_digest(means):
-            raise DamagedFile(path, "its content does not have the digest it was written with")
+        digest = self.replies_digest(manifest, shard)
+        if digest is None:
+            raise self.unfinished(shard)
+        if metadata.get("replies") != digest:
+            raise RunError(
+                f"the activations of {shard.key} in {self.path} are not of the replies that are there",
+                remedy="run the same collect command again",
+            )
         return means
 
     def unfinished(self, shard: Shard) -> RunError:
@@ -261,10 +255,6 @@ class RunFolder:
         )
 
 
-def _digests(metadata: dict[str, str] | None) -> dict[str, str]:
-    return json.loads((metadata or {}).get("digests", "{}"))
-
-
 def digest_of(replies: Sequence[Reply]) -> str:
     """Digest of the tokens and texts of replies."""
     digest = xxhash.xxh3_64()
@@ -272,3 +262,12 @@ def digest_of(replies: Sequence[Reply]) -> str:
         digest.update(np.asarray(reply.ids, dtype=np.int64).tobytes() + b"|")
         digest.update(reply.text.encode() + b"|")
     return digest.hexdigest()
+
+
+def _arrays(table: pa.Table, name: str, dtype: type) -> list[Any]:
+    """A column of lists as arrays, None where there is no list."""
+    lists = table.column(name).combine_chunks()
+    ends = np.cumsum(lists.value_lengths().fill_null(0).to_numpy())
+    parts = np.split(lists.flatten().to_numpy().astype(dtype), ends[:-1])
+    known = lists.is_valid().to_pylist()
+    return [part if there else None for part, there in zip(parts, known, strict=False)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from persona_lens.errors import RunError
+from persona_lens.files import copy_file, make_folder, sync_folder
+from persona_lens.runs.disk import full_disk_explained
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.manifest import Manifest
 
@@ -44,24 +46,39 @@ def _fork(old: RunFolder, manifest: Manifest, new: RunFolder) -> RunFolder:
             given=new.path,
             remedy="choose another name for the fork",
         )
-    stems = set(manifest.stems.values())
-    with old.writing(), new.writing():
-        for file in sorted(old.path.glob("*/**/*")):
-            of_judge = file.name in ("judge.json", "calibration.json")
-            if file.is_file() and (file.stem in stems or of_judge):
-                _take_over(file, new.path / file.relative_to(old.path))
+    old.manifest()  # whoever mistypes the folder to fork from should not start from nothing
+    # What nobody can write to, nobody is writing to: the run of a colleague can be forked too.
+    held = old.writing() if os.access(old.path, os.W_OK) else nullcontext()
+    with held, new.writing(), full_disk_explained(new.path):
+        folders = set()
+        for file in _still_holding(old, manifest):
+            target = new.path / file.relative_to(old.path)
+            _take_over(file, target)
+            folders.add(target.parent)
+        for folder in folders:  # once the fork has a manifest, nothing is taken over any more
+            sync_folder(folder)
     return new
+
+
+def _still_holding(old: RunFolder, manifest: Manifest) -> list[Path]:
+    """The files of `old` that `manifest` would name alike."""
+    stems = set(manifest.stems.values())
+    of_shards = [
+        *old.path.glob("replies/*"),
+        *old.path.glob(f"activations/{manifest.reader_key}/*"),
+        *old.path.glob("labels/*/*"),
+    ]
+    of_judges = [*old.path.glob("labels/*/judge.json"), *old.path.glob("labels/*/calibration.json")]
+    return [*(file for file in of_shards if file.stem in stems), *of_judges]
 
 
 def _take_over(source: Path, target: Path) -> None:
     """A hard link where the file system has them: run files are replaced, never written into."""
     if target.exists():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.suffix == ".jsonl":  # but a journal is appended to
-        shutil.copy2(source, target)
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    make_folder(target.parent)
+    with suppress(OSError):  # another file system, or one without links
+        if source.suffix != ".jsonl":  # a journal is appended to
+            os.link(source, target)
+            return
+    copy_file(source, target)

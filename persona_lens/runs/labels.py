@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,22 @@ from typing import Any
 import pyarrow as pa
 
 from persona_lens.errors import RunError
-from persona_lens.files import write_json
 from persona_lens.judges.base import Verdict
 from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.journal import Journal
 from persona_lens.runs.manifest import Manifest
-from persona_lens.runs.tables import read_rows, write_rows
+from persona_lens.runs.tables import (
+    DamagedFile,
+    read_record,
+    read_rows,
+    read_table,
+    write_record,
+    write_rows,
+)
+
+CARD_FILE = "judge.json"
+CALIBRATION_FILE = "calibration.json"
 
 LABEL_SCHEMA = pa.schema(
     [
@@ -77,29 +85,37 @@ class Labels:
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         """Write what decides this judge's verdicts."""
-        write_json(self.path / "judge.json", dict(card))
+        write_record(self.path / CARD_FILE, card)
 
     def card(self) -> dict[str, Any]:
-        """What decides this judge's verdicts."""
-        return json.loads((self.path / "judge.json").read_text("utf-8"))
+        """What decides this judge's verdicts.
+
+        Raises:
+            DamagedFile: The file does not hold what was written.
+        """
+        return read_record(self.path / CARD_FILE)
 
     def write_calibration(self, calibration: Mapping[str, Any]) -> None:
         """Write what a calibrated judge has learnt from default replies."""
-        write_json(self.path / "calibration.json", dict(calibration))
+        write_record(self.path / CALIBRATION_FILE, calibration)
 
     def calibration(self) -> dict[str, Any] | None:
-        """What a calibrated judge has learnt; None if there is nothing."""
-        file = self.path / "calibration.json"
-        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+        """What a calibrated judge has learnt; None if there is nothing.
+
+        Raises:
+            DamagedFile: The file does not hold what was written.
+        """
+        file = self.path / CALIBRATION_FILE
+        return read_record(file) if file.is_file() else None
 
     def has(self, shard: Shard) -> bool:
         """Whether verdicts on the whole shard are there, undamaged, and about the replies that are there."""
         try:
-            rows, metadata = read_rows(self.file(shard))
-        except (FileNotFoundError, RunError):
+            _, metadata = read_table(self.file(shard))
+        except (FileNotFoundError, DamagedFile):
             return False
         digest = self.run.replies_digest(self.manifest, shard)
-        return len(rows) == len(shard.requests) and metadata.get("replies") == digest
+        return digest is not None and metadata.get("replies") == digest
 
     def write(self, shard: Shard, verdicts: Sequence[Verdict]) -> None:
         """Write the verdicts on a shard, in the order of its requests."""
@@ -121,7 +137,8 @@ class Labels:
         """The verdicts on a shard, in the order of its requests.
 
         Raises:
-            RunError: They are not there, damaged, or about other replies.
+            RunError: They are not there, or about other replies than those that are there.
+            DamagedFile: The file does not hold what was written.
         """
         try:
             rows, metadata = read_rows(self.file(shard))
@@ -130,7 +147,10 @@ class Labels:
                 f"{shard.key} has not been labelled by {self.key}",
                 remedy="run the same judge command again to continue it",
             ) from error
-        if metadata.get("replies") != self.run.replies_digest(self.manifest, shard):
+        digest = self.run.replies_digest(self.manifest, shard)
+        if digest is None:
+            raise self.run.unfinished(shard)
+        if metadata.get("replies") != digest:
             raise RunError(
                 f"the labels of {shard.key} by {self.key} are about other replies",
                 remedy="run the same judge command again",
@@ -138,7 +158,12 @@ class Labels:
         fields = Verdict.__dataclass_fields__
         return [Verdict(**{name: row[name] for name in fields}) for row in rows]
 
+    def remove_verdicts(self) -> None:
+        """Remove every verdict of this judge, as when what they rest on has changed."""
+        for file in (*self.path.glob("*.parquet"), *self.path.glob("*.jsonl")):
+            file.unlink()
+
 
 def judge_keys(run: RunFolder) -> list[str]:
     """The judges that have labelled a run."""
-    return sorted(file.parent.name for file in run.path.glob("labels/*/judge.json"))
+    return sorted(file.parent.name for file in run.path.glob(f"labels/*/{CARD_FILE}"))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.runs.tables import DIGEST, DamagedFile, read_record
 
 MANIFEST_FORMAT = 2
 
@@ -39,14 +43,18 @@ class Manifest(BaseModel):
     about: dict[str, dict[str, Any]]
     versions: dict[str, str]
 
-    @field_serializer("shards")
-    def _pack(self, shards: tuple[Shard, ...]) -> dict[str, Any]:
-        return pack_plan(shards)
-
     @field_validator("shards", mode="before")
     @classmethod
     def _unpack(cls, value: Any) -> Any:
         return unpack_plan(value) if isinstance(value, Mapping) else value
+
+    def packed(self) -> dict[str, Any]:
+        """The manifest as plain data, as it is written."""
+        # Not by a serializer of pydantic's, which would turn Ctrl-C into an error of its own.
+        return {
+            **self.model_dump(mode="json", exclude={"shards"}),
+            "shards": pack_plan(self.shards),
+        }
 
     @cached_property
     def _stems(self) -> dict[str, str]:
@@ -64,15 +72,19 @@ class Manifest(BaseModel):
         return self._stems
 
     def differences(self, wanted: Manifest) -> list[str]:
-        """What `wanted` changes, one line each; nothing if it only adds shards to this plan."""
+        """What `wanted` changes, one line each; nothing if it only adds shards, or a reader, to this plan.
+
+        A `wanted` without a reader collects replies only, whoever reads them.
+        """
+        both_read = bool(self.reader and wanted.reader)
         changed = [
             f"{name}: {_brief(old)} here, {_brief(new)} asked for"
             for name, old, new in (
                 *_leaves(self.conditions, wanted.conditions),
-                *(_leaves(self.reader, wanted.reader, "reader") if self.reader else ()),
+                *(_leaves(self.reader, wanted.reader, "reader") if both_read else ()),
             )
         ]
-        if self.reader and self.layers != wanted.layers:
+        if both_read and self.layers != wanted.layers:
             changed.append(f"layers: {_brief(list(self.layers))} here, {list(wanted.layers)}")
         known = {shard.key: shard for shard in wanted.shards}
         missing = [shard.key for shard in self.shards if shard.key not in known]
@@ -84,6 +96,52 @@ class Manifest(BaseModel):
         if other:
             changed.append(f"other prompts, questions or samples: {_listed(other)}")
         return changed
+
+
+def read_manifest(file: Path) -> Manifest:
+    """The manifest in a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFile: It does not hold what was written.
+        RunError: It has another format.
+    """
+    try:
+        content = read_record(file)
+    except DamagedFile as error:
+        _refuse_format_before_digests(file)
+        raise _damaged(file, error.what) from error
+    _refuse_other_format(content)
+    try:
+        return Manifest.model_validate(content)
+    except (ValidationError, LookupError, TypeError) as error:
+        raise _damaged(file, str(error).splitlines()[0]) from error
+
+
+def _damaged(file: Path, what: str) -> DamagedFile:
+    return DamagedFile(
+        file,
+        what,
+        remedy="remove it and run the same collect command again; finished replies are kept",
+    )
+
+
+def _refuse_other_format(content: Mapping[str, Any]) -> None:
+    if content.get("format") != MANIFEST_FORMAT:
+        raise RunError(
+            "this run was collected by another version of Persona Lens",
+            expected=f"format {MANIFEST_FORMAT}",
+            given=content.get("format"),
+            remedy="read it with that version, or collect again",
+        )
+
+
+def _refuse_format_before_digests(file: Path) -> None:
+    """Manifests of the first format had no digest that could fit."""
+    with suppress(ValueError):
+        content = json.loads(file.read_text("utf-8"))
+        if isinstance(content, dict) and DIGEST not in content:
+            _refuse_other_format(content)
 
 
 def pack_plan(shards: Sequence[Shard]) -> dict[str, Any]:
@@ -120,7 +178,7 @@ def pack_plan(shards: Sequence[Shard]) -> dict[str, Any]:
 
 
 def unpack_plan(packed: Mapping[str, Any]) -> tuple[Shard, ...]:
-    """The plan `pack_plan` packed; shards that ask the same share one tuple of requests."""
+    """The plan `pack_plan` packed; shards that ask the same share their requests."""
     questions = packed["questions"]
     asked = [
         tuple(Request(question_id=id_, question=questions[id_], sample=n) for id_, n in requests)

@@ -1,8 +1,15 @@
-"""Parquet tables that know whether they are whole: rows with a digest of themselves in the file's metadata."""
+"""Files that know whether they are whole: tables, arrays and plain data with a digest of themselves inside.
+
+Digests are taken of the values, not of their encoding, which may differ between versions of the libraries that
+write them. A file that cannot be decoded, or whose values do not have the digest they were written with, is a
+`DamagedFile`; what the operating system refuses (no permission, no such file) stays its own `OSError`, so that
+nothing is taken for lost which is only out of reach.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,23 +18,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from safetensors import SafetensorError, safe_open
 
 from persona_lens.errors import RunError
-from persona_lens.files import whole_or_nothing
+from persona_lens.files import whole_or_nothing, write_json, write_tensors
 
-_DIGEST = b"persona_lens.xxh3"
+DIGEST = "persona_lens.xxh3"
+_WRONG_DIGEST = "its content does not have the digest it was written with"
 
 
 class DamagedFile(RunError):
-    """A file of a run is torn, or holds something else than was written."""
+    """A file of a run is torn, or holds something else than was written.
 
-    def __init__(self, path: Path, what: str) -> None:
+    Attributes:
+        path: The file.
+        what: What is wrong with it.
+    """
+
+    def __init__(self, path: Path, what: str, *, remedy: str | None = None) -> None:
         self.path = path
+        self.what = what
         super().__init__(
             f"{path} is damaged: {what}",
-            remedy="persona-lens info RUN --check --repair sets it aside; "
+            remedy=remedy
+            or "persona-lens info RUN --check --repair sets it aside; "
             "the collect or judge command then makes it again",
         )
+
+
+# Tables -------------------------------------------------------------------------------------------
 
 
 def write_rows(
@@ -36,12 +55,13 @@ def write_rows(
     schema: pa.Schema,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write rows to a Parquet file that appears whole or not at all."""
+    """Write rows to a Parquet file."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    described = {key.encode(): value.encode() for key, value in (metadata or {}).items()}
-    table = table.replace_schema_metadata({**described, _DIGEST: _digest(table, described)})
+    described = dict(metadata or {})
+    described[DIGEST] = _table_digest(table, described)
     with whole_or_nothing(path) as partial:
-        pq.write_table(table, partial)
+        # Without statistics, which some readers go by and no digest of the values covers.
+        pq.write_table(table.replace_schema_metadata(described), partial, write_statistics=False)
 
 
 def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -58,32 +78,152 @@ def read_rows(path: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
 def read_table(path: Path) -> tuple[pa.Table, dict[str, str]]:
     """As `read_rows`, without turning the columns into Python objects."""
     try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DamagedFile(path, "it is not a readable Parquet file") from error
-    found = dict(table.schema.metadata or {})
-    expected = found.pop(_DIGEST, None)
-    if expected is None or expected != _digest(table, found):
-        raise DamagedFile(path, "its content does not have the digest it was written with")
-    return table, {
-        key.decode(): value.decode()
-        for key, value in found.items()
-        if not key.startswith(b"ARROW:")
-    }
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)  # small: handing it out takes longer
+        metadata = _decoded(table.schema.metadata)
+        expected = metadata.pop(DIGEST, None)
+        found = _table_digest(table, metadata)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        _raise_refusal(error)
+        raise DamagedFile(path, "it cannot be read as Parquet") from error
+    if found != expected:
+        raise DamagedFile(path, _WRONG_DIGEST)
+    return table, metadata
 
 
-def array_digest(array: np.ndarray) -> str:
-    """Digest of the values of an array."""
-    return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(array).data)
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata alone, which takes no reading of the rows and leaves them unchecked.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFile: It cannot be decoded.
+    """
+    try:
+        metadata = _decoded(pq.read_metadata(path).metadata)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        _raise_refusal(error)
+        raise DamagedFile(path, "it cannot be read as Parquet") from error
+    metadata.pop(DIGEST, None)
+    return metadata
 
 
-def _digest(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
-    """Digest of the values, not of their encoding, which may differ between versions of Arrow."""
+def _decoded(metadata: Mapping[bytes, bytes] | None) -> dict[str, str]:
+    pairs = (metadata or {}).items()
+    return {key.decode(): value.decode() for key, value in pairs if not key.startswith(b"ARROW:")}
+
+
+def _table_digest(table: pa.Table, metadata: Mapping[str, str]) -> str:
     digest = xxhash.xxh3_64()
-    digest.update(json.dumps(table.to_pylist(), sort_keys=True).encode())
-    for key in sorted(metadata):
-        if not key.startswith(b"ARROW:"):
-            digest.update(key + b"=" + metadata[key])
-    return digest.hexdigest().encode()
+    for name in table.column_names:
+        column = table.column(name).combine_chunks()
+        if pa.types.is_list(column.type):  # tokens: too many to look at one by one
+            digest.update(f"{name}: lists of {column.type.value_type} ".encode())
+            digest.update(json.dumps(column.value_lengths().to_pylist()).encode())
+            digest.update(np.ascontiguousarray(column.flatten()).data)
+        else:
+            digest.update(f"{name}: {column.type} ".encode())
+            digest.update(json.dumps(column.to_pylist()).encode())
+    digest.update(json.dumps(metadata, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+# Arrays -------------------------------------------------------------------------------------------
+
+
+def write_array(path: Path, array: np.ndarray, metadata: Mapping[str, str]) -> None:
+    """Write an array to a safetensors file, as float32 under the name `values`."""
+    array = array.astype(np.float32, copy=False)
+    described = {**metadata, DIGEST: _array_digest(array, metadata)}
+    # One entry: safetensors writes several in random order, and equal runs should be equal files.
+    write_tensors(path, {"values": array}, {"content": json.dumps(described)})
+
+
+def read_array(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """The array of a file `write_array` wrote, and its metadata.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFile: It cannot be decoded, or its digest does not fit.
+    """
+    shape, metadata = _array_header(path)
+    try:
+        # Read, not mapped: a bad sector of a mapped file ends the process without a word.
+        start = path.stat().st_size - math.prod(shape) * 4
+        array = np.fromfile(path, np.dtype("<f4"), offset=start).reshape(shape)
+    except (OSError, ValueError) as error:
+        _raise_refusal(error)
+        raise DamagedFile(path, "it is shorter than its shape") from error
+    expected = metadata.pop(DIGEST, None)
+    if _array_digest(array, metadata) != expected:
+        raise DamagedFile(path, _WRONG_DIGEST)
+    return array, metadata
+
+
+def read_array_header(path: Path) -> tuple[tuple[int, ...], dict[str, str]]:
+    """Shape and metadata alone, which takes no reading of the values and leaves them unchecked.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFile: It cannot be decoded, or is shorter or longer than its shape says.
+    """
+    shape, metadata = _array_header(path)
+    metadata.pop(DIGEST, None)
+    return shape, metadata
+
+
+def _array_header(path: Path) -> tuple[tuple[int, ...], dict[str, str]]:
+    with path.open("rb"):
+        pass  # safetensors reports what the system refuses in words of its own
+    try:
+        with safe_open(path, framework="numpy") as file:
+            values = file.get_slice("values")
+            metadata = json.loads((file.metadata() or {})["content"])
+            if values.get_dtype() != "F32" or not isinstance(metadata, dict):
+                raise ValueError("another type")
+            return tuple(values.get_shape()), metadata
+    except (ValueError, KeyError, SafetensorError) as error:
+        raise DamagedFile(path, "it cannot be read as safetensors") from error
+
+
+def _array_digest(array: np.ndarray, metadata: Mapping[str, str]) -> str:
+    digest = xxhash.xxh3_64(np.ascontiguousarray(array, dtype="<f4").data)
+    digest.update(json.dumps([array.shape, dict(metadata)], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+# Plain data ---------------------------------------------------------------------------------------
+
+
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """Write plain data to a JSON file."""
+    plain = json.loads(json.dumps(dict(content)))
+    write_json(path, {**plain, DIGEST: _record_digest(plain)})
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What `write_record` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedFile: It cannot be decoded, or its digest does not fit.
+    """
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DamagedFile(path, "it cannot be read as JSON") from error
+    if not isinstance(content, dict) or content.pop(DIGEST, None) != _record_digest(content):
+        raise DamagedFile(path, _WRONG_DIGEST)
+    return content
+
+
+def _record_digest(content: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True).encode())
+
+
+def _raise_refusal(error: Exception) -> None:
+    """Let errors of the operating system through: such a file is out of reach, not damaged.
+
+    What Arrow cannot decode is an `OSError` too, but one without a number.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error

@@ -1,0 +1,143 @@
+"""Kappa of two judges, role by role: where do they not mean the same?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from persona_lens.analysis.agreement import RoleAgreement
+from persona_lens.analysis.kappa import Measure
+from persona_lens.plots import style
+from persona_lens.plots.ranking import DENSE, DENSE_ROW, ROW
+from persona_lens.plots.subjects import number
+from persona_lens.plots.text import shown, text_width
+
+COLOUR, NULL_COLOUR = "#0072B2", "#d9dde2"
+HEAD = 20  # a row for the name of the line
+
+
+def kappa_by_role(found: RoleAgreement, *, judges: str, source: str) -> go.Figure:
+    """Roles by kappa, the highest first, each with its 95 % interval and the range of its null.
+
+    Args:
+        found: Kappa is known of at least one role.
+        judges: Who they are, for the title.
+        source: What the labels are of, for the line below it.
+    """
+    rows = found.by_role.dropna(subset=["kappa"]).sort_values("kappa", ascending=False)
+    ticks = [shown(name) for name in rows["name"]]
+    fig = style.figure(
+        [_null(rows), _upright(found.kappa.value, len(rows)), _dots(rows)],
+        title=f"Agreement of {judges}, role by role",
+        subtitle=f"{source} · {found.count:,} replies of {found.n_groups} roles<br>"
+        f"Bars: 95 % interval over the replies of the role. All roles: {with_interval(found.kappa)}",
+        left=round(max(text_width(tick, 12) for tick in ticks)) + 24,
+        right=40,
+        head=HEAD,
+    )
+    _name_the_line(fig, found.kappa)
+    missing = len(found.by_role) - len(rows)
+    style.add_caption(
+        fig,
+        "Grey: 95 % of kappas if the second judge's labels are shuffled within the role."
+        + (
+            f" Not shown: {missing} roles to which a judge gives one label only." if missing else ""
+        ),
+    )
+    row = DENSE_ROW if len(ticks) > DENSE else ROW
+    style.set_plot_height(fig, row * (len(ticks) + 1))
+    lowest = float(np.nanmin(rows[["kappa", "low", "null_low"]].to_numpy()))
+    fig.update_layout(
+        showlegend=False,
+        xaxis={
+            "title": {"text": "Cohen's kappa"},
+            "range": [min(0.0, lowest) - 0.03, 1.03],
+            "zeroline": True,
+            "zerolinecolor": style.FAINT,
+        },
+        yaxis={
+            "tickvals": list(range(len(ticks))),
+            "ticktext": ticks,
+            "range": [len(ticks), -1],
+            "ticks": "",
+            "ticklabelstandoff": 5,
+            "tickfont": {"size": 11 if row == DENSE_ROW else 12, "color": style.INK},
+        },
+    )
+    return fig
+
+
+def with_interval(measure: Measure) -> str:
+    """A value and its interval, as figures write it.
+
+    Examples:
+        >>> with_interval(Measure(0.5, -0.1, 0.75)), with_interval(Measure(0.5, np.nan, np.nan))
+        ('0.50 [−0.10, 0.75]', '0.50')
+    """
+    value = number(measure.value, ".2f")
+    if not np.isfinite(measure.low):
+        return value
+    return f"{value} [{number(measure.low, '.2f')}, {number(measure.high, '.2f')}]"
+
+
+def _dots(rows: pd.DataFrame) -> go.Scatter:
+    return go.Scatter(
+        x=rows["kappa"],
+        y=np.arange(len(rows)),
+        error_x={
+            "array": rows["high"] - rows["kappa"],
+            "arrayminus": rows["kappa"] - rows["low"],
+            "thickness": 1.4,
+            "width": 0,
+        },
+        mode="markers",
+        marker={"size": 9, "color": COLOUR, "line": {"color": "#ffffff", "width": 0.8}},
+        customdata=rows["name"],
+        hovertext=[
+            f"<b>{shown(row['name'])}</b> · {row['count']:,} replies<br>"
+            f"kappa {with_interval(Measure(row['kappa'], row['low'], row['high']))}<br>"
+            f"equal labels: {row['equal']:.0%}"
+            for row in rows.to_dict("records")
+        ],
+        hoverinfo="text",
+    )
+
+
+def _null(rows: pd.DataFrame) -> go.Bar:
+    return go.Bar(
+        base=rows["null_low"],
+        x=rows["null_high"] - rows["null_low"],
+        y=np.arange(len(rows)),
+        orientation="h",
+        width=0.55,
+        marker={"color": NULL_COLOUR, "line": {"width": 0}},
+        hoverinfo="skip",
+    )
+
+
+def _upright(at: float, rows: int) -> go.Scatter:
+    """A vertical line as a trace: shapes lie either below the grid or over the points."""
+    return go.Scatter(
+        x=[at, at], y=[-1, rows], mode="lines", line={"color": COLOUR, "width": 1}, hoverinfo="skip"
+    )
+
+
+def _name_the_line(fig: go.Figure, kappa: Measure) -> None:
+    """Say what the vertical line is, and draw its interval."""
+    if np.isfinite(kappa.low):
+        fig.add_vrect(
+            x0=kappa.low, x1=kappa.high, fillcolor=COLOUR, opacity=0.12, line_width=0, layer="below"
+        )
+    fig.add_annotation(
+        name="all roles",
+        text="all roles",
+        font={"size": 12, "color": COLOUR},
+        x=kappa.value,
+        y=1,
+        yref="paper",
+        yshift=4,
+        yanchor="bottom",
+        showarrow=False,
+        borderpad=0,
+    )
