@@ -5,7 +5,8 @@ the same work to the token. A first pass, which is not timed, gives all workers 
 not asked sleep. `one process` is `LocalEngine` on one thread: what a single worker falls behind it is the price of
 Ray. What is made is counted and dropped, not stored.
 
-Needs a core for each worker, with nothing else on it.
+Needs a core for each worker, with nothing else on it: Ray's workers run at niceness 15 and give way to whatever
+else there is, unless `RAY_worker_niceness=0` is set.
 """
 
 from __future__ import annotations

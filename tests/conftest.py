@@ -12,7 +12,16 @@ import pytest
 import torch
 from tiny import tiny_folder
 
-from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
+from persona_lens import (
+    PersonaModel,
+    PersonaSpace,
+    Sampling,
+    load_questions,
+    load_roles,
+    load_traits,
+)
+from persona_lens.catalog.texts import catalog_texts
+from persona_lens.model.text_embedding import TokenEmbedder
 
 SMALL_ROLES = [
     *("assistant", "analyst", "summarizer", "reviewer", "consultant", "examiner"),
@@ -54,3 +63,10 @@ def small_space(small_run: Path) -> PersonaSpace:
 def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random Llama of 3 layers and a byte-level tokenizer with a ChatML template."""
     return tiny_folder(tmp_path_factory.mktemp("models") / "tiny-llama", "llama")
+
+
+@pytest.fixture(scope="session")
+def embedder() -> TokenEmbedder:
+    """Token embeddings weighted by how rare a token is in the whole catalogue, as `catalog check` has them."""
+    texts = catalog_texts(load_roles("full"), load_traits("full"), load_questions("full"))
+    return TokenEmbedder([text.text for text in texts])

@@ -178,8 +178,10 @@ def _by_role(
     rows = []
     for name, table, drawn in zip(names.tolist(), tables, null, strict=True):
         count = int(table.sum())
-        anew = rng.multinomial(count, table.ravel() / count, size=len(drawn))
-        found = Measure.of(kappa(table).item(), kappa(anew.reshape(drawn.shape)), kappa(drawn))
+        anew = rng.multinomial(count, table.ravel() / count, size=len(drawn)).reshape(drawn.shape)
+        # Samples with one label only show no agreement; without them, a role with a rare label would look certain.
+        resampled = np.nan_to_num(kappa(anew))
+        found = Measure.of(kappa(table).item(), resampled, kappa(drawn))
         shown = (found.value, found.low, found.high, found.null_low, found.null_high)
         if np.isnan(found.value):  # resamples cannot know what the role's own replies do not show
             shown = (np.nan,) * len(shown)

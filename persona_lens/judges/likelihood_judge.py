@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.errors import RunError
+from persona_lens.judges.answers import settled
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.null_thresholds import NullThresholds
 from persona_lens.rollouts.plan import Shard
@@ -145,8 +146,11 @@ class LikelihoodJudge:
 
     def _verdict(self, case: Case, ratio: float | None) -> Verdict:
         assert self._thresholds is not None
+        given = settled(case)
+        if given is not None:
+            return given
         if ratio is None:
-            return Verdict(status="failed", raw="the reply is empty")
+            return Verdict(status="failed", raw="the reply has no tokens")
         if case.shard.kind == "trait":
             return Verdict(score=ratio)
         label = self._thresholds.label(case.shard.name, ratio)

@@ -21,9 +21,12 @@ TITLES: Mapping[str, str] = {
 ACROSS = 3
 COLOUR, NULL_COLOUR = "#0072B2", "#7d8590"
 LEFT, RIGHT, GAP = 66, 30, 28
+WIDEST = 480
 HEIGHT, ROW_HEAD, COLUMN_HEAD = 150, 34, 42
 ROOM = 0.05
 BAND_OPACITY = 0.2
+ALONE = 0.06
+MOST_TICKS = 8
 
 
 def effect_figures(
@@ -49,7 +52,8 @@ def effect_figures(
 def _figure(
     columns: Sequence[pd.DataFrame], names: Mapping[str, str], *, source: str, without: int
 ) -> go.Figure:
-    width = (style.WIDTH - LEFT - RIGHT - (ACROSS - 1) * GAP) / ACROSS
+    room = style.WIDTH - LEFT - RIGHT - (len(columns) - 1) * GAP
+    width = min(WIDEST, room / len(columns))
     full = len(columns) * (width + GAP) - GAP
     height = COLUMN_HEAD + len(TITLES) * (ROW_HEAD + HEIGHT)
     fig = style.figure(
@@ -67,7 +71,7 @@ def _figure(
     for down, (what, title) in enumerate(TITLES.items()):
         parts = [rows.loc[rows["what"] == what].sort_values("layer") for rows in columns]
         lowest = min(float(part[["low", "null_low"]].min(axis=None)) for part in parts)
-        room = ROOM * (1 - lowest)
+        margin_y = ROOM * (1 - lowest)
         top = 1 - (COLUMN_HEAD + down * (ROW_HEAD + HEIGHT) + ROW_HEAD) / height
         for across, part in enumerate(parts):
             place = down * len(columns) + across + 1
@@ -82,7 +86,8 @@ def _figure(
                         "domain": within(left, left + width / full),
                         "anchor": f"y{end}",
                         "range": [layers[0] - margin, layers[-1] + margin],
-                        "nticks": 8,
+                        "nticks": MOST_TICKS,
+                        "tickvals": layers if len(layers) <= MOST_TICKS else None,
                         "showticklabels": last,
                         "title": {"text": "Layer" if last else "", "standoff": 8},
                     },
@@ -90,7 +95,7 @@ def _figure(
                         **style.axis_look(),
                         "domain": within(top - HEIGHT / height, top),
                         "anchor": f"x{end}",
-                        "range": [lowest - room, 1 + room],
+                        "range": [lowest - margin_y, 1 + margin_y],
                         "nticks": 6,
                         "showticklabels": across == 0,
                     },
@@ -110,7 +115,7 @@ def _figure(
         "on each one's own map. Numbers in brackets: roles on either axis; on both."
     )
     if without:
-        caption += f" Left out: {without} pairs with fewer than three roles on either axis."
+        caption += f" Pairs left out, for fewer than three roles on an axis: {without}."
     style.add_caption(fig, caption)
     fig.update_layout(showlegend=False)
     return fig
@@ -145,16 +150,19 @@ def _traces(rows: pd.DataFrame, x: str, y: str) -> list[go.Scatter]:
             strict=True,
         )
     ]
+    # A single layer has no width, so that what is wide about it gets some.
+    alone = len(rows) == 1
+    across = {name: np.repeat(values, 2) if alone else values for name, values in at.items()}
+    across["layer"] = across["layer"] + (np.array([-ALONE, ALONE]) if alone else 0.0)
     return [
-        _band(at["layer"], at["null_low"], at["null_high"], NULL_COLOUR, **axes),
-        _band(at["layer"], at["low"], at["high"], COLOUR, **axes),
+        _band(across["layer"], across["null_low"], across["null_high"], NULL_COLOUR, **axes),
+        _band(across["layer"], across["low"], across["high"], COLOUR, **axes),
         go.Scatter(
             **axes,
-            x=at["layer"],
-            y=at["null"],
-            mode="lines+markers",
+            x=across["layer"],
+            y=across["null"],
+            mode="lines",
             line={"color": NULL_COLOUR, "width": 1.5, "dash": "dash"},
-            marker={"size": 3},
             hoverinfo="skip",
             name="null",
         ),
@@ -184,7 +192,7 @@ def _band(
         x=[*layers, *layers[::-1]],
         y=[*high, *low[::-1]],
         mode="lines",
-        line={"width": 1, "color": colour},  # keeps the band of a single layer visible
+        line={"width": 0},
         fill="toself",
         fillcolor=colour,
         opacity=BAND_OPACITY,

@@ -42,7 +42,7 @@ def kappa_by_role(found: RoleAgreement, *, judges: str, source: str) -> go.Figur
         fig,
         "Grey: 95 % of kappas if the second judge's labels are shuffled within the role."
         + (
-            f" Not shown: {missing} roles to which a judge gives one label only." if missing else ""
+            f" Roles not shown, as a judge gives them one label only: {missing}." if missing else ""
         ),
     )
     row = DENSE_ROW if len(ticks) > DENSE else ROW

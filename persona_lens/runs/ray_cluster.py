@@ -31,6 +31,7 @@ _RAY_NOTICES = (
 _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else some versions warn of how this is about to change
     "RAY_DEDUP_LOGS_SKIP_REGEX": _RAY_NOTICES,
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # it prints a stack of addresses when the process is told to stop
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 

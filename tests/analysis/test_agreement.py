@@ -115,6 +115,14 @@ def test_whole_and_by_role_against_scikit_learn() -> None:
             assert row["low"] <= row["kappa"] <= row["high"]
 
 
+def test_a_role_whose_second_label_is_rare_is_not_certain() -> None:
+    first = np.array([2] * 15 + [0])
+    frame = role_frame(np.tile(first, 2), np.tile(first, 2), np.repeat([0, 1], 16))
+    row = of_roles(agreement(frame, "a", "b", n_resamples=300)).by_role.iloc[0]
+    assert (row["kappa"], row["high"]) == (1, 1)
+    assert row["low"] == 0, "a third of all samples of these replies hold one label only"
+
+
 def drawn_tables(n_roles: int, rng: np.random.Generator) -> np.ndarray:
     """Two judges who agree on 20 replies of a role as far as the role allows; the true kappa is 0.5."""
     role = np.repeat(np.arange(n_roles), 20)

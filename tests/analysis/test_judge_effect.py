@@ -91,6 +91,33 @@ def test_values_are_those_of_the_vector_tables(
         assert row["replies_second"] == tables[1].select(kind="role").counts.sum()
 
 
+def repeated(vectors: np.ndarray, times: np.ndarray) -> np.ndarray:
+    return np.repeat(vectors, times, axis=0)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap_of_the_roles(run: RunFolder) -> None:
+    found = judge_effect(run, ["taken-in"], layers=[5], min_count=MIN_COUNT, n_resamples=800)
+    tables = [vector_table(run), vector_table(run, judge="taken-in", min_count=MIN_COUNT)]
+    default = tables[0].values[0, 1]
+    roles = [table.values[table.axis_rows(), 1] for table in tables]
+    names = [[table.names[row] for row in table.axis_rows()] for table in tables]
+    assert names[0] == names[1], "so that rows are roles"
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(800):
+        times = np.bincount(rng.integers(0, 14, size=14), minlength=14)
+        axes = [unit(default - repeated(own, times).mean(axis=0)) for own in roles]
+        pc1 = [PCA(1).fit(repeated(own, times)).components_[0] for own in roles]
+        both = np.repeat(np.arange(14), times)
+        one, two = np.triu_indices(14, k=1)
+        differ = both[one] != both[two]
+        distances = [pdist(repeated(own, times))[differ] for own in roles]
+        drawn.append((axes[0] @ axes[1], abs(pc1[0] @ pc1[1]), np.corrcoef(*distances)[0, 1]))
+    errors = np.arctanh(np.array(drawn)).std(axis=0)
+    rows = found.set_index("what").loc[["axis", "pc1", "distances"]]
+    widths = np.arctanh(rows["high"]) - np.arctanh(rows["value"])
+    np.testing.assert_allclose(widths, 1.96 * errors, rtol=0.15)
+
+
 def test_identical_judges_make_the_same_space(effect: pd.DataFrame) -> None:
     found = between(effect, "honest", "twin")
     assert found["value"].to_numpy() == pytest.approx(np.ones(2 * len(MEASURES)))

@@ -118,7 +118,7 @@ def test_scores_are_the_ratios_they_say_they_are(tiny_llama: Path) -> None:
     posterior = 100 / (1 + np.exp(-(log_probs("Be calm.") - log_probs("Be wild.")).sum()))
     assert verdicts[3].score == pytest.approx(posterior, abs=0.01)
     assert verdicts[4].score == pytest.approx(posterior, abs=0.01)
-    assert (verdicts[5].status, verdicts[5].label) == ("failed", None)
+    assert (verdicts[5].status, verdicts[5].label) == ("ok", "not")
 
 
 def test_without_thresholds_it_says_nothing(tiny_llama: Path) -> None:

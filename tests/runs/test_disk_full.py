@@ -344,6 +344,7 @@ def test_the_second_writer_is_told_whom_to_wait_for_and_gets_in_when_the_first_i
             process.wait()
             collected(run.path)  # although a child of the dead process lives
         finally:
+            process.kill()
             os.kill(child, signal.SIGKILL)
     assert not (run.path / ".lock.json").exists()
 

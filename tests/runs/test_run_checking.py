@@ -21,6 +21,7 @@ from persona_lens.runs.journal import Journal
 from persona_lens.runs.judging import judge_run
 from persona_lens.runs.labels import Labels, judge_keys
 from persona_lens.runs.report import Report
+from persona_lens.runs.tables import DamagedFile, read_array
 
 FILES = {
     "replies": "replies/role-ghost-p1-*.parquet",
@@ -232,6 +233,19 @@ def test_a_damaged_card_of_a_judge_is_written_again(tmp_path: Path) -> None:
     assert check(run).sound
 
 
+@pytest.mark.parametrize("change", [(b"[4,2,8]", b"[2,4,8]"), (b'"F32"', b'"I32"')])
+def test_the_same_bytes_in_another_shape_are_not_the_same(
+    change: tuple[bytes, bytes], tmp_path: Path
+) -> None:
+    run = collected(tmp_path / "run")
+    (file,) = run.path.glob(FILES["activations"])
+    data = file.read_bytes()
+    assert change[0] in data
+    file.write_bytes(data.replace(*change))
+    with pytest.raises(DamagedFile):
+        read_array(file)
+
+
 # The manifest -------------------------------------------------------------------------------------
 
 
@@ -277,6 +291,8 @@ def test_a_journal_keeps_its_whole_lines(tmp_path: Path) -> None:
     assert report.records == 4
     check(run, repair=True)
     assert [record["index"] for record in Journal(file).records()] == [0, 1, 3, 4]
+    assert Journal(file).count() == (4, 0)
+    assert check(run).sound
     assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged
     judge = CountingJudge()
     judge_run(run, judge, progress=False)
