@@ -201,7 +201,7 @@ def _by_role(frame: pd.DataFrame, about: dict[str, dict[str, Any]]) -> pd.DataFr
     )
     found = shares.reset_index()
     found.insert(1, "group", [about[f"role-{name}"].get("group") for name in found["name"]])
-    found.insert(2, "replies", frame.groupby("name").size()[found["name"]].to_numpy())
+    found.insert(2, "replies", frame["name"].value_counts().loc[found["name"]].tolist())
     return found
 
 
@@ -209,7 +209,7 @@ def _shares(frame: pd.DataFrame, n_resamples: int = 2000) -> pd.DataFrame:
     """Share of each label, with a percentile interval over roles: replies of one role resemble each other."""
     counts = pd.crosstab(frame["name"], frame["label"]).reindex(columns=list(LABELS), fill_value=0)
     table = counts.to_numpy(dtype=float)
-    totals = frame.groupby("name").size()[counts.index].to_numpy(dtype=float)
+    totals = np.array(frame["name"].value_counts().loc[counts.index].tolist(), dtype=float)
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(table), size=(n_resamples, len(table)))
     resampled = table[drawn].sum(axis=1) / totals[drawn].sum(axis=1)[:, None]

@@ -76,10 +76,12 @@ def read_role_means(
     """
     manifest = run.manifest()
     unknown = sorted(set(layers) - set(manifest.layers))
-    if unknown:
+    if unknown or not layers:
+        where = f" at layer {unknown[0]}" if unknown else ""
         raise RunError(
-            f"the run in {run.path} has no activations at layer {unknown[0]}",
-            expected=", ".join(map(str, manifest.layers)) or "a run collected with layers",
+            f"the run in {run.path} has no activations{where}",
+            expected=", ".join(map(str, manifest.layers)) or None,
+            remedy=None if manifest.layers else "collect it again with a reader",
         )
     replies = _Replies(run, manifest, [manifest.layers.index(layer) for layer in layers])
     labels = [Labels.find(run, judge) for judge in judges]
@@ -96,10 +98,8 @@ def read_role_means(
     rng = np.random.default_rng(seed)
     for role, shards in enumerate(shards_of.values()):
         means, spoken = replies.read(shards)
-        everything = np.full(
-            len(means), _KEPT[0]
-        )  # without a judge, all replies count as fully in role
-        codes = [everything] + [_codes(found, shards)[spoken] for found in labels]
+        everything = np.full(len(means), _KEPT[0])  # as if all of them were fully in role
+        codes = [everything, *(_codes(found, shards)[spoken] for found in labels)]
         for side, its_codes in zip(sides, codes, strict=True):
             side.add(role, means, its_codes, rng)
     return replies.default(), [side.means() for side in sides]

@@ -205,6 +205,10 @@ def test_layers(run: RunFolder, tmp_path: Path) -> None:
     }
     with pytest.raises(RunError, match=r"(?s)no activations at layer 3.*expected 2, 5"):
         judge_effect(run, ["honest"], layers=[3])
+    unread = write_run(tmp_path / "unread", n_roles=3, layers=())
+    judged_by(unread, "honest", honest)
+    with pytest.raises(RunError, match=r"has no activations\n"):
+        judge_effect(unread)
     deep = write_run(tmp_path / "deep", n_roles=3, layers=tuple(range(20)))
     judged_by(deep, "honest", honest)
     layers = sorted(set(judge_effect(deep, min_count=1, n_resamples=2)["layer"]))
