@@ -6,6 +6,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may depend on a hub
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,11 @@ def embedder() -> TokenEmbedder:
     """Token embeddings weighted by how rare a token is in the whole catalogue, as `catalog check` has them."""
     texts = catalog_texts(load_roles("full"), load_traits("full"), load_questions("full"))
     return TokenEmbedder([text.text for text in texts])
+
+
+@pytest.fixture
+def keyboard() -> Iterator[None]:
+    """SIGINT interrupts, even where a shell has started the tests in the background and switched it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

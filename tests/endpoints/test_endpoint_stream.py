@@ -172,6 +172,7 @@ def test_an_exception_of_the_source_comes_through(make_endpoint: Make, make_call
         assert settled(server)
 
 
+@pytest.mark.usefixtures("keyboard")
 def test_the_keyboard_interrupts_a_wait(make_endpoint: Make, make_call: MakeCall) -> None:
     def press() -> None:
         while server.in_flight < 4:

@@ -256,6 +256,7 @@ class Interrupted(RayEngine):
             yield done
             os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # off in what a shell starts in the background
 folder, address, run, threads, plan = sys.argv[1:]
 spec = WorkerSpec(ModelSpec(folder, dtype="float32"), threads=int(threads))
 try:
