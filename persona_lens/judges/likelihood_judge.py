@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from persona_lens.transcripts import Transcript
 
 METHOD_VERSION = 1
-CASES_AT_A_TIME = 768
+CASES_AT_A_TIME = 256
 """Replies scored together: prompts that recur among them run once."""
 
 

@@ -180,7 +180,7 @@ def test_damaged_files_are_made_again(model: PersonaModel, tmp_path: Path) -> No
     replies[0].write_bytes(replies[0].read_bytes()[:100])
     means = sorted(run.path.glob("activations/*/*.safetensors"))
     means[1].write_bytes(b"")
-    with pytest.raises(RunError, match=r"(?s)is damaged.*--check --repair"):
+    with pytest.raises(RunError, match=r"(?s)not finished.*same collect command"):
         list(reply_means(run))
     collect_run(model, run.path, sampling=SAMPLING, **PLAN)
     assert rows(run.path) == expected
