@@ -21,7 +21,7 @@ class EndpointSettings(BaseModel):
     The API key stays in the environment: it is read when a call is made and never kept, shown or logged. A
     server on this machine needs none.
 
-    Args:
+    Attributes:
         model: Name of the model, as the server knows it.
         base_url: Where the server is, such as "http://127.0.0.1:8000/v1". None: the environment variable
             OPENAI_BASE_URL, or else OpenAI.

@@ -48,7 +48,8 @@ class LikelihoodJudge:
 
     Args:
         model: The model that wrote the replies.
-        somewhat, fully: False-positive rates of the two labels: shares of default replies that get them, or more.
+        somewhat: False-positive rate: the share of default replies that get this label, or more.
+        fully: The same for this label.
         baseline: System prompt of the default Assistant that role prompts are compared with.
         max_tokens: Tokens of a reply that are scored, from the first.
         nulls: Default replies scored in each shard of a role.
