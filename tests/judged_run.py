@@ -30,6 +30,7 @@ def write_run(
     n_questions: int = 12,
     layers: tuple[int, ...] = (0, 1),
     d_model: int = 6,
+    writer: str = "model",
     seed: int = 0,
 ) -> RunFolder:
     """A run with two prompts a role and a trait; a reply reads "<level> <aside>", both digits, level 0 to 2."""
@@ -59,7 +60,7 @@ def write_run(
                 )
     run = RunFolder(path)
     manifest = Manifest(
-        conditions={"model": {"model": "made-up"}, "sampling": {}},
+        conditions={writer: {"model": "made-up"}, "sampling": {}},
         reader={"model": "made-up", "d_model": d_model} if layers else {},
         reader_key="made-up",
         layers=layers,

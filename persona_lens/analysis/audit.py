@@ -134,6 +134,7 @@ def audit_run(
     frame = verdict_frame(run, judges)
     keys = judges_of(frame)
     manifest = run.manifest()
+    writer = manifest.conditions.get("model") or manifest.conditions["server"]
     hand: list[HandAgreement] = []
     if labelled is not None:
         sheet = read_labelled(run, labelled)
@@ -158,7 +159,7 @@ def audit_run(
         hand=tuple(hand),
         card={
             "run": str(run.path),
-            "model": manifest.conditions["model"]["model"],
+            "model": writer["model"],
             "hook_point": "blocks.{layer}.hook_resid_post",
         },
     )

@@ -55,10 +55,13 @@ def hand_tables(hand: Sequence[HandAgreement], names: Mapping[str, str]) -> list
         table = _table(f"{names[found.judge]} and a person", "", _VALUE, _NULL)
         for row in found.frame().to_dict("records"):
             table.add_row(row["what"], *_cells(row))
-        table.caption = (
+        caption = (
             f"{found.count} replies of {found.n_groups} roles, weighted to all replies of the run: worth "
             f"{found.effective_count:.0f} drawn at random. The person left {found.unlabelled} without a label."
         )
+        if found.covered < 1:
+            caption += f" Only {found.covered:.0%} of all replies are of a kind that has been labelled."
+        table.caption = caption
         tables += [table, Text()]
     return tables
 

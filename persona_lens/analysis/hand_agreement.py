@@ -49,13 +49,14 @@ class HandAgreement(LabelAgreement):
     precision: dict[str, Measure]
 
     def frame(self) -> pd.DataFrame:
-        """One number a row: `judge`, `what`, the fields of `Measure`, `count`, `effective_count`, `groups`."""
+        """One number a row: `judge`, `what`, the fields of `Measure`, counts, and `covered`."""
         measures = {"equal": self.equal, "kappa": self.kappa, "weighted kappa": self.weighted_kappa}
         measures |= {f"right on {label!r}": m for label, m in self.precision.items()}
         sizes = {
             "count": self.count,
             "effective_count": self.effective_count,
             "groups": self.n_groups,
+            "covered": self.covered,
         }
         return pd.DataFrame(
             [
@@ -106,7 +107,7 @@ def hand_agreement(
             judge,
             label_codes(done, judge),
             unlabelled=len(labelled) - len(done),
-            covered=float(known.sum() / sizes.sum()),
+            covered=float(known.sum() / len(roles)),
             n_resamples=n_resamples,
             rng=np.random.default_rng(seed),
         )

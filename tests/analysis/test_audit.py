@@ -108,11 +108,12 @@ def test_every_number_is_written_down(
 
 
 def test_one_judge_without_activations_or_person(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", n_roles=3, layers=())
+    run = write_run(tmp_path / "run", n_roles=3, layers=(), writer="server")
     judged_by(run, "honest", honest)
     audit = audit_run(run)
     assert audit.agreements == audit.hand == ()
     assert audit.effect is None
     assert audit.frames() == {}
+    assert audit.card["model"] == "made-up"
     assert "one judge alone" in shown(audit).lower()
     assert audit.save(tmp_path / "audit") == []

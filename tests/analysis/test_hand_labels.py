@@ -219,6 +219,7 @@ def test_weights_undo_the_oversampling_of_disagreements() -> None:
     for seed in range(30):
         labelled = frame.loc[draw_rows(frame, 100, rng)]
         _, found = hand_agreement(labelled, frame, n_resamples=200, seed=seed)
+        assert found.covered == 1.0
         weighted.append(found.kappa.value)
         hits.append(found.kappa.low <= truth <= found.kappa.high)
         plain.append(cohen_kappa_score(labelled["label"], labelled["label:careless"]))
@@ -259,7 +260,6 @@ def test_agreement_with_a_person_is_that_of_scikit_learn_under_weights() -> None
     assert found.precision["fully"].value == pytest.approx(right)
     assert found.confusion.to_numpy().sum() == pytest.approx(weights[both].sum())
     assert found.effective_count < found.count
-    assert found.covered == 1.0
 
 
 def test_an_empty_sheet_says_nothing(run: RunFolder, tmp_path: Path) -> None:
@@ -268,3 +268,18 @@ def test_an_empty_sheet_says_nothing(run: RunFolder, tmp_path: Path) -> None:
         assert found.count == found.covered == 0
         assert found.unlabelled == 10
         assert np.isnan([found.kappa.value, found.equal.value, found.equal.low]).all()
+
+
+def test_strata_of_which_nothing_is_labelled_are_not_covered(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    sheet, _, _ = export_sample(run, tmp_path / "hand.csv", n=20)
+    rows = rows_of(sheet)
+    for row in rows:
+        row["label"] = "fully" if row["reply"].startswith("2") else ""
+    write_sheet(sheet, rows)
+    frame = verdict_frame(run)
+    roles = frame.loc[frame["kind"] == "role"]
+    [honest_key, _] = judges_of(frame)
+    for found in hand_agreement(read_labelled(run, sheet), frame):
+        assert found.covered == pytest.approx((roles[f"label:{honest_key}"] == "fully").mean())
