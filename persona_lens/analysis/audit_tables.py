@@ -60,7 +60,9 @@ def hand_tables(hand: Sequence[HandAgreement], names: Mapping[str, str]) -> list
             f"{found.effective_count:.0f} drawn at random. The person left {found.unlabelled} without a label."
         )
         if found.covered < 1:
-            caption += f" Only {found.covered:.0%} of all replies are of a kind that has been labelled."
+            caption += (
+                f" Only {found.covered:.0%} of all replies are of a kind that has been labelled."
+            )
         table.caption = caption
         tables += [table, Text()]
     return tables
