@@ -15,7 +15,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -163,8 +163,7 @@ def _look(part: str, key: str, path: Path, read: Callable[[], Mapping[str, Any] 
         return _Look(part, key, path, wrong=error.what)
     except OSError as error:
         # Only what the disk itself cannot give back is lost; a lack of permission, for example, passes.
-        reason = f"it cannot be read: {error.strerror}"
-        return _Look(part, key, path, wrong=reason, lost=error.errno == errno.EIO)
+        return _Look(part, key, path, wrong=_refusal(error), lost=error.errno == errno.EIO)
     return _Look(part, key, path, replies=metadata.get("replies"))
 
 
@@ -172,11 +171,13 @@ def _look_at_journal(journal: Journal, key: str) -> _Look:
     try:
         whole, damaged = journal.count()
     except OSError as error:
-        return _Look(
-            "journal", key, journal.path, f"it cannot be read: {error.strerror}", lost=False
-        )
+        return _Look("journal", key, journal.path, wrong=_refusal(error), lost=False)
     wrong = f"{damaged:,} of its {whole + damaged:,} lines are damaged" if damaged else ""
     return _Look("journal", key, journal.path, wrong, records=whole)
+
+
+def _refusal(error: OSError) -> str:
+    return f"it cannot be read: {error.strerror or error}"
 
 
 def _read_table(path: Path, shard: Shard, replies: str | None) -> Mapping[str, str]:
@@ -211,7 +212,7 @@ def _report(run: Path, looks: Sequence[_Look], known: set[Path] | None) -> Repor
     for look in looks:
         if look.part not in ("manifest", "journal"):
             by_part.setdefault(look.part, []).append(look)
-    sizes = {path: path.stat().st_size for path in sorted(run.rglob("*")) if path.is_file()}
+    sizes = dict(sorted(_sizes(run)))
     others = () if known is None else tuple(path for path in sizes if path not in known)
     journals = [look for look in looks if look.part == "journal"]
     return Report(
@@ -232,6 +233,13 @@ def _report(run: Path, looks: Sequence[_Look], known: set[Path] | None) -> Repor
         bytes_used=sum(sizes.values()),
         bytes_of_others=sum(sizes[path] for path in others),
     )
+
+
+def _sizes(folder: Path) -> Iterator[tuple[Path, int]]:
+    for place, _, names in os.walk(folder):
+        for path in map(Path(place).joinpath, names):
+            with suppress(FileNotFoundError):  # a writer at work has just removed it
+                yield path, path.stat().st_size
 
 
 def _repaired(damage: Damage) -> Damage:

@@ -113,15 +113,12 @@ class Report:
             if part.missing:
                 facts.add_row("", f"missing: {_listed(part.missing)}")
         if self.journals:
-            facts.add_row(
-                "under way",
-                f"{_counted(self.records, 'record')} in {_counted(self.journals, 'journal')}",
-            )
+            journals = _counted(self.journals, "journal")
+            facts.add_row("under way", f"{_counted(self.records, 'record')} in {journals}")
         if self.others:
-            size, names = format_bytes(self.bytes_of_others), _listed([p.name for p in self.others])
-            facts.add_row(
-                "not of the plan", f"{_counted(len(self.others), 'file')}, {size}: {names}"
-            )
+            names = _listed([path.name for path in self.others])
+            size = f"{_counted(len(self.others), 'file')}, {format_bytes(self.bytes_of_others)}"
+            facts.add_row("not of the plan", f"{size}: {names}")
         facts.add_row("on disk", format_bytes(self.bytes_used))
         lines: list[RenderableType] = []
         for damage in self.damaged:
