@@ -58,6 +58,10 @@ class DownloadError(ModelError):
     """Embedded weights could not be fetched, checked or unpacked."""
 
 
+class InterventionError(PersonaLensError):
+    """An operation, a plan or a choice of tokens does not make sense, or does not fit the model it is used on."""
+
+
 class EndpointError(PersonaLensError):
     """A chat server cannot be reached, or refuses to serve: key, quota, model name or address."""
 

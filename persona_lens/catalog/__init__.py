@@ -37,6 +37,7 @@ from persona_lens.catalog.loader import (
     load_roles,
     load_traits,
 )
+from persona_lens.catalog.neutral import Exchange, load_neutral
 from persona_lens.catalog.paper_layout import export_catalog
 from persona_lens.catalog.schema import (
     DefaultPrompt,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CatalogSpec",
     "DefaultPrompt",
+    "Exchange",
     "Group",
     "PromptPair",
     "Question",
@@ -63,6 +65,7 @@ __all__ = [
     "check_catalog",
     "export_catalog",
     "load_defaults",
+    "load_neutral",
     "load_questions",
     "load_roles",
     "load_traits",

@@ -1,0 +1,90 @@
+"""A plan as plain TransformerLens hooks, for bridges and for the `HookedTransformer` of TransformerLens 3.
+
+    tokens, mask = ...
+    logits = bridge.run_with_hooks(tokens, fwd_hooks=plan.hooks())
+    with bridge.hooks(fwd_hooks=plan.hooks(mask=mask)):
+        bridge.generate(tokens, attention_mask=mask)
+
+A hook sees residuals and nothing else, so it must be told which tokens are pads (`mask=`) and whose they are
+(`transcripts=`). It counts passes itself: a pass of one token continues the sequence before it, a longer one begins a
+new sequence. A prompt of one token after another pass is the one case this gets wrong; make new hooks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from persona_lens.errors import InterventionError
+from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.receipt import Receipt
+from persona_lens.interventions.running import PlanRun, Tap
+from persona_lens.interventions.tokens import BatchTokens
+from persona_lens.transcripts import Transcript
+
+LensHook = Callable[..., Tensor]
+"""`f(residual, hook) -> new residual`."""
+
+
+def lens_hooks(
+    plan: Plan,
+    transcripts: Sequence[Transcript] | None = None,
+    *,
+    mask: Any = None,
+    padding_side: str = "left",
+    sinks: Sequence[int] = (0,),
+    receipt: Receipt | None = None,
+) -> list[tuple[str, LensHook]]:
+    """`(hook name, function)` pairs, at `blocks.{i}.hook_resid_post` of each layer of the plan.
+
+    Args:
+        plan: What to do.
+        transcripts: The rows of the batch, so that tokens can be chosen by their role; padded on `padding_side`.
+        mask: Attention mask of the prompts, `[batch, position]`, where rows are padded and transcripts not at hand.
+        padding_side: Where the pads are, with `transcripts`.
+        sinks: Positions that are attention sinks, counted from each row's first token; `model.sinks` has those
+            measured. The first token by default.
+        receipt: Notes what is done; see `persona_lens.interventions.Receipt`.
+
+    Raises:
+        InterventionError: Both a mask and transcripts, or a receipt that is not of this plan or asks for detail.
+
+    Examples:
+        >>> from persona_lens.interventions import Ablate, Direction
+        >>> [name for name, _ in Plan.of(Ablate(Direction("ghost", (3, 4), np.eye(2, 8)))).hooks()]
+        ['blocks.3.hook_resid_post', 'blocks.4.hook_resid_post']
+    """
+    if transcripts is not None and mask is not None:
+        raise InterventionError(
+            "transcripts say where the pads are", remedy="give transcripts or a mask, not both"
+        )
+    if receipt is not None and receipt.plan is not plan:
+        raise InterventionError(
+            "the receipt belongs to another plan", remedy="receipt = Receipt(plan), then plan.hooks"
+        )
+    if receipt is not None and receipt.detail:
+        raise InterventionError(
+            "hooks do not see the ids of the tokens they touch",
+            expected="a receipt without detail",
+            remedy="for detail, use model.intervene(plan, detail=True)",
+        )
+    tokens = None
+    if transcripts is not None:
+        tokens = BatchTokens.of_transcripts(transcripts, padding_side=padding_side, sinks=sinks)
+    elif mask is not None:
+        present = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask).astype(bool)
+        tokens = BatchTokens.of_mask(present, sinks=sinks)
+    run = PlanRun(plan, tokens, receipt=receipt, sinks=sinks, guess_passes=True)
+    return [
+        (f"blocks.{layer}.hook_resid_post", _as_lens_hook(tap)) for layer, tap in run.taps().items()
+    ]
+
+
+def _as_lens_hook(tap: Tap) -> LensHook:
+    def hook_fn(residual: Tensor, hook: Any) -> Tensor:
+        return tap(residual)
+
+    return hook_fn

@@ -1,0 +1,228 @@
+"""`Receipt`: what an intervention did, operation by operation and layer by layer.
+
+Did anything happen? How many tokens were touched, how many were changed, and by how much? Counts are kept on the
+device and read once, when the receipt is first looked at.
+
+    with model.intervene(plan) as receipt:
+        model.chat("Who are you?")
+    print(receipt)
+    receipt.frame()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from persona_lens.interventions.directions import spans
+from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.touched import Note, TouchedTokens
+
+_FOLD_AFTER = 128
+_FOLD_TOKENS = 8192
+_COLUMNS = (
+    *("seen", "changed", "change_sum", "change_max", "before_sum", "after_sum"),
+    *("after_min", "after_max"),
+)
+_FRAME = [
+    *("step", "operation", "direction", "layer", "seen", "changed", "share", "mean_change"),
+    *("max_change", "before", "after", "lowest", "highest"),
+]
+
+
+class Receipt:
+    """What a plan did since it was applied.
+
+    Args:
+        plan: The plan.
+        detail: Keep the change of every token, for `tokens()` and the HTML view; costs a number a token, step and
+            layer.
+        decode: Ids to text, for the HTML view; a tokenizer's `decode`.
+
+    Examples:
+        >>> from persona_lens import PersonaModel
+        >>> from persona_lens.interventions import Direction, Floor
+        >>> model = PersonaModel.load("smollm2-135m-instruct")
+        >>> plan = Plan.of(Floor(Direction("ghost", (12,), np.ones((1, 576))), thresholds=-1e6))
+        >>> with model.intervene(plan) as receipt:
+        ...     _ = model.pooled([model.encoder.encode([{"role": "user", "content": "Hi"}])])
+        >>> print(receipt)
+        1. floor 'ghost'; at layers 12; tokens all; at -1e+06
+           never engaged: none of 4 tokens was changed
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        detail: bool = False,
+        decode: Callable[[list[int]], str] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.detail = detail
+        self.decode = decode
+        self.places = [
+            (number, layer)
+            for number, step in enumerate(plan.steps)
+            for layer in step.operation.layers
+        ]
+        self._notes: dict[tuple[int, int], list[Note]] = {}
+        self._folded: dict[tuple[int, int], list[Float[Tensor, " column"]]] = {}
+        self._totals: dict[tuple[int, int], dict[str, float]] = {}
+        self._calls: list[dict[int, TouchedTokens]] = []
+
+    # While it runs ----------------------------------------------------------------------------------
+
+    def note(self, number: int, layer: int, note: Note) -> None:
+        """Keep what one pass did; folded into sums every so often, and those read less often still."""
+        place = (number, layer)
+        notes = self._notes.setdefault(place, [])
+        notes.append(note)
+        if len(notes) >= _FOLD_AFTER or note.change.numel() >= _FOLD_TOKENS:
+            self._fold(place)
+            if len(self._folded[place]) >= _FOLD_AFTER:
+                self._read(place)
+
+    def take(self, rows: Sequence[TouchedTokens]) -> None:
+        """A batch is done: keep its rows. One that is there already begins another call."""
+        if not self._calls or any(touched.row in self._calls[-1] for touched in rows):
+            self._calls.append({})
+        self._calls[-1].update((touched.row, touched) for touched in rows)
+
+    def _fold(self, place: tuple[int, int]) -> None:
+        notes, self._notes[place] = self._notes.get(place, []), []
+        if notes:
+            self._folded.setdefault(place, []).append(_sums(notes))
+
+    def _read(self, place: tuple[int, int]) -> dict[str, float]:
+        folded, self._folded[place] = self._folded.get(place, []), []
+        if folded:
+            self._totals[place] = _combined(folded, self._totals.get(place))
+        return self._totals.get(place, dict.fromkeys(_COLUMNS, 0.0))
+
+    # Afterwards -------------------------------------------------------------------------------------
+
+    def frame(self) -> pd.DataFrame:
+        """One row for each operation and layer.
+
+        May be looked at while the plan still acts.
+
+        Columns: `step` (from 1), `operation`, `direction`, `layer`; `seen`, tokens the plan chose; `changed`, those
+        that moved, and their `share`; `mean_change` and `max_change` of those that moved, as a fraction of the
+        residual norm; `before` and `after`, mean projections of the tokens seen; `lowest` and `highest` projection
+        afterwards.
+        """
+        rows = []
+        for place in self.places:
+            self._fold(place)
+            number, layer = place
+            operation = self.plan.steps[number].operation
+            found = self._read(place)
+            seen, changed = int(found["seen"]), int(found["changed"])
+            rows.append(
+                {
+                    "step": number + 1,
+                    "operation": operation.name,
+                    "direction": operation.direction.name,
+                    "layer": layer,
+                    "seen": seen,
+                    "changed": changed,
+                    "share": changed / seen if seen else np.nan,
+                    "mean_change": found["change_sum"] / changed if changed else 0.0,
+                    "max_change": found["change_max"] if changed else 0.0,
+                    "before": found["before_sum"] / seen if seen else np.nan,
+                    "after": found["after_sum"] / seen if seen else np.nan,
+                    "lowest": found["after_min"] if seen else np.nan,
+                    "highest": found["after_max"] if seen else np.nan,
+                }
+            )
+        return pd.DataFrame(rows, columns=_FRAME)
+
+    def tokens(self) -> list[TouchedTokens]:
+        """Every row that ran, token by token, call by call and in the order of its rows; empty without `detail`."""
+        return [call[row] for call in self._calls for row in sorted(call)]
+
+    def __str__(self) -> str:
+        frame = self.frame()
+        lines = []
+        for number, step in enumerate(self.plan.steps, 1):
+            lines += [f"{number}. {step}", f"   {self.sentence(number, frame)}"]
+        return "\n".join(lines)
+
+    def sentence(self, number: int, frame: pd.DataFrame) -> str:
+        """What a step did, given `frame()`; steps count from 1."""
+        if not self._notes:
+            return "nothing ran under it yet"
+        return _sentence(frame.loc[frame["step"] == number])
+
+    def __repr__(self) -> str:
+        return f"Receipt of {self.plan!r}"
+
+    def _repr_html_(self) -> str:
+        from persona_lens.interventions.html import receipt_html  # noqa: PLC0415
+
+        return receipt_html(self)
+
+
+def _sentence(rows: pd.DataFrame) -> str:
+    seen, changed = int(rows["seen"].max()), int(rows["changed"].sum())
+    if not seen:
+        return "no token was chosen"
+    if not changed:
+        return f"never engaged: none of {seen:,} tokens was changed"
+    engaged = rows[rows["changed"] > 0]
+    mean = float((engaged["mean_change"] * engaged["changed"]).sum() / changed)
+    share = f"{changed / rows['seen'].sum():.0%}"
+    idle = sorted(rows.loc[rows["changed"] == 0, "layer"])
+    return (
+        f"changed {share} of {seen:,} tokens"
+        + (" and layers" if len(rows) > 1 else "")
+        + f" by {mean:.1%} of the residual norm on average, {engaged['max_change'].max():.1%} at most; "
+        f"mean projection {rows['before'].mean():.3g} before, {rows['after'].mean():.3g} after"
+        + (f"; never engaged at layers {spans(idle)}" if idle else "")
+    )
+
+
+def _sums(notes: Sequence[Note]) -> Float[Tensor, " column"]:
+    change = torch.cat([note.change.flatten() for note in notes])  # batches differ in size
+    before = torch.cat([note.before.flatten() for note in notes])
+    after = torch.cat([note.after.flatten() for note in notes])
+    seen = torch.cat(
+        [
+            torch.ones_like(note.change, dtype=torch.bool).flatten()
+            if note.counted is None
+            else note.counted.flatten()
+            for note in notes
+        ]
+    )
+    moved = seen & (change > 0)
+    zero, infinite = torch.zeros_like(change), torch.full_like(change, torch.inf)
+    parts = (
+        seen.sum().to(change),
+        moved.sum().to(change),
+        torch.where(moved, change, zero).sum(),
+        torch.where(moved, change, zero).max(),
+        torch.where(seen, before, zero).sum(),
+        torch.where(seen, after, zero).sum(),
+        torch.where(seen, after, infinite).min(),
+        torch.where(seen, after, -infinite).max(),
+    )
+    return torch.stack(parts)
+
+
+def _combined(
+    folded: Sequence[Float[Tensor, " column"]], before: dict[str, float] | None
+) -> dict[str, float]:
+    values = torch.stack(list(folded)).cpu().double().numpy()
+    if before is not None:
+        values = np.vstack([values, list(before.values())])
+    reduce = {"max": np.max, "min": np.min}
+    return {
+        name: float(reduce.get(name.rpartition("_")[2], np.sum)(values[:, column]))
+        for column, name in enumerate(_COLUMNS)
+    }

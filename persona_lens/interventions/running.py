@@ -1,0 +1,273 @@
+"""A plan at work on one batch: a function for each layer, which moves the chosen tokens and notes what it did.
+
+Arithmetic is in float32 for half-precision models and cast back at the end, so tokens that are not chosen keep every
+bit. Nothing is copied to the host: what a receipt counts stays on the device until it is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from persona_lens.errors import InterventionError
+from persona_lens.interventions.operations import Gate, Move, Operation, Rotate
+from persona_lens.interventions.plan import Plan, Step
+from persona_lens.interventions.receipt import Receipt
+from persona_lens.interventions.tokens import BatchTokens, Track
+from persona_lens.interventions.touched import Note, touched_rows
+
+Tap = Callable[[Float[Tensor, "batch position d_model"]], Tensor]
+
+_HALF = (torch.float16, torch.bfloat16)
+
+
+class PlanRun:
+    """One batch under a plan.
+
+    Args:
+        plan: What to do.
+        tokens: The batch; None where only its shapes will tell.
+        receipt: Where to note what was done; nothing is noted without.
+        end_ids: Tokens that end a reply; what is fed after one is not counted.
+        n_rows: Rows of the whole call; those of the batch by default.
+        sinks: Positions of attention sinks, where `tokens` is None.
+        guess_passes: A pass of more than one token begins a new sequence, as in plain TransformerLens hooks;
+            otherwise each pass continues the one before.
+
+    Raises:
+        InterventionError: The plan is made for another number of rows.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tokens: BatchTokens | None,
+        *,
+        receipt: Receipt | None = None,
+        end_ids: Int[Tensor, " end"] | None = None,
+        n_rows: int | None = None,
+        sinks: Sequence[int] = (0,),
+        guess_passes: bool = False,
+    ) -> None:
+        self._plan = plan
+        self._sinks = tuple(sinks)
+        self._given = tokens
+        self._track = None if tokens is None else Track(tokens)
+        self._guess = guess_passes
+        self._receipt = receipt
+        self._end_ids = end_ids
+        self._alive: Bool[Tensor, " batch"] | None = None
+        self._fed: list[Int[Tensor, "batch column"]] = []
+        self._lived: list[Bool[Tensor, "batch column"]] = []
+        self._detail: dict[tuple[int, int], list[Note]] = {}
+        self._layers = {
+            layer: [
+                _StepAtLayer(number, step, layer)
+                for number, step in enumerate(plan.steps)
+                if layer in step.operation.layers
+            ]
+            for layer in plan.layers
+        }
+        self._first = min(self._layers, default=0)
+        if tokens is not None:
+            self._check_rows(len(tokens) if n_rows is None else n_rows)
+
+    def _check_rows(self, n_rows: int) -> None:
+        wanted = self._plan.rows
+        if wanted is not None and wanted != n_rows:
+            raise InterventionError(
+                "the plan is made for another number of rows",
+                expected=f"{wanted} prompts, one for each strength or mask",
+                given=n_rows,
+            )
+
+    def taps(self) -> dict[int, Tap]:
+        """One function a layer, for `Backend.taps`."""
+        return {layer: self._tap(layer) for layer in self._layers}
+
+    def watch(self, ids: Int[Tensor, "batch column"]) -> None:
+        """Take note of the tokens about to be fed (see `Backend.before_forward`)."""
+        if self._receipt is None:
+            return
+        if self._alive is None:  # the prompt, in which the same tokens end nothing
+            self._alive = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+        elif self._end_ids is not None:
+            self._alive = self._alive & ~torch.isin(ids[:, -1], self._end_ids.to(ids.device))
+        if self._receipt.detail:
+            self._fed.append(ids)
+            self._lived.append(self._alive.unsqueeze(1).expand(ids.shape))
+
+    def close(self) -> None:
+        """The batch is done: hand its tokens to the receipt, if they are wanted."""
+        if self._receipt is None or self._track is None or not self._fed:
+            return
+        fed, lived = torch.cat(self._fed, dim=1), torch.cat(self._lived, dim=1)
+        places = self._receipt.places
+        self._receipt.take(touched_rows(places, self._detail, self._track.tokens, fed, lived))
+
+    def _tap(self, layer: int) -> Tap:
+        def tap(residual: Float[Tensor, "batch position d_model"]) -> Tensor:
+            if layer == self._first:
+                self._advance(residual)
+            track = self._track
+            assert track is not None
+            work = residual.float() if residual.dtype in _HALF else residual
+            for step in self._layers[layer]:
+                chosen = track.mask(step.where, residual.device)
+                done = step(work, chosen, track)
+                work = done.residual
+                if self._receipt is not None:
+                    note = self._note(done, chosen, track)
+                    self._receipt.note(step.number, layer, note)
+                    if self._receipt.detail:
+                        self._detail.setdefault((step.number, layer), []).append(note)
+            return work.to(residual.dtype)
+
+        return tap
+
+    def _advance(self, residual: Float[Tensor, "batch position d_model"]) -> None:
+        n_rows, n_columns = residual.shape[:2]
+        if not self._guess:
+            assert self._track is not None
+            self._track.advance(n_columns)
+            return
+        held = self._track
+        afresh = held is None or n_columns > 1 or n_rows != len(held.tokens) or held.stop == 0
+        if afresh:
+            self._begin(n_rows, n_columns)
+        assert self._track is not None
+        self._track.advance(n_columns, afresh=afresh)
+
+    def _begin(self, n_rows: int, n_columns: int) -> None:
+        self._check_rows(n_rows)
+        if self._given is None:
+            present = torch.ones(n_rows, n_columns, dtype=torch.bool).numpy()
+            self._track = Track(BatchTokens.of_mask(present, sinks=self._sinks))
+        elif (n_rows, n_columns) < (len(self._given), self._given.width) or n_rows != len(
+            self._given
+        ):
+            raise InterventionError(
+                "the batch is not the one the hooks were made for",
+                expected=f"[{len(self._given)}, {self._given.width} or more]",
+                given=[n_rows, n_columns],
+                remedy="make hooks for it: plan.hooks(mask=...) or plan.hooks(transcripts=...)",
+            )
+        else:
+            self._track = Track(self._given)
+        for steps in self._layers.values():
+            for step in steps:
+                step.open = None
+
+    @torch.no_grad()  # what is noted keeps no graph alive
+    def _note(
+        self, done: _Done, chosen: Bool[Tensor, "batch position"] | None, track: Track
+    ) -> Note:
+        counted = chosen
+        if self._alive is not None and track.start >= track.tokens.width:
+            alive = self._alive.to(done.norm.device).unsqueeze(1)
+            counted = alive if chosen is None else chosen & alive
+        length, after = done.move.effect(done.projection, done.across)
+        change = length / done.norm.clamp(min=1e-30)
+        return Note(change, done.projection.detach(), after, counted, track.start)
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What a step did to a block of residuals; projection, norm and the length across it are those before."""
+
+    residual: Float[Tensor, "batch position d_model"]
+    projection: Float[Tensor, "batch position"]
+    norm: Float[Tensor, "batch position"]
+    across: Float[Tensor, "batch position"] | None
+    move: Move
+
+
+@dataclass(eq=False)
+class _StepAtLayer:
+    """A step of the plan at one of its layers, with its constants on the device they are needed on."""
+
+    number: int
+    step: Step
+    layer: int
+    open: Bool[Tensor, " batch"] | None = None  # of a gate per sequence
+
+    def __post_init__(self) -> None:
+        self.where = self.step.where
+        operation = self.step.operation
+        self._outer = operation if isinstance(operation, Gate) else None
+        self._inner: Operation = operation.operation if isinstance(operation, Gate) else operation
+        self._at = self._inner.direction.index(self.layer)
+        self._constants: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+        self._strengths: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+
+    def __call__(
+        self,
+        h: Float[Tensor, "batch position d_model"],
+        chosen: Bool[Tensor, "batch position"] | None,
+        track: Track,
+    ) -> _Done:
+        v = self._unit(self._inner, h)
+        projection = h @ v
+        norm = torch.linalg.vector_norm(h, dim=-1)
+        strength, across = self._strength(h, track), None
+        if isinstance(self._inner, Rotate):
+            across = torch.linalg.vector_norm(h - projection.unsqueeze(-1) * v, dim=-1)
+            move = self._inner.turn(projection, norm, across, at=self._at, strength=strength)
+        else:
+            move = self._inner.move(projection, norm, at=self._at, strength=strength)
+        if self._outer is not None:
+            passing = self._passing(self._outer, h, chosen)
+            chosen = passing if chosen is None else chosen & passing
+        shift, scale = move.shift, move.scale
+        if chosen is not None:
+            shift = torch.where(chosen, shift, 0.0)
+            scale = None if scale is None else torch.where(chosen, scale, 1.0)
+        moved = torch.addcmul(
+            h if scale is None else h * scale.unsqueeze(-1), shift.unsqueeze(-1), v
+        )
+        return _Done(moved, projection, norm, across, Move(shift, scale))
+
+    def _passing(
+        self,
+        gate: Gate,
+        h: Float[Tensor, "batch position d_model"],
+        chosen: Bool[Tensor, "batch position"] | None,
+    ) -> Bool[Tensor, "batch position"]:
+        passing = gate.is_open(h @ self._unit(gate, h), at=gate.direction.index(self.layer))
+        if gate.per == "token":
+            return passing
+        if chosen is not None:
+            passing = passing & chosen
+        since = passing.cumsum(dim=1) > 0
+        if self.open is not None:
+            since = since | self.open.to(h.device).unsqueeze(1)
+        self.open = since[:, -1]
+        return since
+
+    def _unit(self, operation: Operation, h: Tensor) -> Float[Tensor, " d_model"]:
+        key = (id(operation), h.device, h.dtype)
+        if key not in self._constants:
+            unit = operation.direction.units[operation.direction.index(self.layer)]
+            with torch.inference_mode(False):  # the same hooks may run with gradients later
+                self._constants[key] = torch.from_numpy(unit).to(h.device, h.dtype)
+        return self._constants[key]
+
+    def _strength(self, h: Tensor, track: Track) -> float | Float[Tensor, "batch 1"]:
+        given = self.step.operation.strengths
+        if not any(isinstance(strength, tuple) for strength in given):
+            return math.prod(cast("tuple[float, ...]", given))
+        key = (len(track.tokens), h.device, h.dtype)
+        if key not in self._strengths:
+            with torch.inference_mode(False):
+                product = torch.ones(len(track.tokens), dtype=torch.float64)
+                for strength in given:
+                    values = torch.tensor(strength, dtype=torch.float64)
+                    product = product * (values[track.tokens.rows] if values.ndim else values)
+                self._strengths[key] = product.to(h.device, h.dtype).unsqueeze(1)
+        return self._strengths[key]

@@ -1,0 +1,129 @@
+"""A plan as a folder: `plan.json` says what is done, `plan.safetensors` holds the vectors. No pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from persona_lens.errors import InterventionError
+from persona_lens.files import write_json, write_tensors
+from persona_lens.interventions.directions import Direction
+from persona_lens.interventions.operations import OPERATIONS, Operation, own_fields
+from persona_lens.interventions.plan import Plan, Step
+from persona_lens.interventions.where import Where
+
+FORMAT = 1
+
+
+def save_plan(plan: Plan, folder: Path) -> Path:
+    """Write a plan; the JSON file comes last, so that a folder with one is whole.
+
+    Examples:
+        >>> import tempfile
+        >>> from persona_lens.interventions import Ablate
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> plan = Plan.of(Ablate(Direction("ghost", (3,), np.eye(1, 8)))).where("user", turn=-1)
+        >>> repr(load_plan(save_plan(plan, folder))) == repr(plan)
+        True
+    """
+    tensors: dict[str, np.ndarray] = {}
+    steps = []
+    for number, step in enumerate(plan.steps):
+        key = f"step{number}"
+        where = {"names": step.where.names, "turn": step.where.turn, "sinks": step.where.sinks}
+        if step.where.masks is not None:
+            where["masks"] = [mask.astype(int).tolist() for mask in step.where.masks]
+        steps.append({"operation": _described(step.operation, key, tensors), "where": where})
+    (folder / "plan.json").unlink(missing_ok=True)
+    write_tensors(folder / "plan.safetensors", tensors)
+    write_json(
+        folder / "plan.json",
+        {
+            "format": FORMAT,
+            "hook_point": "blocks.{layer}.hook_resid_post",
+            "orientation": "positive is towards what the direction is named after",
+            "steps": steps,
+        },
+    )
+    return folder
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read what `save_plan` wrote.
+
+    Raises:
+        InterventionError: No plan there, a damaged one, or one this version cannot read.
+    """
+    try:
+        card = json.loads((folder / "plan.json").read_text("utf-8"))
+        tensors = load_file(folder / "plan.safetensors")
+    except FileNotFoundError as error:
+        raise InterventionError(
+            f"no plan in {folder}", expected="plan.json and plan.safetensors"
+        ) from error
+    except (ValueError, SafetensorError) as error:
+        raise InterventionError(
+            f"the plan in {folder} is damaged", given=error, remedy="save it again"
+        ) from error
+    if card["format"] > FORMAT:
+        raise InterventionError(
+            "this plan was saved by a newer Persona Lens",
+            expected=f"format {FORMAT}",
+            given=card["format"],
+            remedy="upgrade persona-lens",
+        )
+    steps = []
+    for number, entry in enumerate(card["steps"]):
+        where = entry["where"]
+        masks = where.get("masks")
+        choice = Where(
+            tuple(where["names"]),
+            turn=where["turn"],
+            masks=None if masks is None else tuple(np.array(mask, dtype=bool) for mask in masks),
+            sinks=where["sinks"],
+        )
+        steps.append(Step(_operation(entry["operation"], f"step{number}", tensors), choice))
+    return Plan(tuple(steps))
+
+
+def _described(operation: Operation, key: str, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    direction = operation.direction
+    tensors[f"{key}.direction"] = direction.values
+    entry: dict[str, Any] = {
+        "kind": operation.name,
+        "direction": direction.name,
+        "layers": direction.layers,
+    }
+    for name, value in own_fields(operation).items():
+        if name in operation.per_layer:
+            tensors[f"{key}.{name}"] = np.asarray(value)
+        elif isinstance(value, Operation):
+            entry[name] = _described(value, f"{key}.{name}", tensors)
+        else:
+            entry[name] = value
+    return entry
+
+
+def _operation(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Operation:
+    kind = OPERATIONS.get(entry["kind"])
+    if kind is None:
+        raise InterventionError(
+            "unknown operation in a saved plan",
+            expected=", ".join(OPERATIONS),
+            given=entry["kind"],
+        )
+    direction = Direction(entry["direction"], tuple(entry["layers"]), tensors[f"{key}.direction"])
+    given: dict[str, Any] = {name: tensors[f"{key}.{name}"] for name in kind.per_layer}
+    for name, value in entry.items():
+        if name in ("kind", "direction", "layers"):
+            continue
+        if name == "operation":
+            given[name] = _operation(value, f"{key}.operation", tensors)
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    return kind(direction=direction, **given)

@@ -1,0 +1,266 @@
+"""Which tokens of a batch are which, at every forward pass of a cached, batched, padded generation.
+
+Hooks see a block of residuals and nothing else: no ids, no mask, no position. So the batch is described once, before
+it runs (`BatchTokens`), and `Track` keeps count of the columns that have passed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from persona_lens.errors import InterventionError
+from persona_lens.interventions.where import GROUPS, Where
+from persona_lens.transcripts import Group, Transcript
+
+_NO_GROUP = -1
+
+
+@dataclass(frozen=True, eq=False)
+class BatchTokens:
+    """The columns of a padded batch that are known before it runs; further ones will be sampled.
+
+    Attributes:
+        present: Not a pad.
+        excluded: BOS and attention sinks.
+        sampled: Belongs to the reply, in a finished transcript.
+        groups, turns: As in `Transcript`; None if the rows are not transcripts.
+        user_turns, assistant_turns: How many the row has, the reply being sampled among them.
+        rows: Which row of the whole call each row of the batch is.
+        sinks: Positions of attention sinks, for columns to come.
+    """
+
+    present: Bool[np.ndarray, "row column"]
+    excluded: Bool[np.ndarray, "row column"]
+    sampled: Bool[np.ndarray, "row column"]
+    groups: Int[np.ndarray, "row column"] | None
+    turns: Int[np.ndarray, "row column"] | None
+    user_turns: Int[np.ndarray, " row"]
+    assistant_turns: Int[np.ndarray, " row"]
+    rows: Int[np.ndarray, " row"]
+    sinks: tuple[int, ...] = ()
+
+    @classmethod
+    def of_transcripts(
+        cls,
+        transcripts: Sequence[Transcript],
+        *,
+        padding_side: str,
+        sinks: Sequence[int] = (0,),
+        bos_id: int | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> BatchTokens:
+        """Describe a batch of transcripts, padded to the longest.
+
+        Args:
+            transcripts: Prompts (to be generated from) or finished conversations.
+            padding_side: `left` or `right`.
+            sinks: Positions that are attention sinks, counted from each row's first token.
+            bos_id: The first token of a row is left out if it is this one.
+            rows: Place of each transcript in the whole call; 0, 1, ... by default.
+        """
+        width = max(len(transcript) for transcript in transcripts)
+        shape = (len(transcripts), width)
+        present, excluded, sampled = (np.zeros(shape, dtype=bool) for _ in range(3))
+        groups, turns = (np.full(shape, _NO_GROUP, dtype=np.int64) for _ in range(2))
+        for row, transcript in enumerate(transcripts):
+            length = len(transcript)
+            start = width - length if padding_side == "left" else 0
+            columns = slice(start, start + length)
+            present[row, columns] = True
+            groups[row, columns] = transcript.groups
+            turns[row, columns] = transcript.turns
+            sampled[row, columns] = _sampled(transcript)
+            places = [place for place in sinks if place < length]
+            if length and bos_id is not None and transcript.ids[0] == bos_id:
+                places.append(0)
+            excluded[row, [start + place for place in places]] = True
+        waiting = np.array([transcript.generating for transcript in transcripts])
+        spoken = np.array([transcript.assistant_turns for transcript in transcripts])
+        return cls(
+            present=present,
+            excluded=excluded,
+            sampled=sampled,
+            groups=groups,
+            turns=turns,
+            user_turns=np.array([transcript.user_turns for transcript in transcripts]),
+            assistant_turns=spoken + waiting,
+            rows=np.arange(len(transcripts)) if rows is None else np.asarray(rows),
+            sinks=tuple(sinks),
+        )
+
+    @classmethod
+    def of_mask(
+        cls, present: Bool[np.ndarray, "row column"], *, sinks: Sequence[int] = (0,)
+    ) -> BatchTokens:
+        """Describe a batch of which only the attention mask is known."""
+        positions = present.cumsum(axis=1) - 1
+        n_rows = len(present)
+        return cls(
+            present=present,
+            excluded=present & np.isin(positions, list(sinks)),
+            sampled=np.zeros_like(present),
+            groups=None,
+            turns=None,
+            user_turns=np.zeros(n_rows, dtype=np.int64),
+            assistant_turns=np.zeros(n_rows, dtype=np.int64),
+            rows=np.arange(n_rows),
+            sinks=tuple(sinks),
+        )
+
+    @property
+    def width(self) -> int:
+        """Columns known beforehand."""
+        return self.present.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def chosen(self, where: Where) -> Bool[np.ndarray, "row column"]:
+        """Which of the known tokens `where` means."""
+        allowed = self.present if where.sinks else self.present & ~self.excluded
+        if where.masks is not None:
+            return self._masked(where.masks) & allowed
+        chosen = np.zeros_like(self.present)
+        for name in where.names:
+            chosen |= self._named(name, where.turn)
+        return chosen & allowed
+
+    def chosen_later(self, where: Where, ahead: int) -> Bool[np.ndarray, " row"]:
+        """Of which rows `where` means the token sampled `ahead` columns after the known ones."""
+        n_rows = len(self)
+        if where.masks is not None:
+            return np.zeros(n_rows, dtype=bool)
+        chosen = np.zeros(n_rows, dtype=bool)
+        for name in where.names:
+            if name in ("all", "generated", "last"):
+                chosen |= True
+            elif name == Group.ASSISTANT.value:
+                self._need_groups(name)
+                # The token being sampled belongs to the last assistant turn there is.
+                chosen |= True if where.turn is None else self._is_last(where.turn)
+        if not where.sinks:
+            chosen &= ~np.isin(self.present.sum(axis=1) + ahead, self.sinks)
+        return chosen
+
+    def _is_last(self, turn: int) -> Bool[np.ndarray, " row"]:
+        return np.where(turn < 0, turn == -1, turn == self.assistant_turns - 1)
+
+    def _named(self, name: str, turn: int | None) -> Bool[np.ndarray, "row column"]:
+        if name == "all":
+            return self.present
+        if name == "prompt":
+            return ~self.sampled
+        if name == "generated":
+            return self.sampled
+        if name == "last":
+            prompt = self.present & ~self.sampled
+            last = prompt & (np.flip(np.flip(prompt, 1).cumsum(axis=1), 1) == 1)
+            return last | self.sampled
+        groups, turns = self._need_groups(name)
+        chosen = groups == Group(name).code
+        if turn is None:
+            return chosen
+        counts = self.user_turns if name == Group.USER.value else self.assistant_turns
+        wanted = np.where(turn < 0, counts + turn, turn)
+        return chosen & (turns == wanted[:, None])
+
+    def _need_groups(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        if self.groups is None or self.turns is None:
+            raise InterventionError(
+                f"which tokens are {name!r} is not known here",
+                expected=f"transcripts, for {', '.join(GROUPS)}",
+                remedy="plan.hooks(transcripts=[...]), or use model.intervene(plan)",
+            )
+        return self.groups, self.turns
+
+    def _masked(self, masks: tuple[np.ndarray, ...]) -> Bool[np.ndarray, "row column"]:
+        chosen = np.zeros_like(self.present)
+        for row, place in enumerate(self.rows):
+            columns = self.present[row].nonzero()[0]
+            prompt = columns[~self.sampled[row, columns]]
+            mask = masks[place]
+            if len(mask) == self.width and len(columns) < self.width:
+                chosen[row] = mask  # over the padded row
+            elif len(mask) == len(columns):
+                chosen[row, columns] = mask
+            elif len(mask) == len(prompt):
+                chosen[row, prompt] = mask  # the same conversation, now with its reply
+            else:
+                raise InterventionError(
+                    f"the mask of row {place} has the wrong length",
+                    expected=f"{len(columns)}, one for each token",
+                    given=len(mask),
+                )
+        return chosen
+
+
+class Track:
+    """Where in its sequences a batch is: how many columns have passed, and what they are.
+
+    Args:
+        tokens: What is known of the batch.
+    """
+
+    def __init__(self, tokens: BatchTokens) -> None:
+        self.tokens = tokens
+        self.start = 0
+        self.stop = 0
+        self._passes: dict[tuple[int, torch.device], Bool[Tensor, "row column"] | None] = {}
+        self._known: dict[int, Bool[np.ndarray, "row column"]] = {}
+
+    def advance(self, n_columns: int, *, afresh: bool = False) -> None:
+        """Take note of a forward pass over the next columns, or over all from the first."""
+        self.start = 0 if afresh else self.stop
+        self.stop = self.start + n_columns
+        if self.start < self.tokens.width or n_columns > 1 or self._near_sinks():
+            self._passes.clear()
+        elif self.start == self.tokens.width:
+            self._passes.clear()  # from here on every column is alike
+
+    def mask(self, where: Where, device: torch.device) -> Bool[Tensor, "row column"] | None:
+        """Which tokens of this pass `where` means; None if all."""
+        key = (id(where), device)
+        if key not in self._passes:
+            chosen = self.columns(where)
+            with torch.inference_mode(False):  # the same hooks may run with gradients later
+                self._passes[key] = (
+                    None if chosen.all() else torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
+                )
+        return self._passes[key]
+
+    def columns(self, where: Where) -> Bool[np.ndarray, "row column"]:
+        """The same as an array."""
+        if id(where) not in self._known:
+            self._known[id(where)] = self.tokens.chosen(where)
+        width = self.tokens.width
+        known = self._known[id(where)][:, self.start : min(self.stop, width)]
+        later = [
+            self.tokens.chosen_later(where, column - width)
+            for column in range(max(self.start, width), self.stop)
+        ]
+        return np.concatenate([known, np.stack(later, axis=1)], axis=1) if later else known
+
+    def _near_sinks(self) -> bool:
+        """Whether a row is so short that a sampled token may stand where a sink does."""
+        if not self.tokens.sinks:
+            return False
+        shortest = int(self.tokens.present.sum(axis=1).min())
+        return shortest + self.start - self.tokens.width <= max(self.tokens.sinks) + 1
+
+
+def _sampled(transcript: Transcript) -> Bool[np.ndarray, " token"]:
+    """The last assistant turn of a finished transcript and what follows it."""
+    sampled = np.zeros(len(transcript), dtype=bool)
+    if transcript.generating or not transcript.assistant_turns:
+        return sampled
+    spoken = np.isin(transcript.groups, (Group.ASSISTANT.code, Group.THINKING.code))
+    last = spoken & (transcript.turns == transcript.assistant_turns - 1)
+    if last.any():
+        sampled[int(last.nonzero()[0][0]) :] = True
+    return sampled
