@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TL3 := .venv-tl3
 
-.PHONY: demo test check lint types bench docs clean
+.PHONY: demo test test-tl3 check lint types bench docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
@@ -11,6 +12,9 @@ demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
 
 test: $(READY)  ## all tests, with coverage
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-tl3: $(TL3)/.ready  ## the same model through a HookedTransformer, which TransformerLens 4 no longer has
+	$(TL3)/bin/python -m pytest tests/tl3
 
 check: lint types test  ## what CI runs
 
@@ -34,5 +38,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
+# Our own requirements and pins, but for TransformerLens.
+$(TL3)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TL3)
+	sed -n '/^dependencies = \[/,/^]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml | \
+		grep -v '^transformer-lens' > $(TL3)/requirements.txt
+	grep -v '^transformer-lens==' constraints.txt > $(TL3)/constraints.txt
+	$(TL3)/bin/python -m pip install --quiet --constraint $(TL3)/constraints.txt \
+		--requirement $(TL3)/requirements.txt transformer-lens==3.5.1 better-abc==0.0.3 pytest
+	touch $@
+
 clean:  ## remove the environment and what was built; models stay in the cache
-	rm -rf .venv site .pytest_cache .ruff_cache .coverage
+	rm -rf .venv $(TL3) site .pytest_cache .ruff_cache .coverage

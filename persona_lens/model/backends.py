@@ -21,7 +21,7 @@ from persona_lens.errors import ModelError
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 ResidualTap = Callable[[Float[Tensor, "batch position d_model"]], Tensor | None]
 """Reads the residual stream (returns None) or replaces it (returns a new tensor, never an edited one)."""
@@ -40,8 +40,8 @@ def hook_name(layer: int) -> str:
 class Backend(Protocol):
     """What the rest of the package needs of a decoder.
 
-    Whatever can offer this can be a `PersonaModel`: the seam for further wrappers, such as the HookedTransformer
-    of TransformerLens 3.
+    Whatever can offer this can be a `PersonaModel`: see `NativeBackend`, `BridgeBackend` and, for the
+    HookedTransformer of TransformerLens 3, `persona_lens.model.hooked_backend`.
 
     Attributes:
         embedding: The token embedding; tells where inputs go and the dtype.
@@ -83,6 +83,28 @@ class Backend(Protocol):
         """Context manager: show `watch` the input ids of every forward pass."""
         ...
 
+    def advance(
+        self,
+        ids: Int[Tensor, "batch new"],
+        mask: Bool[Tensor, "batch position"],
+        past: Any = None,
+    ) -> tuple[Float[Tensor, "batch new d_model"], Any]:
+        """Run `ids` after the keys and values in `past`; positions count the tokens in `mask`, which covers both.
+
+        Returns:
+            The states `unembed` takes, and the keys and values, which now include those of `ids`. Do not use
+            `past` again.
+        """
+        ...
+
+    def select_rows(self, past: Any, rows: Int[Tensor, " chosen"]) -> Any:
+        """Keys and values of the rows named, in that order, repeated where a row is named again."""
+        ...
+
+    def unembed(self, states: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any vocab"]:
+        """float32 logits of the states `advance` returns."""
+        ...
+
 
 class NativeBackend:
     """The plain Hugging Face module: sdpa attention, transformers' `generate`, raw forward hooks."""
@@ -99,6 +121,7 @@ class NativeBackend:
         self.layers = _find_layers(self.decoder, self.n_layers)
         parameters = signature(self.decoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
+        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
 
     @property
     def module(self) -> PreTrainedModel:
@@ -119,7 +142,7 @@ class NativeBackend:
         """Run the inner decoder only: no unembedding, no KV cache."""
         options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": False}
         if self._takes_positions:
-            options["position_ids"] = (mask.long().cumsum(-1) - 1).clamp(min=0)
+            options["position_ids"] = _positions(mask)
         self.decoder(input_ids=ids, **options)
 
     @torch.inference_mode()
@@ -149,6 +172,28 @@ class NativeBackend:
         finally:
             handle.remove()
 
+    @torch.inference_mode()
+    def advance(self, ids: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+        """Run the inner decoder with a KV cache; the states are those after the final norm."""
+        options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": True}
+        if self._takes_positions:
+            options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
+        output = self.decoder(input_ids=ids, past_key_values=past, **options)
+        return output.last_hidden_state, output.past_key_values
+
+    @torch.inference_mode()
+    def select_rows(self, past: Cache, rows: Tensor) -> Cache:
+        """The rows named, chosen in place by transformers."""
+        past.reorder_cache(cast("torch.LongTensor", rows))
+        return past
+
+    @torch.inference_mode()
+    def unembed(self, states: Tensor) -> Tensor:
+        """The output embedding, and the soft cap of Gemma."""
+        head = cast("nn.Module", self._module.get_output_embeddings())
+        logits = head(states).float()
+        return logits if self._softcap is None else self._softcap * (logits / self._softcap).tanh()
+
 
 class BridgeBackend(NativeBackend):
     """A `TransformerBridge`: the wrapped module runs, so every hook on the bridge fires too."""
@@ -160,9 +205,22 @@ class BridgeBackend(NativeBackend):
     @contextmanager
     def taps(self, taps: Mapping[int, ResidualTap]) -> Iterator[None]:
         """Attach through the bridge, so that taps and the user's hooks run in the order they were added."""
-        hooks = [(hook_name(layer), _as_lens_hook(tap)) for layer, tap in taps.items()]
-        with self.bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+        with self.bridge.hooks(fwd_hooks=tap_hooks(taps)):  # pyright: ignore[reportArgumentType]
             yield
+
+
+def tap_hooks(taps: Mapping[int, ResidualTap]) -> list[tuple[str, Callable[..., Tensor | None]]]:
+    """The taps as TransformerLens takes hooks: pairs of hook point and function.
+
+    Examples:
+        >>> [name for name, _ in tap_hooks({3: lambda residual: None})]
+        ['blocks.3.hook_resid_post']
+    """
+    return [(hook_name(layer), _as_lens_hook(tap)) for layer, tap in taps.items()]
+
+
+def _positions(mask: Bool[Tensor, "batch position"]) -> Int[Tensor, "batch position"]:
+    return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def _as_forward_hook(tap: ResidualTap) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 
 from persona_lens.model.backends import Backend
+from persona_lens.model.intervening import Around
 from persona_lens.model.pooling import DecodeMeans, Ids, left_padded, token_budget_batches
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
@@ -44,6 +45,7 @@ class Generator:
         layers: Sequence[int] | None,
         batch_size: int,
         log_probs: bool = False,
+        around: Around | None = None,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
         """One reply a prompt; with `layers`, the residual stream is pooled over each reply on the way.
@@ -53,6 +55,7 @@ class Generator:
 
         Args:
             log_probs: Note the log-probability of every sampled token.
+            around: What to run each batch in, such as interventions.
             on_batch: Called after each batch with the number of replies and of sampled tokens.
         """
         replies: dict[int, Reply] = {}
@@ -62,7 +65,10 @@ class Generator:
             for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
                 torch.manual_seed(_mixed(sampling.seed, number))
-                done = self._sample_batch([prompts[i] for i in batch], sampling, layers, log_probs)
+                with nullcontext() if around is None else around(batch, None):
+                    done = self._sample_batch(
+                        [prompts[i] for i in batch], sampling, layers, log_probs
+                    )
                 replies.update(zip(batch, done, strict=True))
                 if on_batch is not None:
                     on_batch(len(done), sum(len(reply.ids) for reply in done))

@@ -2,13 +2,15 @@
 
 Bulk work (replies, pooled residuals) runs on the plain Hugging Face module; `model.bridge` is a
 `TransformerBridge` on the same weights for everything TransformerLens can do. Both agree on every residual.
+A `HookedTransformer` (TransformerLens 3) has no such module inside, so everything runs on it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +21,13 @@ import torch
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import ModelError
+from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend, hook_name
+from persona_lens.model.divergence import divergences
 from persona_lens.model.generation import Generator
+from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
+from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
     DtypeName,
     choose_device,
@@ -32,9 +39,10 @@ from persona_lens.model.loading import (
     resolve_source,
 )
 from persona_lens.model.pooling import Ids, default_token_budget, read_means
+from persona_lens.model.projecting import TokenProjections, read_projections
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
-from persona_lens.model.scoring import reply_log_probs
+from persona_lens.model.scoring import reply_log_probs, transcript_log_probs
 from persona_lens.model.sinks import sink_positions
 from persona_lens.model.twin import native_twin, shared_copy
 from persona_lens.transcripts import Transcript, TranscriptEncoder
@@ -77,12 +85,16 @@ class PersonaModel:
         *,
         module: PreTrainedModel | None = None,
         bridge: TransformerBridge | None = None,
+        hooked: HookedBackend | None = None,
         revision: str | None = None,
         chat_template: str | None = None,
         owns_module: bool = True,
     ) -> None:
-        if (module is None) == (bridge is None):
-            raise ModelError("a PersonaModel needs a module or a bridge", expected="one of the two")
+        if [module, bridge, hooked].count(None) != 2:
+            raise ModelError(
+                "a PersonaModel needs a module, a bridge or a HookedTransformer",
+                expected="one of the three",
+            )
         if bridge is not None:
             _refuse_processed_weights(bridge)
         self.name = name
@@ -90,8 +102,10 @@ class PersonaModel:
         self.tokenizer = tokenizer
         self.encoder = TranscriptEncoder(tokenizer, chat_template=chat_template)
         self._bridge = bridge
+        self._hooked = hooked
         self._module = module
         self._owns_module = owns_module
+        self._interventions = Interventions()
         self._lock = (
             threading.RLock()
         )  # hooks are state of the module: two threads would see each other's
@@ -117,7 +131,8 @@ class PersonaModel:
 
         Args:
             source: An embedded name (`persona_lens.model.EMBEDDED`), a hub name, a folder, a `.gguf` file, a
-                Hugging Face causal language model, or a `TransformerBridge`. Objects you hold are not changed.
+                Hugging Face causal language model, a `TransformerBridge`, or (with TransformerLens 3) a
+                `HookedTransformer`. Objects you hold are not changed.
             tokenizer: Needed with an object that brings none; else overrides the one found.
             device: `cuda`, `cpu`, ...; the fastest there is by default.
             device_map: Spread a large model over devices (needs `accelerate`); excludes `device`.
@@ -128,8 +143,9 @@ class PersonaModel:
             trust_remote_code: Let the hub repository run its own Python code.
 
         Raises:
-            ModelError: Nothing loadable, no tokenizer, or a model in compatibility mode (its weights are
-                centred, which moves the residual stream of LayerNorm models).
+            ModelError: Nothing loadable, no tokenizer, or weights that TransformerLens may have centred, which
+                moves the residual stream of LayerNorm models: a bridge in compatibility mode, a processed
+                HookedTransformer with LayerNorm.
             DownloadError: Embedded weights could not be fetched.
 
         Examples:
@@ -165,32 +181,24 @@ class PersonaModel:
         cls, held: Any, tokenizer: PreTrainedTokenizerBase | None, chat_template: str | None
     ) -> PersonaModel:
         from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415
-        from transformers import AutoTokenizer, PreTrainedModel  # noqa: PLC0415
+        from transformers import PreTrainedModel  # noqa: PLC0415
 
-        if type(held).__name__ == "HookedTransformer":
-            raise ModelError(
-                "HookedTransformer left TransformerLens in 4.0 and its weights are processed by default",
-                remedy="pass the Hugging Face model, or a TransformerBridge",
-            )
+        if is_hooked_transformer(held):
+            hooked = HookedBackend(held)
+            name = held.cfg.model_name
+            tokenizer = tokenizer or _find_tokenizer(held.cfg.tokenizer_name, name)
+            return cls(name, tokenizer, hooked=hooked, chat_template=chat_template)
         is_bridge = isinstance(held, TransformerBridge)
         if not is_bridge and not isinstance(held, PreTrainedModel):
             raise ModelError(
                 "cannot wrap this object",
-                expected="a name, a path, a transformers PreTrainedModel or a TransformerBridge",
+                expected="a name, a path, a transformers PreTrainedModel, a TransformerBridge or a "
+                "HookedTransformer",
                 given=type(held).__name__,
             )
         module = cast("PreTrainedModel", held.original_model if is_bridge else held)
         name = module.config.name_or_path or type(module).__name__
-        if tokenizer is None:
-            try:
-                # A bridge's own tokenizer is rewritten by TransformerLens to add BOS, so it is not used.
-                with quiet_transformers():
-                    tokenizer = AutoTokenizer.from_pretrained(module.config.name_or_path)
-            except (OSError, ValueError) as error:
-                raise ModelError(
-                    f"no tokenizer found for {name!r}", remedy="pass tokenizer=..."
-                ) from error
-        assert tokenizer is not None
+        tokenizer = tokenizer or _find_tokenizer(module.config.name_or_path, name)
         if is_bridge:
             return cls(name, tokenizer, bridge=held, chat_template=chat_template)
         # A copy on the same weights, so that hooks and eval mode never touch the user's module.
@@ -211,6 +219,8 @@ class PersonaModel:
     @property
     def _backend(self) -> Backend:
         """What bulk work runs on: the plain module, unless the bridge carries hooks of the user's."""
+        if self._hooked is not None:
+            return self._hooked
         if self._module is None or self.has_bridge_hooks:
             bridge = cast("TransformerBridge", self._bridge)
             if self.has_bridge_hooks or _is_placed_or_quantised(bridge.original_model):
@@ -228,6 +238,9 @@ class PersonaModel:
 
         Hooks you add to it act on `generate` and `pooled` of this model as well.
 
+        Raises:
+            ModelError: The model is a HookedTransformer, or a module you hold that a bridge would rewrite.
+
         Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
             >>> said = model.encoder.encode([{"role": "user", "content": "Hi"}])
@@ -236,6 +249,11 @@ class PersonaModel:
             >>> cache[model.hook_name(20)].shape[-1]
             576
         """
+        if self._hooked is not None:
+            raise ModelError(
+                "a HookedTransformer has no bridge",
+                remedy="use the HookedTransformer you passed: its hooks act on this model as well",
+            )
         if self._bridge is None:
             from transformer_lens.model_bridge.sources import (  # noqa: PLC0415
                 build_bridge_from_module,
@@ -319,7 +337,7 @@ class PersonaModel:
         log_probs: bool = False,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
-        """Sample one reply a prompt, batched, with a KV cache.
+        """Sample one reply a prompt, batched, with a KV cache; interventions in force act on it.
 
         Args:
             prompts: From `encoder.prompt(...)`.
@@ -350,6 +368,7 @@ class PersonaModel:
                 layers=layers,
                 batch_size=batch_size,
                 log_probs=log_probs,
+                around=self._around(prompts, padding_side="left", end_ids=self.end_ids),
                 on_batch=on_batch,
             )
         return replies if layers is None else self._without_thinking(prompts, replies, layers)
@@ -381,9 +400,21 @@ class PersonaModel:
         if not prompts:
             return []
         budget = token_budget or default_token_budget(self.device)
+        if self._interventions.active:
+            whole = self._with_replies(prompts, replies)
+            with self._lock:
+                return transcript_log_probs(
+                    self._backend,
+                    [transcript.ids for transcript in whole],
+                    [len(prompt) for prompt in prompts],
+                    around=self._around(whole, padding_side="right"),
+                    pad_id=self.pad_id,
+                    device=self.device,
+                    token_budget=budget,
+                )
         with self._lock:
             return reply_log_probs(
-                cast("PreTrainedModel", self._backend.module),
+                self._backend,
                 [prompt.ids.tolist() for prompt in prompts],
                 replies,
                 pad_id=self.pad_id,
@@ -414,27 +445,42 @@ class PersonaModel:
 
     @property
     def has_bridge_hooks(self) -> bool:
-        """Whether the bridge carries hooks of the user's, which would act on replies and readings."""
-        return self._bridge is not None and bool(self._bridge.list_hooks())
+        """Whether the bridge (or HookedTransformer) carries hooks of the user's.
+
+        They would act on replies and readings.
+        """
+        lens = self._bridge if self._hooked is None else self._hooked.model
+        return lens is not None and bool(lens.list_hooks())
 
     def _without_thinking(
         self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
     ) -> list[Reply]:
         """Read those replies again of which not every token is the assistant's answer."""
-        whole = [
-            self.encoder.with_reply(prompt, reply.ids)
-            for prompt, reply in zip(prompts, replies, strict=True)
-        ]
+        whole = self._with_replies(prompts, [reply.ids for reply in replies])
         mixed = [
             index
             for index, (transcript, reply) in enumerate(zip(whole, replies, strict=True))
             if transcript.mask("assistant", turn=-1).sum() != len(reply.ids)
         ]
-        for index, mean in zip(
-            mixed, self.pooled([whole[index] for index in mixed], layers=layers), strict=True
-        ):
+        read = [whole[index] for index in mixed]
+        means = self._pooled(
+            read,
+            [self.reply_positions(transcript) for transcript in read],
+            layers=tuple(layers),
+            rows=mixed,
+            n_rows=len(prompts),
+        )
+        for index, mean in zip(mixed, means, strict=True):
             replies[index] = replace(replies[index], mean=mean)
         return replies
+
+    def _with_replies(
+        self, prompts: Sequence[Transcript], replies: Sequence[Ids]
+    ) -> list[Transcript]:
+        return [
+            self.encoder.with_reply(prompt, np.asarray(reply))
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
 
     def chat(self, message: str, system: str = "", sampling: Sampling | None = None) -> str:
         """Answer one message.
@@ -458,6 +504,8 @@ class PersonaModel:
     ) -> Float[np.ndarray, "transcript layer d_model"]:
         """Mean residual of each transcript over its last assistant turn, or over the positions given.
 
+        Interventions in force act before the residual stream is read.
+
         Args:
             transcripts: From `encoder.encode(...)` or `encoder.with_reply(...)`.
             positions: One mask a transcript. Attention sinks are taken out of the default choice.
@@ -472,18 +520,175 @@ class PersonaModel:
         chosen_layers = tuple(range(self.n_layers)) if layers is None else tuple(layers)
         if positions is None:
             positions = [self.reply_positions(transcript) for transcript in transcripts]
+        return self._pooled(transcripts, positions, layers=chosen_layers, token_budget=token_budget)
+
+    def _pooled(
+        self,
+        transcripts: Sequence[Transcript],
+        positions: Sequence[Bool[np.ndarray, " token"]],
+        *,
+        layers: tuple[int, ...],
+        token_budget: int | None = None,
+        rows: Sequence[int] | None = None,
+        n_rows: int | None = None,
+    ) -> Float[np.ndarray, "transcript layer d_model"]:
+        """`pooled`, of all rows of a call or of the `rows` of one with `n_rows`."""
         if not transcripts:
-            return np.empty((0, len(chosen_layers), self.d_model), dtype=np.float32)
+            return np.empty((0, len(layers), self.d_model), dtype=np.float32)
+        around = self._around(transcripts, padding_side="right", rows=rows, n_rows=n_rows)
         with self._lock:
             return read_means(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
                 positions,
-                layers=chosen_layers,
+                layers=layers,
                 pad_id=self.pad_id,
                 device=self.device,
                 token_budget=token_budget or default_token_budget(self.device),
+                around=around,
             ).numpy()
+
+    def projections(
+        self,
+        transcripts: Sequence[Transcript],
+        units: Float[np.ndarray, "layer direction d_model"],
+        *,
+        layers: Sequence[int],
+        positions: Sequence[Bool[np.ndarray, " token"]] | None = None,
+        token_budget: int | None = None,
+    ) -> list[TokenProjections]:
+        """Projection of every token of the last assistant turn, or of the positions given, on some directions.
+
+        Args:
+            transcripts: From `encoder.encode(...)` or `encoder.with_reply(...)`.
+            units: Unit vectors of the directions at each of `layers`.
+            layers: Blocks to read.
+            positions: One mask a transcript. Attention sinks are taken out of the default choice.
+            token_budget: Tokens in a batch, pads included; by default what suits the device.
+
+        Examples:
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> said = model.encoder.encode([{"role": "user", "content": "Is water wet?"},
+            ...                              {"role": "assistant", "content": "Yes."}])
+            >>> model.projections([said], np.eye(1, 576)[None], layers=[12])[0].values.shape
+            (2, 1, 1)
+        """
+        if not transcripts:
+            return []
+        if positions is None:
+            positions = [self.reply_positions(transcript) for transcript in transcripts]
+        around = self._around(transcripts, padding_side="right")
+        with self._lock:
+            return read_projections(
+                self._backend,
+                [transcript.ids for transcript in transcripts],
+                positions,
+                units,
+                layers=tuple(layers),
+                pad_id=self.pad_id,
+                device=self.device,
+                token_budget=token_budget or default_token_budget(self.device),
+                around=around,
+            )
+
+    @contextmanager
+    def intervene(self, plan: Plan, *, detail: bool = False) -> Iterator[Receipt]:
+        """Have a plan act on everything this model does in the block: `generate`, `chat`, `pooled`, `log_probs`,
+        `kl`.
+
+        Blocks nest, the inner plan acting on what the outer one left. Other threads are not affected, and the
+        model is as it was afterwards, whatever happened. What you run on `model.bridge` yourself is not affected
+        either: there, use `plan.hooks()`.
+
+        Args:
+            plan: Checked against the model at once.
+            detail: Keep the change of every token, for `receipt.tokens()` and its HTML view.
+
+        Yields:
+            The receipt, which says what the plan did so far.
+
+        Raises:
+            InterventionError: The plan does not fit the model.
+
+        Examples:
+            >>> from persona_lens.interventions import Ablate, Direction, Plan
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> plan = Plan.of(Ablate(Direction("ghost", (12,), np.ones((1, 576)))))
+            >>> with model.intervene(plan.where("generated")) as receipt:
+            ...     _ = model.chat("Hi", sampling=Sampling(max_new_tokens=4, temperature=0))
+            >>> int(receipt.frame()["seen"].sum())  # the last of four sampled tokens is never fed back
+            3
+        """
+        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        receipt = Receipt(
+            plan, detail=detail, decode=lambda ids: str(self.tokenizer.decode(ids))
+        )
+        with self._interventions.adding(plan, receipt):
+            yield receipt
+
+    def _around(
+        self,
+        transcripts: Sequence[Transcript],
+        *,
+        padding_side: str,
+        end_ids: Sequence[int] = (),
+        rows: Sequence[int] | None = None,
+        n_rows: int | None = None,
+    ) -> Around | None:
+        """What each batch of a call runs in, if a plan is in force."""
+        if not self._interventions.active:
+            return None
+        return Call(
+            self._backend,
+            tuple(self._interventions.active),
+            transcripts,
+            padding_side=padding_side,
+            sinks=tuple(self.sinks),
+            bos_id=cast("int | None", self.tokenizer.bos_token_id),
+            end_ids=end_ids,
+            rows=rows,
+            n_rows=n_rows,
+        ).around
+
+    def kl(
+        self,
+        plan: Plan,
+        transcripts: Sequence[Transcript],
+        *,
+        token_budget: int | None = None,
+    ) -> list[Float[np.ndarray, " token"]]:
+        """How far a plan moves the next-token distributions, in nats, KL(without || with) at each reply token.
+
+        Args:
+            plan: What to compare with no plan; plans in force act on both.
+            transcripts: Finished conversations; what counts is the last assistant turn.
+            token_budget: Tokens of a batch; by default what suits the device.
+
+        Examples:
+            >>> from persona_lens.interventions import Add, Direction, Plan
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> said = model.encoder.encode([{"role": "user", "content": "Is water wet?"},
+            ...                              {"role": "assistant", "content": "Yes, it is."}])
+            >>> push = Plan.of(Add(Direction("ghost", (12,), np.ones((1, 576))), lengths=20.0))
+            >>> [values.mean() > 0 for values in model.kl(push, [said])]
+            [True]
+        """
+        budget = token_budget or default_token_budget(self.device)
+        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        without = self._around(transcripts, padding_side="right")
+        with self._interventions.adding(plan, Receipt(plan)):
+            acting = self._around(transcripts, padding_side="right")
+        with self._lock:
+            return divergences(
+                self._backend,
+                [transcript.ids for transcript in transcripts],
+                [transcript.mask("assistant", turn=-1) for transcript in transcripts],
+                without=without,
+                acting=acting,
+                pad_id=self.pad_id,
+                device=self.device,
+                token_budget=budget,
+            )
 
     def reply_positions(self, transcript: Transcript) -> Bool[np.ndarray, " token"]:
         """The tokens of the last assistant turn, without thinking, special tokens and attention sinks."""
@@ -494,22 +699,28 @@ class PersonaModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Short hash of architecture, dtype and samples of every weight; the same weights give the same hash."""
-        module = self._module
-        if (
-            module is None
-        ):  # a bridge of the user's; its own names and aliases are not those of the weights
-            held = cast("TransformerBridge", self._bridge).original_model
-            whole = _is_placed_or_quantised(held)
-            module = held if whole else native_twin(cast("TransformerBridge", self._bridge))
+        """Short hash of architecture, dtype and samples of every weight; the same weights give the same hash.
+
+        A HookedTransformer names and lays out its weights in its own way, so its hash is another.
+        """
         digest = hashlib.sha256()
-        for key, tensor in sorted(module.state_dict().items()):
+        for key, tensor in sorted(self._named_weights().items()):
             digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
             if tensor.device.type != "meta" and tensor.numel():
                 flat = tensor.reshape(-1)
                 places = torch.arange(16, device=flat.device) * (flat.numel() - 1) // 15
                 digest.update(flat[places].double().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def _named_weights(self) -> dict[str, torch.Tensor]:
+        if self._hooked is not None:  # only parameters: its buffers grow with the longest text seen
+            return {name: held.detach() for name, held in self._hooked.module.named_parameters()}
+        if self._module is not None:
+            return self._module.state_dict()
+        # A bridge of the user's; its own names and aliases are not those of the weights.
+        bridge = cast("TransformerBridge", self._bridge)
+        held = bridge.original_model
+        return (held if _is_placed_or_quantised(held) else native_twin(bridge)).state_dict()
 
     def card(self) -> dict[str, Any]:
         """What an artefact records about the model it came from."""
@@ -535,6 +746,17 @@ class PersonaModel:
 def _is_placed_or_quantised(module: Any) -> bool:
     """Whether a weight-sharing copy would break: accelerate's hooks hold the module they were made for."""
     return bool(getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None))
+
+
+def _find_tokenizer(source: str | None, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer as published: the one TransformerLens holds is rewritten to add BOS."""
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(source or "")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no tokenizer found for {name!r}", remedy="pass tokenizer=...") from error
 
 
 def _refuse_processed_weights(bridge: TransformerBridge) -> None:

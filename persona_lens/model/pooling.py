@@ -7,6 +7,7 @@ Memory does not grow with the length of the replies: what store-everything-then-
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend, ResidualTap
+from persona_lens.model.intervening import Around
 
 Ids = Sequence[int] | Int[np.ndarray, " token"]
 """Token ids of one text."""
@@ -197,8 +199,13 @@ def read_means(
     pad_id: int,
     device: torch.device | str,
     token_budget: int,
+    around: Around | None = None,
 ) -> Float[Tensor, "row layer d_model"]:
-    """Mean residual of each row over its chosen positions, in batches under a token budget."""
+    """Mean residual of each row over its chosen positions, in batches under a token budget.
+
+    Args:
+        around: What to run each batch in, such as interventions.
+    """
     means = torch.empty(len(rows), len(layers), backend.d_model)
     lengths = [len(row) for row in rows]
     for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
@@ -209,7 +216,7 @@ def read_means(
                 positions[index], device=mask.device
             )
         pool = ReadMeans(chosen, layers)
-        with backend.taps(pool.taps()):
+        with nullcontext() if around is None else around(batch, ids), backend.taps(pool.taps()):
             backend.encode(ids, mask)
         means[batch] = pool.result()
     return means

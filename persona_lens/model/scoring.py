@@ -8,17 +8,22 @@ are unembedded, a slice of them at a time: the logits of a whole batch would be 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from contextlib import nullcontext
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from persona_lens.model.pooling import Ids, left_padded, right_padded
-
-if TYPE_CHECKING:
-    from transformers import Cache, PreTrainedModel
+from persona_lens.model.backends import Backend
+from persona_lens.model.intervening import Around
+from persona_lens.model.pooling import (
+    MAX_ROWS,
+    Ids,
+    left_padded,
+    right_padded,
+    token_budget_batches,
+)
 
 UNEMBEDDED_AT_A_TIME = 512
 """Positions whose logits exist at the same time."""
@@ -60,9 +65,9 @@ class TokenLogProbs:
         self._steps.append(chosen - scores.logsumexp(dim=-1))
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def reply_log_probs(
-    module: PreTrainedModel,
+    backend: Backend,
     prompts: Sequence[Ids],
     replies: Sequence[Ids],
     *,
@@ -73,7 +78,7 @@ def reply_log_probs(
     """Natural log-probability of each token of `replies[i]` after `prompts[i]`; empty for an empty reply.
 
     Args:
-        module: A causal language model of transformers.
+        backend: Runs the model; hooks and taps on it act here as they do on replies.
         token_budget: Tokens computed in a batch.
     """
     pairs = [
@@ -83,7 +88,7 @@ def reply_log_probs(
     found: dict[tuple[Row, Row], Float[np.ndarray, " token"]] = {}
     distinct = list(dict.fromkeys(pair for pair in pairs if pair[1]))
     for batch in _batches(distinct, token_budget):
-        scores = _score_batch(module, batch, pad_id, device)
+        scores = _score_batch(backend, batch, pad_id, device)
         found.update(zip(batch, scores, strict=True))
     empty = np.empty(0, dtype=np.float32)
     return [found.get(pair, empty) for pair in pairs]
@@ -112,57 +117,71 @@ def _batches(pairs: Sequence[tuple[Row, Row]], budget: int) -> Iterator[list[tup
         yield batch
 
 
-def _score_batch(
-    module: PreTrainedModel, pairs: Sequence[tuple[Row, Row]], pad_id: int, device: torch.device
+@torch.no_grad()
+def transcript_log_probs(
+    backend: Backend,
+    rows: Sequence[Ids],
+    starts: Sequence[int],
+    *,
+    around: Around | None,
+    pad_id: int,
+    device: torch.device,
+    token_budget: int,
 ) -> list[Float[np.ndarray, " token"]]:
-    decoder, unembed = module.get_decoder(), cast("nn.Module", module.get_output_embeddings())
+    """Natural log-probability of the tokens of each row from its start on; nothing is shared between rows.
+
+    For interventions, which may treat the same prompt differently in every row.
+
+    Args:
+        rows: Prompt and reply.
+        starts: Where the reply begins.
+        around: What to run each batch in.
+    """
+    found: dict[int, Float[np.ndarray, " token"]] = {}
+    lengths = [len(row) for row in rows]
+    for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
+        ids, mask = right_padded([rows[index] for index in batch], pad_id, device)
+        with nullcontext() if around is None else around(batch, ids):
+            states, _ = backend.advance(ids, mask)
+        first = torch.tensor([starts[index] for index in batch], device=device)
+        columns = torch.arange(ids.shape[1] - 1, device=device)
+        wanted = mask[:, 1:] & (columns >= first[:, None] - 1)
+        values = _token_log_probs(backend, states[:, :-1][wanted], ids[:, 1:][wanted])
+        parts = values.cpu().split(wanted.sum(dim=1).tolist())
+        found.update(zip(batch, (part.numpy() for part in parts), strict=True))
+    return [found[index] for index in range(len(rows))]
+
+
+def _score_batch(
+    backend: Backend, pairs: Sequence[tuple[Row, Row]], pad_id: int, device: torch.device
+) -> list[Float[np.ndarray, " token"]]:
     distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
     which = torch.tensor([distinct.index(prompt) for prompt, _ in pairs], device=device)
     ids, mask = left_padded(distinct, pad_id, device)
-    first = decoder(
-        input_ids=ids,
-        attention_mask=mask.long(),
-        position_ids=_positions(mask),
-        use_cache=True,
-    )
-    cache: Cache = first.past_key_values
-    cache.reorder_cache(cast("torch.LongTensor", which))
+    states, past = backend.advance(ids, mask)
+    past = backend.select_rows(past, which)
     mask = mask[which]
     # The last prompt position predicts the first reply token; the last reply token predicts nothing we want.
     reply_ids, reply_mask = right_padded([reply for _, reply in pairs], pad_id, device)
-    states = first.last_hidden_state[which, -1:]
+    states = states[which, -1:]
     if reply_ids.shape[1] > 1:
         whole = torch.cat([mask, reply_mask[:, :-1]], dim=1)
-        after = decoder(
-            input_ids=reply_ids[:, :-1],
-            attention_mask=whole.long(),
-            position_ids=_positions(whole)[:, mask.shape[1] :],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        states = torch.cat([states, after.last_hidden_state], dim=1)
-    values = _token_log_probs(module, unembed, states[reply_mask], reply_ids[reply_mask])
+        after, _ = backend.advance(reply_ids[:, :-1], whole, past)
+        states = torch.cat([states, after], dim=1)
+    values = _token_log_probs(backend, states[reply_mask], reply_ids[reply_mask])
     lengths = reply_mask.sum(dim=1).tolist()
     return [part.numpy() for part in values.cpu().split(lengths)]
 
 
-def _positions(mask: Bool[Tensor, "batch position"]) -> Int[Tensor, "batch position"]:
-    return (mask.long().cumsum(-1) - 1).clamp(min=0)
-
-
 def _token_log_probs(
-    module: PreTrainedModel,
-    unembed: nn.Module,
+    backend: Backend,
     states: Float[Tensor, "token d_model"],
     tokens: Int[Tensor, " token"],
 ) -> Float[Tensor, " token"]:
-    softcap = getattr(module.config.get_text_config(), "final_logit_softcapping", None)
-    parts = []
+    parts = [states.new_zeros(0, dtype=torch.float32)]
     for start in range(0, len(states), UNEMBEDDED_AT_A_TIME):
         stop = start + UNEMBEDDED_AT_A_TIME
-        logits = unembed(states[start:stop]).float()
-        if softcap is not None:
-            logits = softcap * torch.tanh(logits / softcap)
+        logits = backend.unembed(states[start:stop])
         chosen = logits.gather(1, tokens[start:stop, None]).squeeze(1)
         parts.append(chosen - logits.logsumexp(dim=-1))
     return torch.cat(parts)

@@ -1,0 +1,117 @@
+"""Plans at work on a model: attached for the length of one batch, and gone afterwards whatever happens.
+
+Nothing is attached while a plan is merely in force: `PersonaModel.intervene` puts it on a stack of the calling
+thread, and every batch that thread runs attaches it with the batch's own tokens. So the model is always as it was,
+plans nest, and threads do not see each other's.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.receipt import Receipt
+from persona_lens.interventions.running import PlanRun
+from persona_lens.interventions.tokens import BatchTokens
+from persona_lens.model.backends import Backend
+from persona_lens.transcripts import Transcript
+
+Around = Callable[[Sequence[int], Int[Tensor, "batch position"] | None], AbstractContextManager]
+"""Given which rows of a call form a batch, and its ids where one pass sees them all: what to run it in."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """A plan in force, and the receipt of what it does."""
+
+    plan: Plan
+    receipt: Receipt
+
+
+class Interventions(threading.local):
+    """The plans in force in each thread, outermost first."""
+
+    def __init__(self) -> None:
+        self.active: list[Intervention] = []
+
+    @contextmanager
+    def adding(self, plan: Plan, receipt: Receipt) -> Iterator[None]:
+        """Put a plan in force."""
+        self.active.append(Intervention(plan, receipt))
+        try:
+            yield
+        finally:
+            self.active.pop()
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of the model's, whose rows run in batches.
+
+    Attributes:
+        backend: Runs the batches.
+        active: Plans in force, outermost first.
+        transcripts: The rows.
+        padding_side: Of the batches.
+        sinks: Positions that are attention sinks.
+        bos_id: The tokenizer's BOS.
+        end_ids: Tokens that end a reply, where replies are sampled.
+        rows: Place of each transcript in the call the user made, if these are some of it.
+        n_rows: Rows of that call.
+    """
+
+    backend: Backend
+    active: Sequence[Intervention]
+    transcripts: Sequence[Transcript]
+    padding_side: str
+    sinks: Sequence[int]
+    bos_id: int | None
+    end_ids: Sequence[int] = ()
+    rows: Sequence[int] | None = None
+    n_rows: int | None = None
+
+    @contextmanager
+    def around(
+        self, batch: Sequence[int], ids: Int[Tensor, "batch position"] | None = None
+    ) -> Iterator[None]:
+        """Attach every plan while these rows run.
+
+        Args:
+            batch: Indices into `transcripts`.
+            ids: What the one forward pass sees; None where `generate` runs several, which are then watched.
+        """
+        runs = [self._run(intervention, batch) for intervention in self.active]
+        with ExitStack() as stack:
+            for run in runs:
+                if ids is None:
+                    stack.enter_context(self.backend.before_forward(run.watch))
+                else:
+                    run.watch(ids)
+                stack.enter_context(self.backend.taps(run.taps()))
+            yield
+        for run in runs:
+            run.close()
+
+    def _run(self, intervention: Intervention, batch: Sequence[int]) -> PlanRun:
+        places = range(len(self.transcripts)) if self.rows is None else self.rows
+        tokens = BatchTokens.of_transcripts(
+            [self.transcripts[index] for index in batch],
+            padding_side=self.padding_side,
+            sinks=self.sinks,
+            bos_id=self.bos_id,
+            rows=[places[index] for index in batch],
+        )
+        return PlanRun(
+            intervention.plan,
+            tokens,
+            receipt=intervention.receipt,
+            end_ids=torch.tensor(sorted(self.end_ids)) if self.end_ids else None,
+            n_rows=len(self.transcripts) if self.n_rows is None else self.n_rows,
+        )
