@@ -66,7 +66,7 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
     with console.status("Fitting every layer"):
         unlabelled = PersonaSpace.from_run(run.path).fit()
         space = PersonaSpace.from_run(run.path, judge=labels.key, min_count=plan.min_count).fit()
-        space.save(folder / "space")
+    space.calibrate(model).save(folder / "space")
     with console.status("Drawing"):
         files = _draw(console, space, layer, folder)
     console.print(describe.labels(labels))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import RunError
-from persona_lens.rollouts.plan import Shard
+from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.labels import Labels
 from persona_lens.runs.manifest import Manifest
@@ -102,7 +102,7 @@ def vector_table(
             remedy="run the same collect command without --replies-only",
         )
     labels = None if judge is None else Labels.find(run, judge)
-    questions = _question_order(manifest)
+    questions = question_order(manifest)
     grouped = list(_by_vector(manifest))
     shape = (len(manifest.layers), int(manifest.reader["d_model"]))
     most = len(grouped) * (1 if labels is None else 2)
@@ -299,8 +299,8 @@ def _affordable_folds(n_questions: int, n_vectors: int, shape: tuple[int, int]) 
 
 def reply_means(
     run: RunFolder,
-) -> Iterator[tuple[Shard, Float[np.ndarray, "reply layer d_model"]]]:
-    """The mean residual of every reply with text, a shard at a time.
+) -> Iterator[tuple[Shard, list[Request], Float[np.ndarray, "reply layer d_model"]]]:
+    """The mean residual of every reply with text, a shard at a time, with what each answers.
 
     Raises:
         RunError: The run is not finished, or a mean is not finite.
@@ -308,7 +308,8 @@ def reply_means(
     manifest = run.manifest()
     for shard in manifest.shards:
         means = run.read_activations(manifest, shard)
-        yield shard, means[_with_text(means, shard)]
+        spoken = _with_text(means, shard)
+        yield shard, list(compress(shard.requests, spoken)), means[spoken]
 
 
 def _with_text(
@@ -336,6 +337,7 @@ def _by_vector(manifest: Manifest) -> Iterator[tuple[tuple[str, str], list[Shard
         yield name, list(shards)
 
 
-def _question_order(manifest: Manifest) -> list[str]:
+def question_order(manifest: Manifest) -> list[str]:
+    """Ids of all questions, in the order they are first asked."""
     ids = [request.question_id for shard in manifest.shards for request in shard.requests]
     return list(dict.fromkeys(ids))

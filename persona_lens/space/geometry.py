@@ -18,8 +18,6 @@ from persona_lens.vectors import VectorTable
 
 Units = Literal["raw", "roles", "default"]
 
-CALIBRATED_COMPONENTS = 5
-
 
 class SpaceGeometry:
     """What a fitted space can be asked; `PersonaSpace` inherits it."""
@@ -175,11 +173,11 @@ class SpaceGeometry:
         return component
 
     def _default_spread(self, index: int, onto: str | np.ndarray) -> tuple[float, float]:
-        known = ["axis", *(f"pc{number + 1}" for number in range(CALIBRATED_COMPONENTS))]
+        known = () if self.calibration_ is None else self.calibration_.directions
         if self.calibration_ is None or not isinstance(onto, str) or onto not in known:
             raise SpaceError(
                 f"no spread of default replies is known for {onto!r}",
-                expected=f"a space fitted with its run, and one of {', '.join(known)}",
+                expected=f"one of {', '.join(known)}" if known else "a space fitted with its run",
                 remedy='use units="roles"',
             )
         place = POPULATIONS.index("default"), index, known.index(onto)

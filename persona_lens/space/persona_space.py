@@ -20,11 +20,12 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.vectors import MIN_COUNT, reply_means, vector_table
-from persona_lens.space.calibration import Calibration
+from persona_lens.runs.vectors import MIN_COUNT, vector_table
+from persona_lens.space.calibrating import TOKEN_REPLIES, reply_calibration, token_calibration
 from persona_lens.space.fitting import Fit, fit_table
-from persona_lens.space.geometry import CALIBRATED_COMPONENTS, SpaceGeometry, span
-from persona_lens.space.pca import Scaling, unit
+from persona_lens.space.geometry import span
+from persona_lens.space.pca import Scaling
+from persona_lens.space.steering import SpaceSteering
 from persona_lens.space.storage import load_space, save_space
 from persona_lens.vectors import VectorTable
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
 
 
-class PersonaSpace(SpaceGeometry):
+class PersonaSpace(SpaceSteering):
     """Persona space of one model, fitted at all layers at once.
 
     Args:
@@ -57,7 +58,9 @@ class PersonaSpace(SpaceGeometry):
             `persona_lens.space.stability.LayerStability`.
         projection_margins_: Half-width of the 95 % interval of each vector's projection on the axis, over folds of
             the questions; NaN where the folds are not known.
-        calibration_: Distribution of single replies, or None without a run.
+        calibration_: Distribution of reply means, or None without a run.
+        token_calibration_: Distribution of single tokens, and the norm of the residual stream; None before
+            `fit(model=...)` or `calibrate(model)`.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -83,6 +86,7 @@ class PersonaSpace(SpaceGeometry):
         self.n_resamples = n_resamples
         self.seed = seed
         self.run = run
+        self._reader: PersonaModel | None = None
 
     # Ways to come by a space ------------------------------------------------------------------------
 
@@ -113,10 +117,12 @@ class PersonaSpace(SpaceGeometry):
 
         folder = Path("runs") / model.name.replace("/", "--") if run is None else Path(run)
         finished = collect_run(model, folder, **options)
-        if judge is None:
-            return cls.from_run(finished.path)
-        labels = judge_run(finished, judge, progress=options.get("progress", True))
-        return cls.from_run(finished.path, judge=labels.key, min_count=min_count)
+        key = None
+        if judge is not None:
+            key = judge_run(finished, judge, progress=options.get("progress", True)).key
+        space = cls.from_run(finished.path, judge=key, min_count=min_count)
+        space._reader = options.get("reader") or model
+        return space
 
     @classmethod
     def from_run(
@@ -187,11 +193,15 @@ class PersonaSpace(SpaceGeometry):
 
     # Fitting ----------------------------------------------------------------------------------------
 
-    def fit(self, table: VectorTable | None = None) -> PersonaSpace:
-        """Compute axis, components and their stability at every layer.
+    def fit(
+        self, table: VectorTable | None = None, *, model: PersonaModel | None = None
+    ) -> PersonaSpace:
+        """Compute axis, components, their stability, and the calibration, at every layer.
 
         Args:
             table: Replaces the space's vectors.
+            model: The reader of the run: calibrates on single tokens as well, by reading some replies again. After
+                `collect` it is at hand already.
 
         Raises:
             SpaceError: No default vector, or fewer than three roles.
@@ -207,7 +217,55 @@ class PersonaSpace(SpaceGeometry):
                 seed=self.seed,
             )
         )
-        self.calibration_ = self._calibrate()
+        self.calibration_ = self.token_calibration_ = None
+        reader = model or self._reader
+        return self if self.run is None else self.calibrate(reader, progress=model is not None)
+
+    def calibrate(
+        self,
+        model: PersonaModel | None = None,
+        *,
+        directions: Sequence[str] = (),
+        replies: int = TOKEN_REPLIES,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> PersonaSpace:
+        """Find out where replies lie along the axis, the first components, and other directions.
+
+        Args:
+            model: Reads some replies again for the distribution of single tokens and the norm of the residual
+                stream. Without it, only reply means are looked at.
+            directions: Roles and traits to know percentiles along, beside the axis and the first components.
+            replies: Read at most so many of each population.
+            seed: Of the sample.
+            progress: Show a progress bar while reading.
+
+        Raises:
+            SpaceError: No run is known, or it has been read anew, or the model is not its reader.
+        """
+        self._check_fitted()
+        if self.run is None:
+            raise SpaceError(
+                "there are no replies to calibrate on", expected="a space with its run"
+            )
+        run = RunFolder(self.run)
+        if run.manifest().reader_key != self.table.card.get("reader_key"):
+            raise SpaceError(
+                f"the run in {self.run} has been read anew since these vectors were made",
+                remedy="make a new space: PersonaSpace.from_run(...)",
+            )
+        known = self.calibrated_directions(directions)
+        self.calibration_ = reply_calibration(run, known)
+        if model is not None:
+            self.token_calibration_ = token_calibration(
+                run,
+                model,
+                known,
+                layers=self.layers_,
+                replies=replies,
+                seed=seed,
+                progress=progress,
+            )
         return self
 
     def _adopt(self, fit: Fit) -> None:
@@ -222,31 +280,6 @@ class PersonaSpace(SpaceGeometry):
         self.stability_ = fit.stability
         self.projection_margins_ = fit.projection_margins
 
-    def _calibrate(self) -> Calibration | None:
-        if self.run is None:
-            return None
-        if RunFolder(self.run).manifest().reader_key != self.table.card.get("reader_key"):
-            raise SpaceError(
-                f"the run in {self.run} has been read anew since these vectors were made",
-                remedy="make a new space: PersonaSpace.from_run(...)",
-            )
-        return Calibration.of_replies(
-            ((shard.kind, means) for shard, means in reply_means(RunFolder(self.run))),
-            self._coordinates,
-        )
-
-    def _coordinates(
-        self, vectors: Float[np.ndarray, "reply layer d_model"]
-    ) -> Float[np.ndarray, "reply layer direction"]:
-        """Projection on the axis, then the first few component scores."""
-        kept = min(CALIBRATED_COMPONENTS, self.components_.shape[1])
-        axis = np.einsum("rld,ld->rl", vectors, unit(self.axis_))[..., None]
-        scores = [
-            self._fit.scaler(vectors[:, layer], layer) @ self.components_[layer, :kept].T
-            for layer in range(len(self.layers_))
-        ]
-        return np.concatenate([axis, np.stack(scores, axis=1)], axis=2)
-
     # Keeping and showing ----------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> Path:
@@ -257,7 +290,11 @@ class PersonaSpace(SpaceGeometry):
         """
         self._check_fitted()
         return save_space(
-            Path(folder), self.table, self._fit, self.calibration_, self._parameters()
+            Path(folder),
+            self.table,
+            self._fit,
+            {"replies": self.calibration_, "tokens": self.token_calibration_},
+            self._parameters(),
         )
 
     @classmethod
@@ -269,11 +306,12 @@ class PersonaSpace(SpaceGeometry):
         Raises:
             SpaceError: No space in that folder.
         """
-        table, fit, calibration, parameters = load_space(Path(folder))
+        table, fit, calibrations, parameters = load_space(Path(folder))
         run = parameters.pop("run", None)
         space = cls(table, run=run if run and Path(run).is_dir() else None, **parameters)
         space._adopt(fit)
-        space.calibration_ = calibration
+        space.calibration_ = calibrations["replies"]
+        space.token_calibration_ = calibrations["tokens"]
         return space
 
     def _parameters(self) -> dict[str, Any]:

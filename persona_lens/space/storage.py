@@ -12,12 +12,12 @@ from safetensors.numpy import load_file
 
 from persona_lens.errors import SpaceError
 from persona_lens.files import write_json, write_tensors
-from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration
+from persona_lens.space.calibration import HALVES, LEVELS, POPULATIONS, Calibration, Unit
 from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
 from persona_lens.vectors import VectorTable
 
-FORMAT = 1
+FORMAT = 2
 
 _FIT_TENSORS = (
     "default",
@@ -26,14 +26,16 @@ _FIT_TENSORS = (
     "explained_variance_ratio",
     "projection_margins",
 )
-_CALIBRATION_TENSORS = ("counts", "means", "deviations", "quantiles")
+_CALIBRATION_TENSORS = ("counts", "means", "deviations", "quantiles", "norms")
+
+Calibrations = dict[Unit, Calibration | None]
 
 
 def save_space(
     folder: Path,
     table: VectorTable,
     fit: Fit,
-    calibration: Calibration | None,
+    calibrations: Calibrations,
     parameters: dict[str, Any],
 ) -> Path:
     """Write everything; the card goes first and comes last, so that a folder with a card is whole."""
@@ -43,10 +45,12 @@ def save_space(
     tensors["scaler.mean"] = fit.scaler.mean
     if fit.scaler.scale is not None:
         tensors["scaler.scale"] = fit.scaler.scale
-    if calibration is not None:
-        tensors |= {
-            f"calibration.{name}": getattr(calibration, name) for name in _CALIBRATION_TENSORS
-        }
+    for unit, calibration in calibrations.items():
+        if calibration is not None:
+            tensors |= {
+                f"calibration.{unit}.{name}": getattr(calibration, name)
+                for name in _CALIBRATION_TENSORS
+            }
     write_tensors(folder / "space.safetensors", tensors)
     write_json(
         folder / "card.json",
@@ -57,8 +61,13 @@ def save_space(
             "orientation": "axis = default - mean of roles; Assistant positive; components along the axis",
             "calibration": {
                 "populations": POPULATIONS,
-                "percentiles": LEVELS,
-                "unit": "reply mean",
+                "halves": HALVES,
+                "percentiles": [LEVELS[0], LEVELS[-1]],
+                "directions": {
+                    unit: calibration.directions
+                    for unit, calibration in calibrations.items()
+                    if calibration is not None
+                },
             },
             "vectors": dict(table.card),
             "counts": dict(
@@ -76,7 +85,7 @@ def save_space(
     return folder
 
 
-def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibration | None, dict[str, Any]]:
+def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, Any]]:
     """Read what `save_space` wrote.
 
     Raises:
@@ -91,12 +100,12 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibration | None, dict
             expected="card.json and space.safetensors",
             remedy="fit one: persona-lens fit --help",
         ) from error
-    if card["format"] > FORMAT:
+    if card["format"] != FORMAT:
         raise SpaceError(
-            "this space was saved by a newer Persona Lens",
+            "this space was saved by another version of Persona Lens",
             expected=f"format {FORMAT}",
             given=card["format"],
-            remedy="upgrade persona-lens",
+            remedy="upgrade persona-lens, or fit the run again",
         )
     parameters = card["parameters"]
     fit = Fit(
@@ -104,9 +113,10 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibration | None, dict
         scaler=Scaler(parameters["scaling"], tensors["scaler.mean"], tensors.get("scaler.scale")),
         stability=pd.DataFrame(card["stability"]).astype(float).astype({"layer": int}),
     )
-    calibration = None
-    if "calibration.counts" in tensors:
-        calibration = Calibration(
-            **{name: tensors[f"calibration.{name}"] for name in _CALIBRATION_TENSORS}
-        )
-    return VectorTable.load(folder), fit, calibration, parameters
+    directions = card["calibration"]["directions"]
+    calibrations: Calibrations = {"replies": None, "tokens": None}
+    for unit in calibrations:
+        if unit in directions:
+            arrays = {name: tensors[f"calibration.{unit}.{name}"] for name in _CALIBRATION_TENSORS}
+            calibrations[unit] = Calibration(directions=tuple(directions[unit]), **arrays)
+    return VectorTable.load(folder), fit, calibrations, parameters

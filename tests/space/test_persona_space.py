@@ -11,7 +11,8 @@ import pytest
 from persona_lens import PersonaSpace, RunFolder
 from persona_lens.errors import SpaceError
 from persona_lens.runs import reply_means
-from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration
+from persona_lens.runs.vectors import question_order
+from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration, Part
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_a_folder_without_a_space_and_a_newer_one_say_so(
         PersonaSpace.load(tmp_path)
     card = space.save(tmp_path / "space") / "card.json"
     card.write_text(re.sub(r'"format": \d+', '"format": 99', card.read_text()))
-    with pytest.raises(SpaceError, match=r"(?s)newer Persona Lens.*given 99"):
+    with pytest.raises(SpaceError, match=r"(?s)another version of Persona Lens.*given 99"):
         PersonaSpace.load(tmp_path / "space")
 
 
@@ -160,21 +161,25 @@ def test_calibration_is_the_distribution_of_real_replies(
     small_run: Path, small_space: PersonaSpace
 ) -> None:
     layer = small_space.layer_index(20)
-    replies = [
-        means for shard, means in reply_means(RunFolder(small_run)) if shard.kind == "default"
-    ]
+    manifest = RunFolder(small_run).manifest()
+    held_out = set(question_order(manifest)[1::2])
+    read = [part for part in reply_means(RunFolder(small_run)) if part[0].kind == "default"]
+    replies = [means for _, _, means in read]
+    held = np.array([request.question_id in held_out for _, some, _ in read for request in some])
     projections = small_space.project(np.concatenate(replies)[:, layer], 20)
     calibration = small_space.calibration_
     assert calibration is not None
     place = POPULATIONS.index("default")
-    assert calibration.counts[place] == len(projections) == 40
+    assert calibration.counts[place].tolist() == [20, 20]
+    assert len(projections) == 40
     np.testing.assert_allclose(calibration.means[place, layer, 0], projections.mean(), rtol=1e-4)
-    np.testing.assert_allclose(
-        calibration.quantiles[place, layer],
-        np.percentile(projections, LEVELS),
-        rtol=1e-4,
-        atol=1e-4,
-    )
+    for half, chosen in enumerate((~held, held)):
+        np.testing.assert_allclose(
+            calibration.quantiles[place, half, layer, 0],
+            np.percentile(projections[chosen], LEVELS),
+            rtol=1e-4,
+            atol=1e-4,
+        )
     z = small_space.project(np.concatenate(replies)[:, layer], 20, units="default")
     assert abs(z.mean()) < 1e-3
     assert z.std(ddof=1) == pytest.approx(1, abs=1e-3)
@@ -211,18 +216,33 @@ def test_a_save_that_is_killed_midway_leaves_no_space_that_opens(
 
 def test_streamed_calibration_is_the_plain_one() -> None:
     rng = np.random.default_rng(0)
-    shards = [rng.normal(size=(size, 2, 3)) * 3 + 1 for size in (5, 1, 40, 17)]
-    found = Calibration.of_replies((("role", shard) for shard in shards), lambda means: means)
-    together = np.concatenate(shards)
-    place = POPULATIONS.index("role")
+    parts = [
+        Part(
+            population,
+            rng.random(size) < 0.5,
+            rng.normal(size=(size, 2, 3)) * 3 + 1,
+            rng.random((size, 2)),
+        )
+        for population, size in (("role", 5), ("role", 1), ("default", 40), ("role", 17))
+    ]
+    found = Calibration.of(parts, ("axis", "pc1", "pc2"))
     assert found is not None
-    assert found.counts.tolist() == [0, 63, 0]
-    np.testing.assert_allclose(found.means[place], together.mean(0))
-    np.testing.assert_allclose(found.deviations[place], together.std(0, ddof=1))
-    np.testing.assert_allclose(
-        found.quantiles[place], np.percentile(together[:, :, 0], LEVELS, axis=0).T, rtol=1e-5
-    )
-    assert np.isnan(found.means[0]).all()
+    for population, chosen in (
+        ("role", [part for part in parts if part.population == "role"]),
+        ("all", parts),
+    ):
+        values = np.concatenate([part.values for part in chosen])
+        held = np.concatenate([part.held_out for part in chosen])
+        norms = np.concatenate([part.norms for part in chosen])
+        place = POPULATIONS.index(population)
+        assert found.counts[place].tolist() == [(~held).sum(), held.sum()]
+        np.testing.assert_allclose(found.means[place], values.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(found.deviations[place], values.std(0, ddof=1), rtol=1e-5)
+        np.testing.assert_allclose(found.norms[place], norms.mean(0), rtol=1e-5)
+        for half, mask in enumerate((~held, held)):
+            expected = np.moveaxis(np.percentile(values[mask], LEVELS, axis=0), 0, -1)
+            np.testing.assert_allclose(found.quantiles[place, half], expected, rtol=1e-4, atol=1e-5)
+    assert np.isnan(found.means[POPULATIONS.index("trait")]).all()
 
 
 @pytest.mark.embedded

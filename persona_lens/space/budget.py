@@ -1,0 +1,108 @@
+"""A strength by what it costs: so many nats of KL divergence on neutral text.
+
+Residual norms, spreads and raw lengths are units of the push; this is a unit of its effect, the same for any plan
+and any model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from scipy.optimize import brentq
+
+from persona_lens.catalog.neutral import load_neutral
+from persona_lens.errors import InterventionError
+from persona_lens.transcripts import Transcript
+
+if TYPE_CHECKING:
+    from persona_lens.interventions import Plan
+    from persona_lens.model.persona_model import PersonaModel
+
+NEUTRAL_TEXTS = 16
+TOLERANCE = 0.02
+"""Relative accuracy of the strength."""
+
+_DOUBLINGS = 12
+
+
+def neutral_transcripts(model: PersonaModel, count: int | None = None) -> list[Transcript]:
+    """Plain questions with plain answers, as this model's template writes them; without a system prompt.
+
+    Examples:
+        >>> from persona_lens import PersonaModel
+        >>> model = PersonaModel.load("smollm2-135m-instruct")
+        >>> len(neutral_transcripts(model, 3))
+        3
+    """
+    return [
+        model.encoder.encode(
+            [
+                *model.encoder.messages(exchange.question),
+                {"role": "assistant", "content": exchange.answer},
+            ]
+        )
+        for exchange in load_neutral()[:count]
+    ]
+
+
+def scaled_to_kl(
+    model: PersonaModel,
+    plan: Plan,
+    kl: float,
+    *,
+    texts: Sequence[Transcript] | None = None,
+    progress: bool = True,
+) -> Plan:
+    """The plan, scaled so that it costs `kl` nats a token: mean KL(without || with) over the assistant's tokens.
+
+    Args:
+        model: What it is measured on.
+        plan: Any plan; its strengths are multiplied by one positive factor.
+        kl: The budget, above zero.
+        texts: Finished conversations; the first sixteen neutral ones by default.
+        progress: Say that it is being solved for.
+
+    Raises:
+        InterventionError: No factor up to 4,096 times, or down to 1/4,096 of, the given strength costs that much.
+    """
+    if not kl > 0:
+        raise InterventionError("a budget must be above zero", expected="nats a token", given=kl)
+    chosen = neutral_transcripts(model, NEUTRAL_TEXTS) if texts is None else list(texts)
+
+    def excess(log_factor: float) -> float:
+        values = np.concatenate(model.kl(plan * float(np.exp(log_factor)), chosen))
+        return float(np.log(max(values.mean(dtype=np.float64), 1e-12) / kl))
+
+    with Console(stderr=True, quiet=not progress).status("Solving for the strength"):
+        low, high = _bracket(excess, kl)
+        log_factor = low if low == high else brentq(excess, low, high, xtol=TOLERANCE)
+    return plan * math.exp(float(log_factor))  # pyright: ignore[reportArgumentType]
+
+
+def _bracket(excess: Callable[[float], float], kl: float) -> tuple[float, float]:
+    """Two logarithms of factors, one too weak and one too strong."""
+    step = np.log(2.0)
+    at = 0.0
+    value = excess(at)
+    if abs(value) < TOLERANCE:
+        return at, at
+    for _ in range(_DOUBLINGS):
+        # Of a small push the divergence grows with the square; aim a little beyond.
+        further = (
+            at - value / 2 - np.sign(value) * 0.2 if abs(value) < 4 else at - np.sign(value) * 2
+        )
+        if abs(further - at) < step / 4:
+            further = at - np.sign(value) * step
+        reached = excess(further)
+        if np.sign(reached) != np.sign(value):
+            return min(at, further), max(at, further)
+        at, value = further, reached
+    raise InterventionError(
+        f"no strength costs {kl:g} nats",
+        given=f"{np.exp(value) * kl:.3g} nats at {np.exp(at):.3g} times the strength",
+        remedy="choose a smaller budget, or look at the receipt: the plan may never engage",
+    )
