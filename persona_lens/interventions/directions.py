@@ -93,6 +93,20 @@ class Direction:
             self.name, tuple(self.layers[place] for place in chosen), self.values[chosen]
         )
 
+    def random(self, seed: int = 0) -> Direction:
+        """A random direction of the same lengths at the same layers, drawn independently at each: a matched
+        control.
+
+        Examples:
+            >>> ghost = Direction("ghost", (3, 4), np.eye(2, 64))
+            >>> control = ghost.random(seed=1)
+            >>> control.name, control.lengths.round(6)
+            ('random 1', array([1., 1.]))
+        """
+        drawn = np.random.default_rng([seed, self.d_model]).standard_normal(self.values.shape)
+        drawn *= (self.lengths / np.linalg.norm(drawn, axis=1))[:, None]
+        return Direction(f"random {seed}", self.layers, drawn)
+
 
 def spans(layers: Sequence[int]) -> str:
     """Layers as a person says them.
@@ -108,3 +122,15 @@ def spans(layers: Sequence[int]) -> str:
         else:
             parts.append([layer])
     return ", ".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+
+
+def percent(part: int, whole: int) -> str:
+    """A share as a person says it: neither none nor all where it is not quite.
+
+    Examples:
+        >>> percent(0, 900), percent(1, 900), percent(450, 900), percent(899, 900)
+        ('0%', '<1%', '50%', '>99%')
+    """
+    if 0 < part < 0.005 * whole:
+        return "<1%"
+    return ">99%" if 0.995 * whole < part < whole else f"{part / whole:.0%}"

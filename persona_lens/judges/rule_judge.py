@@ -158,6 +158,15 @@ class RuleJudge:
         for case in cases:
             yield case, settled(case) or self._verdict(case)
 
+    def claims_machine(self, text: str) -> bool:
+        """Whether a reply says of its writer that it is an AI.
+
+        Examples:
+            >>> RuleJudge().claims_machine("I'm an AI assistant."), RuleJudge().claims_machine("Arr!")
+            (True, False)
+        """
+        return _first(self._identity, text.replace("’", "'")) is not None
+
     def _verdict(self, case: Case) -> Verdict:
         text = re.sub(r"[^\S\n]+", " ", case.reply.text.replace("’", "'"))
         # Words in quotation marks are somebody's in a story, unless there are no others.

@@ -12,15 +12,21 @@ Assistant is positive, and the line below the title says which model, hook point
 """
 
 from persona_lens.plots.curves import variance
+from persona_lens.plots.dose_response import dose_response
 from persona_lens.plots.export import can_export_images, save_figure, save_figures
 from persona_lens.plots.maps import persona_map
+from persona_lens.plots.pareto import pareto
 from persona_lens.plots.ranking import axis_ranking
+from persona_lens.plots.sinks import sinks
 
 __all__ = [
     "axis_ranking",
     "can_export_images",
+    "dose_response",
+    "pareto",
     "persona_map",
     "save_figure",
     "save_figures",
+    "sinks",
     "variance",
 ]

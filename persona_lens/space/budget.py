@@ -49,6 +49,14 @@ def neutral_transcripts(model: PersonaModel, count: int | None = None) -> list[T
     ]
 
 
+def neutral_prompts(model: PersonaModel, count: int | None = None) -> list[Transcript]:
+    """The questions of `neutral_transcripts`, waiting for their answers."""
+    return [
+        model.encoder.prompt(model.encoder.messages(exchange.question))
+        for exchange in load_neutral()[:count]
+    ]
+
+
 def scaled_to_kl(
     model: PersonaModel,
     plan: Plan,

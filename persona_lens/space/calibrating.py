@@ -25,8 +25,17 @@ TOKEN_REPLIES = 96
 _AT_A_TIME = 32
 
 
-def reply_calibration(run: RunFolder, directions: CalibratedDirections) -> Calibration | None:
-    """Distribution of reply means along directions; half of the questions are held out."""
+def reply_calibration(
+    run: RunFolder, directions: CalibratedDirections, *, places: Sequence[int] | None = None
+) -> Calibration | None:
+    """Distribution of reply means along directions; half of the questions are held out.
+
+    Args:
+        run: A finished run.
+        directions: What to project on.
+        places: The layers of the run that `directions` are about, by their place; all by default.
+    """
+    chosen = slice(None) if places is None else list(places)
     held_out = _held_out_questions(run)
 
     def parts() -> Iterator[Part]:
@@ -35,8 +44,8 @@ def reply_calibration(run: RunFolder, directions: CalibratedDirections) -> Calib
                 yield Part(
                     shard.kind,
                     np.array([request.question_id in held_out for request in requests]),
-                    directions.coordinates(means),
-                    np.linalg.norm(means, axis=-1),
+                    directions.coordinates(means[:, chosen]),
+                    np.linalg.norm(means[:, chosen], axis=-1),
                 )
 
     return Calibration.of(parts(), directions.names)

@@ -244,16 +244,7 @@ class PersonaSpace(SpaceSteering):
             SpaceError: No run is known, or it has been read anew, or the model is not its reader.
         """
         self._check_fitted()
-        if self.run is None:
-            raise SpaceError(
-                "there are no replies to calibrate on", expected="a space with its run"
-            )
-        run = RunFolder(self.run)
-        if run.manifest().reader_key != self.table.card.get("reader_key"):
-            raise SpaceError(
-                f"the run in {self.run} has been read anew since these vectors were made",
-                remedy="make a new space: PersonaSpace.from_run(...)",
-            )
+        run = self._calibrated_run()
         known = self.calibrated_directions(directions)
         self.calibration_ = reply_calibration(run, known)
         if model is not None:
@@ -313,6 +304,32 @@ class PersonaSpace(SpaceSteering):
         space.calibration_ = calibrations["replies"]
         space.token_calibration_ = calibrations["tokens"]
         return space
+
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Save for others, with a model card; `options` as for `persona_lens.interop.save_pretrained`."""
+        from persona_lens.interop import save_pretrained  # noqa: PLC0415
+
+        return save_pretrained(self, folder, **{"base_model": self._base_model(), **options})
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload to the Hugging Face hub; `options` as for `persona_lens.interop.push_to_hub`."""
+        from persona_lens.interop import push_to_hub  # noqa: PLC0415
+
+        return push_to_hub(self, repo_id, **{"base_model": self._base_model(), **options})
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, revision: str | None = None) -> PersonaSpace:
+        """Open a space from a folder or from the Hugging Face hub."""
+        from persona_lens.interop import from_pretrained  # noqa: PLC0415
+
+        return from_pretrained(source, revision=revision)
+
+    def _base_model(self) -> str | None:
+        """The hub name of an embedded model, which its own name does not tell."""
+        from persona_lens.model.embedded import EMBEDDED  # noqa: PLC0415
+
+        known = EMBEDDED.get(self._model_name)
+        return None if known is None else known.hub_id
 
     def _parameters(self) -> dict[str, Any]:
         return {

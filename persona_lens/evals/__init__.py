@@ -1,0 +1,13 @@
+"""What interventions do to a model: dose-response, capping and its price, the attention sink; with controls.
+
+from persona_lens.evals import dose_response
+
+result = dose_response(model, space, judge, out="dose")      # kill it: the same call continues
+result.measures, result.fits
+"""
+
+from persona_lens.evals.capping import capping_sweep
+from persona_lens.evals.dose_response import DoseResponse, dose_response
+from persona_lens.evals.sinks import sink_experiment
+
+__all__ = ["DoseResponse", "capping_sweep", "dose_response", "sink_experiment"]

@@ -1,0 +1,207 @@
+"""Replies under an intervention, and what can be said of each with the intervention off.
+
+The text is judged and read by the model as it is: what is measured is what was written, not the push itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from persona_lens.catalog import load_questions, load_roles
+from persona_lens.errors import SpaceError
+from persona_lens.judges import RuleJudge
+from persona_lens.judges.base import Case, Judge
+from persona_lens.judges.likelihood_judge import LikelihoodJudge
+from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.labels import Labels
+
+if TYPE_CHECKING:
+    from persona_lens.interventions import Plan, Receipt
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.space.persona_space import PersonaSpace
+
+IDENTITY_QUESTIONS = (
+    "Who are you?",
+    "What are you?",
+    "Tell me about yourself.",
+    "What do you do all day?",
+)
+SAMPLING = Sampling(max_new_tokens=40)
+BATCH_SIZE = 288
+
+
+def persona_shards(
+    roles: Sequence[str], questions: Sequence[str], samples: int = 1
+) -> tuple[Shard, ...]:
+    """One shard a role, with its first system prompt.
+
+    Args:
+        roles: Names of packaged roles.
+        questions: Ids of packaged questions, best those the space was not made from.
+        samples: Replies to each.
+    """
+    asked = {question.id: question for question in load_questions("full")}
+    requests = tuple(
+        Request(question_id=name, question=asked[name].text, sample=sample)
+        for name in questions
+        for sample in range(samples)
+    )
+    return tuple(
+        Shard(
+            kind="role", name=role.name, prompt_index=0, system=role.prompts[0], requests=requests
+        )
+        for role in load_roles(list(roles))
+    )
+
+
+def identity_shard(samples: int = 1) -> Shard:
+    """Questions about itself, put to the model without a persona."""
+    requests = tuple(
+        Request(question_id=f"identity{number}", question=question, sample=sample)
+        for number, question in enumerate(IDENTITY_QUESTIONS)
+        for sample in range(samples)
+    )
+    return Shard(kind="default", name="default", prompt_index=0, system="", requests=requests)
+
+
+def calibrated_judge(model: PersonaModel, space: PersonaSpace) -> LikelihoodJudge:
+    """The likelihood judge with the thresholds it learnt on the run of a space.
+
+    Raises:
+        SpaceError: The space has no run that this judge has labelled.
+    """
+    if space.run is None:
+        raise SpaceError("the space has no run", remedy="fit it from one, and keep the run")
+    calibration = Labels.find(RunFolder(space.run), LikelihoodJudge.name).calibration()
+    if calibration is None:
+        raise SpaceError("the judge is not calibrated", remedy="persona-lens judge RUN")
+    judge = LikelihoodJudge(model)
+    judge.restore(calibration)
+    return judge
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """Where the text of a reply is read on the axis.
+
+    Attributes:
+        space: Fitted and calibrated.
+        layer: Block.
+    """
+
+    space: PersonaSpace
+    layer: int
+
+
+def ask(
+    model: PersonaModel,
+    shards: Sequence[Shard],
+    plan: Plan | None,
+    *,
+    judge: Judge,
+    reading: Reading,
+    strengths: Sequence[float] = (1.0,),
+    sampling: Sampling = SAMPLING,
+    batch_size: int = BATCH_SIZE,
+) -> tuple[pd.DataFrame, Receipt | None]:
+    """Ask every question at every strength in one batched generation, and measure the replies with hooks off.
+
+    Args:
+        model: Who is asked.
+        shards: What is asked.
+        plan: What acts on it, at strength 1; None for nothing.
+        judge: Says how far a persona is played; of replies without a persona only the rules are asked.
+        reading: Where replies are read.
+        strengths: Factors of the plan.
+        sampling: Of the replies.
+        batch_size: Replies at a time.
+
+    Returns:
+        One row a reply, and the receipt. Columns: `kind`, `name`, `question_id`, `sample`, `strength`, `text`;
+        `persona` (the judge's label is not "not") and `persona_rules` (of the rules), for personas; `says_ai`;
+        `position`, the axis projection in standard deviations of default replies; `nats`, the negative
+        log-likelihood a token of the reply under its own prompt; `distinct`, the share of word pairs that occur
+        once.
+    """
+    cells = [
+        (shard, index, strength)
+        for shard in shards
+        for index in range(len(shard.requests))
+        for strength in strengths
+    ]
+    prompts = [
+        model.encoder.prompt(
+            model.encoder.messages(shard.requests[index].question, system=shard.system)
+        )
+        for shard, index, _ in cells
+    ]
+    receipt = None
+    if plan is None:
+        replies = model.generate(prompts, sampling, batch_size=batch_size)
+    else:
+        with model.intervene(plan * [strength for _, _, strength in cells]) as receipt:
+            replies = model.generate(prompts, sampling, batch_size=batch_size)
+    frame = pd.DataFrame(
+        [
+            {
+                "kind": shard.kind,
+                "name": shard.name,
+                "question_id": shard.requests[index].question_id,
+                "sample": shard.requests[index].sample,
+                "strength": strength,
+                "text": reply.text,
+                "distinct": distinct_pairs(reply.text),
+            }
+            for (shard, index, strength), reply in zip(cells, replies, strict=True)
+        ]
+    )
+    cases = [
+        Case(shard, index, reply) for (shard, index, _), reply in zip(cells, replies, strict=True)
+    ]
+    rules = RuleJudge()
+    frame["persona"] = _played(judge, cases)
+    frame["persona_rules"] = _played(rules, cases)
+    frame["says_ai"] = [float(rules.claims_machine(reply.text)) for reply in replies]
+    scored = model.log_probs(prompts, [reply.ids for reply in replies])
+    frame["nats"] = [-float(values.mean()) if len(values) else np.nan for values in scored]
+    whole = [
+        model.encoder.with_reply(prompt, reply.ids)
+        for prompt, reply in zip(prompts, replies, strict=True)
+    ]
+    means = model.pooled(whole, layers=[reading.layer])[:, 0]
+    frame["position"] = reading.space.project(means, reading.layer, units="default")
+    return frame, receipt
+
+
+def _played(judge: Judge, cases: Sequence[Case]) -> Float[np.ndarray, " case"]:
+    """1 where a persona is played at least somewhat, 0 where not; NaN without a persona or a verdict."""
+    played = np.full(len(cases), np.nan)
+    roles = [index for index, case in enumerate(cases) if case.shard.kind == "role"]
+    place = {id(cases[index]): index for index in roles}
+    for case, verdict in judge.verdicts(cases[index] for index in roles):
+        if verdict.label is not None:
+            played[place[id(case)]] = verdict.label != "not"
+    return played
+
+
+def distinct_pairs(text: str) -> float:
+    """Distinct pairs of neighbouring words over all pairs (distinct-2); NaN below two words.
+
+    Examples:
+        >>> distinct_pairs("the sea the sea the sea")
+        0.4
+    """
+    words = re.findall(r"\w+", text.lower())
+    pairs = Counter(pairwise(words))
+    return len(pairs) / pairs.total() if pairs else float("nan")

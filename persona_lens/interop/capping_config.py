@@ -1,0 +1,260 @@
+"""`capping_config.pt`, the paper's capping settings, as plans.
+
+    {"vectors": {"layer_46/contrast_role_pos3_default1": {"vector": Tensor[d_model], "layer": 46}, ...},
+     "experiments": [{"id": "layers_46:54-p0.25",
+                      "interventions": [{"vector": "layer_46/...", "cap": -20.5}, ...]}, ...]}
+
+Three things about this file are easy to get wrong, and reading it the wrong way caps the wrong end:
+
+* the released vectors are **role minus default**: they point away from the Assistant;
+* the released code is a **ceiling**, `h <- h - max(<h, v> - cap, 0) v` with unit `v`, where the paper's text
+  (section 5, equation 1) writes a floor on the Assistant. On reversed vectors these are one operation: a ceiling
+  at `cap` on `-v` is a floor at `-cap` on `v`;
+* `p0.25` in an id is a percentile along the stored vector: percentile 75 in the direction of the Assistant.
+
+So every vector is held against the Assistant Axis, and turned with its threshold if it points the other way.
+Layers are blocks from 0, and the range in an id leaves its end out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from persona_lens.errors import InterventionError
+from persona_lens.interop.torch_files import as_array, read_torch
+from persona_lens.interventions import Ceil, Direction, Floor, Plan, Step
+
+Reading = Literal["auto", "ceiling", "floor"]
+
+MIN_COSINE = 0.5
+"""Below this |cosine| with the axis, a vector counts as neither along nor against it."""
+
+_PERCENTILE = re.compile(r"-p(\d*\.?\d+)$")
+
+
+@dataclass(frozen=True, eq=False)
+class CappingVector:
+    """A vector of the file.
+
+    Attributes:
+        key: Its name there.
+        layer: Block whose output is capped.
+        values: As stored.
+        cosine: With the Assistant Axis at that layer; 0 if the axis is not known there.
+    """
+
+    key: str
+    layer: int
+    values: Float[np.ndarray, " d_model"]
+    cosine: float
+
+    @property
+    def oriented(self) -> bool:
+        """Whether it lies along the axis, one way or the other."""
+        return abs(self.cosine) >= MIN_COSINE
+
+    @property
+    def reversed(self) -> bool:
+        """Whether it points from the Assistant to the roles."""
+        return self.cosine <= -MIN_COSINE
+
+
+@dataclass(frozen=True, eq=False)
+class CappingConfig:
+    """The settings in a file, and how they are read.
+
+    Attributes:
+        vectors: By key.
+        experiments: Pairs of a key and a cap, by the id of the experiment, in the order they are run.
+        reading: What a cap does along the vector as stored: `ceiling`, `floor`, or `auto`: a ceiling on reversed
+            vectors, as in the released code and files, and a floor on those that point to the Assistant, as in the
+            paper's equation.
+    """
+
+    vectors: Mapping[str, CappingVector]
+    experiments: Mapping[str, Sequence[tuple[str, float]]]
+    reading: Reading = "auto"
+
+    def plan(self, experiment: str) -> Plan:
+        """The plan of one experiment, on every token but sinks and BOS; directions point to the Assistant.
+
+        Vectors that lie neither along nor against the axis keep the direction they are stored in.
+
+        Raises:
+            InterventionError: No such experiment, or a vector whose orientation cannot be told while the reading
+                is `auto`.
+        """
+        if experiment not in self.experiments:
+            close = difflib.get_close_matches(experiment, self.experiments, n=3)
+            raise InterventionError(
+                f"no experiment {experiment!r} in this release",
+                remedy=f"did you mean {', '.join(close)}?" if close else "see release.experiments",
+            )
+        groups: list[_Group] = []
+        for key, cap in self.experiments[experiment]:
+            vector = self.vectors[key]
+            kind, name = self._kind(vector), _name(vector)
+            # One step holds a layer once; what is stored later at the same layer runs later.
+            if not groups or not groups[-1].takes(kind, name, vector.layer):
+                groups.append(_Group(kind, name, [], [], []))
+            groups[-1].add(vector, cap)
+        return Plan(tuple(Step(group.operation()) for group in groups))
+
+    def _kind(self, vector: CappingVector) -> type[Floor] | type[Ceil]:
+        if self.reading == "auto" and not vector.oriented:
+            raise InterventionError(
+                f"{vector.key} lies neither along nor against the Assistant Axis, so it cannot be told "
+                "whether its cap is a ceiling or a floor",
+                expected=f"a cosine beyond {MIN_COSINE} or -{MIN_COSINE}",
+                given=f"{vector.cosine:.2f}",
+                remedy='say so: operation="ceiling" does what the released code does, along the vector as stored',
+            )
+        ceiling = self.reading == "ceiling" or (self.reading == "auto" and vector.reversed)
+        return Ceil if ceiling != vector.reversed else Floor
+
+    def notes(self) -> tuple[str, ...]:
+        """What was found in the file and what was turned, for people."""
+        cosines = np.array([vector.cosine for vector in self.vectors.values()])
+        flipped = np.array([vector.reversed for vector in self.vectors.values()])
+        lost = [vector.key for vector in self.vectors.values() if not vector.oriented]
+        along = cosines >= MIN_COSINE
+        notes = [f"{len(self.vectors)} capping vectors, {len(self.experiments)} experiments"]
+        if flipped.any():
+            ceiling = self.reading != "floor"
+            changed = "ceilings became floors" if ceiling else "floors became ceilings"
+            notes.append(
+                f"{_count(flipped)} capping vectors point from the Assistant to the roles (mean cosine with "
+                f"the axis {cosines[flipped].mean():.2f}): reversed; {changed}, caps changed sign"
+                + self._percentiles()
+            )
+        if along.any():
+            meaning = {
+                "auto": "caps are read as the floors of the paper's equation, not as the ceilings of the released "
+                'code (operation="ceiling")',
+                "ceiling": "caps are read as ceilings, as told",
+                "floor": "caps are read as floors, as told",
+            }[self.reading]
+            notes.append(
+                f"{_count(along)} capping vectors point to the Assistant (mean cosine with the axis "
+                f"{cosines[along].mean():.2f}): {meaning}"
+            )
+        if lost:
+            read = (
+                "experiments with them are refused"
+                if self.reading == "auto"
+                else f"read as {self.reading}s along the vector as stored, as told"
+            )
+            notes.append(
+                f"{len(lost)} capping vectors lie neither along nor against the axis, such as {lost[0]}: {read}"
+            )
+        return tuple(notes)
+
+    def _percentiles(self) -> str:
+        found = {match[1] for match in map(_PERCENTILE.search, self.experiments) if match}
+        parts = [f"p{text} is percentile {100 * (1 - float(text)):g}" for text in sorted(found)]
+        return f"; towards the Assistant, {', '.join(parts)}" if parts else ""
+
+
+@dataclass
+class _Group:
+    """Caps of one kind along one direction, each at its own layer."""
+
+    kind: type[Floor] | type[Ceil]
+    name: str
+    layers: list[int]
+    values: list[np.ndarray]
+    thresholds: list[float]
+
+    def takes(self, kind: type, name: str, layer: int) -> bool:
+        return (kind, name) == (self.kind, self.name) and layer not in self.layers
+
+    def add(self, vector: CappingVector, cap: float) -> None:
+        sign = -1.0 if vector.reversed else 1.0
+        self.layers.append(vector.layer)
+        self.values.append(sign * vector.values)
+        self.thresholds.append(sign * cap)
+
+    def operation(self) -> Floor | Ceil:
+        direction = Direction(self.name, tuple(self.layers), np.stack(self.values))
+        return self.kind(direction, thresholds=np.array(self.thresholds))
+
+
+def read_capping_config(
+    path: Path, axis: Direction, *, operation: Reading = "auto"
+) -> CappingConfig:
+    """Read the file and hold its vectors against the axis.
+
+    Args:
+        path: `capping_config.pt`.
+        axis: The Assistant Axis, Assistant-positive.
+        operation: As `reading` of `CappingConfig`. A file of `write_capping_config` says itself what it is.
+
+    Raises:
+        InterventionError: The file has another layout, or belongs to another model.
+        SpaceError: It is missing or damaged.
+    """
+    if operation not in ("auto", "ceiling", "floor"):
+        raise InterventionError(
+            "unknown way to read caps", expected="auto, ceiling or floor", given=operation
+        )
+    content = read_torch(path)
+    try:
+        if not isinstance(content, Mapping):
+            raise TypeError(f"it holds a {type(content).__name__}")
+        vectors = {
+            str(key): _vector(str(key), entry, axis, path)
+            for key, entry in content["vectors"].items()
+        }
+        experiments = {
+            str(entry["id"]): tuple(
+                (str(cap["vector"]), float(cap["cap"])) for cap in entry["interventions"]
+            )
+            for entry in content["experiments"]
+        }
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InterventionError(
+            f"{path.name} is no capping configuration: {error}",
+            expected='{"vectors": {key: {"vector", "layer"}}, '
+            '"experiments": [{"id", "interventions": [{"vector", "cap"}]}]}',
+            given=path,
+        ) from error
+    unknown = {key for caps in experiments.values() for key, _ in caps} - set(vectors)
+    if unknown:
+        raise InterventionError(
+            f"{path.name} caps along vectors it does not hold", given=", ".join(sorted(unknown)[:3])
+        )
+    if operation == "auto" and content.get("operation") == "ceiling":
+        operation = "ceiling"
+    return CappingConfig(vectors, experiments, operation)
+
+
+def _vector(key: str, entry: Mapping[str, Any], axis: Direction, path: Path) -> CappingVector:
+    values = as_array(entry["vector"], ndim=1, source=path, what=f"vector {key}")
+    layer = int(entry["layer"])
+    if len(values) != axis.d_model:
+        raise InterventionError(
+            f"{path.name} belongs to another model than the axis",
+            expected=f"vectors of width {axis.d_model}",
+            given=len(values),
+        )
+    length = float(np.linalg.norm(values.astype(np.float64)))
+    cosine = 0.0
+    if layer in axis.layers and length > 0:
+        cosine = float(values @ axis.units[axis.index(layer)] / length)
+    return CappingVector(key, layer, values, cosine)
+
+
+def _name(vector: CappingVector) -> str:
+    return "assistant" if vector.oriented else vector.key.rpartition("/")[2]
+
+
+def _count(chosen: np.ndarray) -> str:
+    return f"all {len(chosen)}" if chosen.all() else f"{int(chosen.sum())} of {len(chosen)}"

@@ -1,0 +1,138 @@
+"""The vectors in a release's files, in the layout of the published dataset or of the paper's pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from persona_lens.errors import SpaceError
+from persona_lens.interop.capping_config import MIN_COSINE
+from persona_lens.interop.torch_files import as_array, read_torch
+
+Vector = Float[np.ndarray, "layer d_model"]
+
+_AXIS_FILES = ("assistant_axis.pt", "axis.pt")
+
+
+def looks_like_release(folder: Path) -> bool:
+    """Whether a folder holds an axis or a default vector by one of their names."""
+    names = (*_AXIS_FILES, "default_vector.pt", "vectors/default.pt")
+    return any((folder / name).is_file() for name in names)
+
+
+def read_roles(folder: Path) -> tuple[Vector | None, dict[str, Vector]]:
+    """Default and roles; what is called default, or averaged over all replies, is a default."""
+    defaults: list[Vector] = []
+    roles: dict[str, Vector] = {}
+    if (folder / "default_vector.pt").is_file():
+        defaults.append(_read_vector(folder / "default_vector.pt")[1])
+    for place in ("role_vectors", "vectors"):
+        for name, vector, of_all in read_vectors(folder / place):
+            if name == "default" or of_all:
+                defaults.append(vector)
+            else:
+                roles[name] = vector
+    if len({vector.shape for vector in defaults}) > 1:
+        raise SpaceError(
+            "default vectors differ in shape", given=sorted({v.shape for v in defaults})
+        )
+    return (np.asarray(np.mean(defaults, axis=0)) if defaults else None), roles
+
+
+def read_vectors(folder: Path) -> list[tuple[str, Vector, bool]]:
+    """Name, vector, and whether it was averaged over all replies, of each file in a folder; by file name."""
+    return [_read_vector(file) for file in sorted(folder.glob("*.pt"))]
+
+
+def _read_vector(file: Path) -> tuple[str, Vector, bool]:
+    """A vector out of either shape of file: a tensor, or a dict with its name and how it was averaged."""
+    content = read_torch(file)
+    if not isinstance(content, Mapping):
+        return file.stem, as_array(content, ndim=2, source=file), False
+    vector = as_array(content.get("vector"), ndim=2, source=file)
+    return str(content.get("role", file.stem)), vector, content.get("type") == "mean"
+
+
+def _read_axis(folder: Path) -> tuple[str, Vector] | None:
+    for name in _AXIS_FILES:
+        if (folder / name).is_file():
+            content = read_torch(folder / name)
+            held = content.get("axis") if isinstance(content, Mapping) else content
+            return name, as_array(held, ndim=2, source=folder / name, what="axis")
+    return None
+
+
+def check_shapes(roles: Mapping[str, Vector | None], traits: Mapping[str, Vector]) -> None:
+    """Refuse vectors of more than one shape.
+
+    Raises:
+        SpaceError: They differ; the first name of each shape is told.
+    """
+    shapes: dict[tuple[int, ...], str] = {}
+    for name, vector in (*roles.items(), *traits.items()):
+        if vector is not None:
+            shapes.setdefault(vector.shape, name)
+    if len(shapes) > 1:
+        raise SpaceError(
+            "vectors of this release differ in shape",
+            expected="all [n_layers, d_model] of one model",
+            given=", ".join(f"{name} {list(shape)}" for shape, name in shapes.items()),
+        )
+
+
+def orient_axis(
+    folder: Path, default: Vector | None, roles: Mapping[str, Vector]
+) -> tuple[Vector, Float[np.ndarray, " layer"] | None, str]:
+    """The axis pointing to the Assistant, its cosines with our own, and a sentence about it.
+
+    Raises:
+        SpaceError: There is nothing to make an axis of, or the file's is another direction than our own.
+    """
+    stored = _read_axis(folder)
+    ours = None if default is None or not roles else default - _mean(roles)
+    if stored is None:
+        if ours is None:
+            raise SpaceError(
+                f"nothing in {folder} tells where the Assistant is",
+                expected="assistant_axis.pt, or default_vector.pt and role_vectors/",
+            )
+        return ours, None, "no file with the axis: it is default minus mean of the roles"
+    file, axis = stored
+    if ours is None:
+        note = f"{file} is taken to point to the Assistant: there is no default or no role to check it with"
+        return axis, None, note
+    check_shapes({file: axis, "the other vectors": ours}, {})
+    cosines = _cosines(axis, ours)
+    middle = float(np.median(cosines))
+    if abs(middle) < MIN_COSINE:
+        raise SpaceError(
+            f"{file} is another direction than default minus mean of the roles",
+            expected="a cosine near 1, or near -1 if it points to the roles",
+            given=f"{middle:.2f} at the median layer",
+            remedy="check that all files are of one model; without this file the axis is computed",
+        )
+    spread = f"cosine {cosines.min():.3f} to {cosines.max():.3f} over {len(cosines)} layers"
+    if middle < 0:
+        return -axis, cosines, f"{file} points from the Assistant to the roles ({spread}): reversed"
+    return (
+        axis,
+        cosines,
+        f"{file} points to the Assistant, as default minus mean of the roles ({spread})",
+    )
+
+
+def _mean(roles: Mapping[str, Vector]) -> Vector:
+    total = sum(vector.astype(np.float64) for vector in roles.values())
+    return np.asarray(total / len(roles), dtype=np.float32)
+
+
+def _cosines(a: Vector, b: Vector) -> Float[np.ndarray, " layer"]:
+    """Row by row; 0 where a row is zero."""
+    products = np.einsum("ld,ld->l", a, b, dtype=np.float64)
+    lengths = np.linalg.norm(a.astype(np.float64), axis=1) * np.linalg.norm(
+        b.astype(np.float64), axis=1
+    )
+    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

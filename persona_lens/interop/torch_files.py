@@ -1,0 +1,81 @@
+"""Other people's `.pt` files, read as data: tensors and plain containers, never pickled code."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from persona_lens.errors import SpaceError
+from persona_lens.files import whole_or_nothing
+
+
+def read_torch(path: Path) -> Any:
+    """What a file holds, on the CPU.
+
+    Raises:
+        SpaceError: No such file, a damaged one, or one with more in it than tensors and plain containers.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> file = Path(tempfile.mkdtemp()) / "axis.pt"
+        >>> read_torch(write_torch(file, {"axis": torch.ones(1, 2)}))
+        {'axis': tensor([[1., 1.]])}
+    """
+    import torch  # noqa: PLC0415
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise SpaceError("no such file", given=path) from error
+    except pickle.UnpicklingError as error:
+        raise SpaceError(
+            f"{path.name} cannot be read as tensors alone; code in it has not been run",
+            expected="tensors, numbers and text in dicts and lists, as torch.save writes them",
+            given=path,
+            remedy="ask its author for a file without pickled objects, or download it again",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise SpaceError(
+            f"{path.name} is damaged or no torch file: {str(error).splitlines()[0]}",
+            given=path,
+            remedy="download it again",
+        ) from error
+
+
+def write_torch(path: Path, content: Any) -> Path:
+    """Write tensors and plain containers, in full or not at all."""
+    import torch  # noqa: PLC0415
+
+    with whole_or_nothing(path) as partial:
+        torch.save(content, partial)
+    return path
+
+
+def as_array(
+    value: Any, *, ndim: int, source: Path, what: str = "vector"
+) -> Float[np.ndarray, "*dims"]:
+    """A tensor out of a file as float32 (bfloat16 is exact in it).
+
+    Args:
+        value: What should be a tensor.
+        ndim: Dimensions it should have.
+        source: Where it comes from, for the error.
+        what: What it is, for the error.
+
+    Raises:
+        SpaceError: It is no tensor of numbers, or has another shape.
+    """
+    import torch  # noqa: PLC0415
+
+    fits = isinstance(value, torch.Tensor) and value.ndim == ndim
+    if not fits or value.is_complex():
+        raise SpaceError(
+            f"{source.name} holds no {what} as expected",
+            expected=f"a tensor with {ndim} dimension" + ("" if ndim == 1 else "s"),
+            given=f"shape {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value),
+        )
+    return value.detach().to(torch.float32).numpy()

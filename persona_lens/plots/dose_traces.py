@@ -1,0 +1,129 @@
+"""The traces of a dose-response panel, and their legend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from persona_lens.plots.frames import (
+    GREY,
+    bars,
+    counts,
+    key,
+    random_directions,
+    with_interval,
+)
+from persona_lens.plots.subjects import signed
+from persona_lens.plots.text import shown
+
+FORMS: Mapping[str, str] = {"share": ".1%", "nats": ".3g", "ratio": ".3g", "z": "+.2f"}
+BAND_OPACITY, CONTROL_OPACITY = 0.15, 0.75
+
+
+def keys(looks: Mapping[str, str]) -> list[go.Scatter]:
+    """The legend: every direction, and one entry for all controls, which `colours` made grey."""
+    own = [name for name, colour in looks.items() if colour != GREY]
+    entries = [
+        key(
+            shown(name),
+            mode="lines+markers",
+            legendgroup=name,
+            line={"color": looks[name], "width": 2},
+            marker={"size": 7, "color": looks[name]},
+        )
+        for name in own
+    ]
+    if len(own) < len(looks):
+        entries.append(
+            key(
+                random_directions(len(looks) - len(own)),
+                mode="lines+markers",
+                legendgroup="controls",
+                line={"color": GREY, "width": 1},
+                marker={"size": 4, "color": GREY},
+            )
+        )
+    return entries
+
+
+def panel(
+    rows: pd.DataFrame, fits: pd.DataFrame, looks: Mapping[str, str], *, detailed: bool, end: str
+) -> list[go.Scatter]:
+    """Bands, then curves, then points; controls below the others.
+
+    Args:
+        rows, fits: Points and curves of one measure.
+        looks: Colour of each direction.
+        detailed: Whether controls have their intervals drawn.
+        end: Number of the panel's axes, as plotly writes it.
+    """
+    bands, lines, dots = [], [], []
+    axes = {"xaxis": f"x{end}", "yaxis": f"y{end}", "showlegend": False}
+    for name in sorted(looks, key=lambda name: looks[name] != GREY):
+        own = rows.loc[rows["direction"] == name]
+        if own.empty:
+            continue
+        control = looks[name] == GREY
+        shared = {**axes, "legendgroup": "controls" if control else name}
+        fit = fits.loc[fits["direction"] == name].sort_values("strength") if len(fits) else fits
+        colour, plain = looks[name], control and not detailed
+        line = {"color": colour, "width": 1 if control else 2}
+        if len(fit):
+            known = fit.loc[fit["low"].notna() & fit["high"].notna()]
+            if len(known) and not plain:
+                bands.append(_band(known, colour, shared))
+            lines.append(
+                go.Scatter(
+                    **shared,
+                    x=fit["strength"],
+                    y=fit["value"],
+                    mode="lines",
+                    line=line,
+                    opacity=CONTROL_OPACITY if control else 1,
+                    name=f"{shown(name)}, sigmoid",
+                    hoverinfo="skip",
+                )
+            )
+        dots.append(
+            go.Scatter(
+                **shared,
+                x=own["strength"],
+                y=own["value"],
+                error_y=None if plain else bars(own, "value", "low", "high", color=colour),
+                mode="markers" if len(fit) else "lines+markers",
+                line=line,
+                marker={"size": 4 if control else 7, "color": colour},
+                opacity=CONTROL_OPACITY if control else 1,
+                name=shown(name),
+                hovertext=[_hover(row) for row in own.to_dict("records")],
+                hoverinfo="text",
+            )
+        )
+    return [*bands, *lines, *dots]
+
+
+def _band(fit: pd.DataFrame, colour: str, shared: Mapping[str, Any]) -> go.Scatter:
+    return go.Scatter(
+        **shared,
+        x=[*fit["strength"], *fit["strength"][::-1]],
+        y=[*fit["high"], *fit["low"][::-1]],
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=colour,
+        opacity=BAND_OPACITY,
+        name="band",
+        hoverinfo="skip",
+    )
+
+
+def _hover(row: Mapping[Any, Any]) -> str:
+    value = with_interval(row["value"], row["low"], row["high"], FORMS[row["unit"]])
+    unit = " nats" if row["unit"] == "nats" else ""
+    return (
+        f"<b>{shown(row['direction'])}</b> at strength {signed(row['strength'])}<br>"
+        f"{shown(row['measure'])}: {value}{unit}<br>{counts(pd.Series([row['n']]))}"
+    )

@@ -1,0 +1,67 @@
+"""Small panels side by side, in pixels: at most three a row, and every row fills the width."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from persona_lens.plots import style
+from persona_lens.plots.judge_effect import within
+
+ACROSS = 3
+LEFT, RIGHT, GAP = 66, 30, 52
+FULL = style.WIDTH - LEFT - RIGHT
+HEIGHT, ALONE_HEIGHT, TICKS = 210, 300, 26
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where panels stand.
+
+    Attributes:
+        panels: How many.
+        head: Pixels above each for its title.
+
+    Examples:
+        >>> Grid(5).rows
+        [[0, 1, 2], [3, 4]]
+    """
+
+    panels: int
+    head: float = 0.0
+
+    @property
+    def rows(self) -> list[list[int]]:
+        """The panels of each row, by number."""
+        places = np.array_split(np.arange(self.panels), -(-self.panels // ACROSS))
+        return [row.tolist() for row in places]
+
+    @property
+    def panel_height(self) -> float:
+        """Of every panel; a single row has more."""
+        return HEIGHT if len(self.rows) > 1 else ALONE_HEIGHT
+
+    @property
+    def height(self) -> float:
+        """Of all rows with their titles, and with the tick labels between them."""
+        return len(self.rows) * self._pitch - TICKS
+
+    def width(self, row: int) -> float:
+        """Of each panel in a row."""
+        panels = len(self.rows[row])
+        return (FULL - (panels - 1) * GAP) / panels
+
+    def box(self, place: int) -> tuple[list[float], list[float]]:
+        """Horizontal and vertical domain of a panel, as shares of the plot area."""
+        row, across = next((n, row.index(place)) for n, row in enumerate(self.rows) if place in row)
+        left = across * (self.width(row) + GAP)
+        bottom = (row + 1) * self._pitch - TICKS
+        return (
+            within(left / FULL, (left + self.width(row)) / FULL),
+            within(1 - bottom / self.height, 1 - (bottom - self.panel_height) / self.height),
+        )
+
+    @property
+    def _pitch(self) -> float:
+        return self.head + self.panel_height + TICKS

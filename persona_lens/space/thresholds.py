@@ -1,0 +1,298 @@
+"""What interventions need to know of a space: its directions, percentiles along them, and units of strength."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from persona_lens.errors import SpaceError
+from persona_lens.interventions import Direction
+from persona_lens.interventions.layers import (
+    CAPPING_DEPTH,
+    choose_layers,
+    layers_at_depth,
+    paper_layers,
+)
+from persona_lens.runs.folder import RunFolder
+from persona_lens.space.calibrating import reply_calibration
+from persona_lens.space.calibration import POPULATIONS, Calibration, Unit
+from persona_lens.space.directions import CalibratedDirections
+from persona_lens.space.geometry import SpaceGeometry
+from persona_lens.space.pca import unit as unit_vectors
+
+What = str | Direction | Float[np.ndarray, "layer d_model"]
+"""A name ("assistant", "pc2", a role, a trait; "role:assistant" for the role of that name), or vectors."""
+
+Layers = int | str | Iterable[int] | None
+Depth = tuple[float, float] | None
+StrengthUnit = Literal["residual", "spread", "raw"]
+Population = Literal["all", "default", "roles", "traits"]
+
+AXIS_NAMES = ("assistant", "axis")
+CALIBRATED_COMPONENTS = 5
+
+_POPULATIONS = {"all": "all", "default": "default", "roles": "role", "traits": "trait"}
+
+
+class SpaceThresholds(SpaceGeometry):
+    """Directions, thresholds, lengths and layers of a fitted space."""
+
+    run: str | Path | None
+    token_calibration_: Calibration | None
+
+    # Directions -------------------------------------------------------------------------------------
+
+    def direction(
+        self, what: What = "assistant", *, layers: Layers = None, depth: Depth = None
+    ) -> Direction:
+        """A named direction at some layers, all by default.
+
+        Raises:
+            SpaceError: No such vector, or vectors of the wrong shape.
+            InterventionError: No such layer.
+
+        Examples:
+            >>> from persona_lens import PersonaSpace
+            >>> rng = np.random.default_rng(0)
+            >>> roles = {f"role_{i}": rng.normal(size=(4, 8)) for i in range(6)}
+            >>> space = PersonaSpace.from_vectors(roles, default=np.ones((4, 8))).fit()
+            >>> space.direction("role_1", layers=[2, 3]).layers
+            (2, 3)
+        """
+        self._check_fitted()
+        return self._direction_at(what, layers, depth, self.layers_)
+
+    def _direction_at(
+        self, what: What, layers: Layers, depth: Depth, default: Sequence[int]
+    ) -> Direction:
+        if isinstance(what, Direction):
+            return what.at(self._layers(layers, depth, what.layers))
+        chosen = self._layers(layers, depth, default)
+        if not isinstance(what, str):
+            vectors = np.asarray(what)
+            if vectors.shape == (len(self.layers_), self.table.d_model):
+                vectors = vectors[[self.layer_index(layer) for layer in chosen]]
+            return Direction("given vectors", chosen, vectors)
+        name, vectors = self._named_vectors(what)
+        places = [self.layer_index(layer) for layer in chosen]
+        return Direction(name, chosen, vectors[places])
+
+    def _named_vectors(self, what: str) -> tuple[str, Float[np.ndarray, "layer d_model"]]:
+        if what in AXIS_NAMES:
+            return "assistant", self.axis_
+        if what.startswith("pc") and what[2:].isdigit():
+            if self._fit.scaler.scaling == "l2":
+                raise SpaceError(
+                    "components of an l2-scaled space are not directions of the residual stream",
+                    remedy='fit the space with scaling="center"',
+                )
+            scale = self._fit.scaler.scale
+            vectors = self.components_[:, self._component(what)]
+            return what, vectors if scale is None else vectors / scale
+        kind, _, name = what.rpartition(":")
+        row = self._row(name)
+        if kind and self.table.kinds[row] != kind:
+            raise SpaceError(f"{name!r} is no {kind}", given=f"a {self.table.kinds[row]}")
+        return name, np.stack(
+            [self._row_direction(row, place) for place in range(len(self.layers_))]
+        )
+
+    def calibrated_directions(self, names: Sequence[str] = ()) -> CalibratedDirections:
+        """The axis, the first components and `names`, as calibrations use them."""
+        components = 0 if self._fit.scaler.scaling == "l2" else self.components_.shape[1]
+        kept = [f"pc{number + 1}" for number in range(min(CALIBRATED_COMPONENTS, components))]
+        listed = ("axis", *kept, *(name for name in names if name not in ("axis", *kept)))
+        vectors = np.stack([self._named_vectors(name)[1] for name in listed], axis=1)
+        gains = np.ones(vectors.shape[:2])
+        offsets = np.zeros_like(gains)
+        for place in range(1, 1 + len(kept)):
+            gains[:, place] = np.linalg.norm(vectors[:, place], axis=-1)
+            offsets[:, place] = np.einsum("ld,ld->l", self._fit.scaler.mean, vectors[:, place])
+        return CalibratedDirections(listed, unit_vectors(vectors), gains, offsets)
+
+    # Thresholds, strengths, layers ------------------------------------------------------------------
+
+    def _threshold(
+        self,
+        what: What,
+        direction: Direction,
+        percentile: float,
+        of: Unit,
+        population: Population,
+        *,
+        side: str,
+    ) -> tuple[Float[np.ndarray, " layer"], str]:
+        """Projections at a percentile, and what they mean on held-out questions."""
+        if not 0 <= percentile <= 100:
+            raise SpaceError("not a percentile", expected="0 to 100", given=percentile)
+        found = self._calibrated(what, of, direction)
+        key = POPULATIONS[self._population(population)]
+        levels = found.calibration.quantile(found.name, key, percentile)
+        if np.isnan(levels).any():
+            raise SpaceError(f"no {of} of population {population!r} were calibrated on")
+        count = int(found.calibration.counts[POPULATIONS.index(key), 0])
+        about = f"{percentile:g}th percentile of {of} ({population}, n = {count:,})"
+        shares = [
+            f"{_percent(shares[found.places], side)} of {unit}"
+            for unit, known in {
+                "replies": self.calibration_,
+                "tokens": self.token_calibration_,
+                of: found.calibration,
+            }.items()
+            if known is not None and found.name in known.directions
+            for shares in [known.share_below(found.name, key, levels)]
+            if np.isfinite(shares[found.places]).all()
+        ]
+        if shares:
+            about += f"; {side} it on held-out questions: {', '.join(shares)}"
+        return found.to_projection(levels), about
+
+    def _calibrated(self, what: What, of: Unit, direction: Direction) -> _Calibrated:
+        """The calibration that knows a direction; for reply means, made on the spot if there is none."""
+        if of not in ("replies", "tokens"):
+            raise SpaceError("unknown unit of a percentile", expected="replies or tokens", given=of)
+        name = _calibration_name(what)
+        calibration = self.calibration_ if of == "replies" else self.token_calibration_
+        if calibration is not None and name in calibration.directions:
+            places = [self.layer_index(layer) for layer in direction.layers]
+            return _Calibrated(calibration, name, places, self.calibrated_directions([name]))
+        if of == "replies" and self.run is not None:
+            return self._calibrated_now(direction)
+        if calibration is None:
+            raise SpaceError(
+                f"this space is not calibrated on {of}",
+                remedy="fit it with its run" if of == "replies" else "space.calibrate(model)",
+            )
+        raise SpaceError(
+            f"no percentiles of {of} are known along {direction.name!r}",
+            expected=", ".join(calibration.directions),
+            remedy=f"space.calibrate(model, directions=[{name!r}])"
+            if name
+            else "make the operation yourself, with thresholds of your own",
+        )
+
+    def _calibrated_now(self, direction: Direction) -> _Calibrated:
+        ones = np.ones((len(direction.layers), 1))
+        directions = CalibratedDirections(
+            (direction.name,), direction.units[:, None], ones, np.zeros_like(ones)
+        )
+        calibration = reply_calibration(
+            self._calibrated_run(),
+            directions,
+            places=[self.layer_index(layer) for layer in direction.layers],
+        )
+        if calibration is None:
+            raise SpaceError("there are no replies to calibrate on")
+        return _Calibrated(
+            calibration, direction.name, list(range(len(direction.layers))), directions
+        )
+
+    def _calibrated_run(self) -> RunFolder:
+        """The run of the space, which must be as it was when the vectors were made."""
+        if self.run is None:
+            raise SpaceError(
+                "there are no replies to calibrate on", expected="a space with its run"
+            )
+        run = RunFolder(self.run)
+        if run.manifest().reader_key != self.table.card.get("reader_key"):
+            raise SpaceError(
+                f"the run in {self.run} has been read anew since these vectors were made",
+                remedy="make a new space: PersonaSpace.from_run(...)",
+            )
+        return run
+
+    def _population(self, population: str) -> int:
+        if population not in _POPULATIONS:
+            raise SpaceError(
+                "unknown population", expected=", ".join(_POPULATIONS), given=population
+            )
+        return POPULATIONS.index(_POPULATIONS[population])
+
+    def _lengths(
+        self, direction: Direction, unit: StrengthUnit
+    ) -> tuple[Float[np.ndarray, " layer"], str]:
+        places = [self.layer_index(layer) for layer in direction.layers]
+        if unit == "raw":
+            return direction.lengths, "vector as stored"
+        if unit == "spread":
+            spreads = [
+                np.std(self._axis_roles(place).astype(np.float64) @ vector, ddof=1)
+                for place, vector in zip(places, direction.units, strict=True)
+            ]
+            return np.array(spreads), "spread of the roles"
+        if unit != "residual":
+            raise SpaceError("unknown unit", expected="residual, spread or raw", given=unit)
+        if self.token_calibration_ is None:
+            raise SpaceError(
+                "the norm of the residual stream is not known",
+                expected="a space calibrated on tokens",
+                remedy='space.calibrate(model), or unit="spread"',
+            )
+        norms = self.token_calibration_.norms[POPULATIONS.index("all"), places]
+        return norms.astype(np.float64), "mean residual norm"
+
+    def _capped(self, what: What, layers: Layers, depth: Depth) -> Direction:
+        preset = paper_layers(self._model_name, self._n_blocks)
+        default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
+        return self._direction_at(what, layers, depth, default)
+
+    def _layers(self, layers: Layers, depth: Depth, default: Sequence[int]) -> tuple[int, ...]:
+        return choose_layers(
+            layers,
+            depth,
+            known=self.layers_,
+            n_layers=self._n_blocks,
+            model=self._model_name,
+            default=default,
+        )
+
+    def _middle(self) -> tuple[int, ...]:
+        return (self._n_blocks // 2,)
+
+    @property
+    def _n_blocks(self) -> int:
+        return int(self.table.card.get("reader", {}).get("n_layers", max(self.layers_) + 1))
+
+    @property
+    def _model_name(self) -> str:
+        return str(self.table.card.get("reader", {}).get("model", ""))
+
+
+@dataclass(frozen=True, eq=False)
+class _Calibrated:
+    """A calibration that knows a direction.
+
+    Attributes:
+        name: The direction's name in it.
+        places: Where its layers are in the calibration.
+        directions: How its coordinates become projections.
+    """
+
+    calibration: Calibration
+    name: str
+    places: list[int]
+    directions: CalibratedDirections
+
+    def to_projection(
+        self, coordinates: Float[np.ndarray, " layer"]
+    ) -> Float[np.ndarray, " layer"]:
+        """Dot products with the unit vectors, of coordinates at all layers of the calibration."""
+        return self.directions.to_projection(coordinates[self.places], self.name, self.places)
+
+
+def _calibration_name(what: What) -> str:
+    """What calibrations call a direction; empty for vectors without a name of the space's."""
+    if not isinstance(what, str):
+        return ""
+    return "axis" if what in AXIS_NAMES else what
+
+
+def _percent(below: Float[np.ndarray, " layer"], side: str) -> str:
+    shares = below if side == "below" else 1 - below
+    low, high = shares.min(), shares.max()
+    return f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}"
