@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         load_traits,
     )
     from persona_lens.errors import PersonaLensError
+    from persona_lens.interventions import Direction, Plan, Receipt
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.model.reply import Reply
     from persona_lens.model.sampling import Sampling
@@ -40,6 +41,9 @@ _HOMES = {
     "Sampling": "persona_lens.model.sampling",
     "Reply": "persona_lens.model.reply",
     "RunFolder": "persona_lens.runs.folder",
+    "Direction": "persona_lens.interventions",
+    "Plan": "persona_lens.interventions",
+    "Receipt": "persona_lens.interventions",
     "Transcript": "persona_lens.transcripts",
     "TranscriptEncoder": "persona_lens.transcripts",
     "Role": "persona_lens.catalog",
@@ -55,10 +59,13 @@ _HOMES = {
 
 __all__ = [
     "DefaultPrompt",
+    "Direction",
     "PersonaLensError",
     "PersonaModel",
     "PersonaSpace",
+    "Plan",
     "Question",
+    "Receipt",
     "Reply",
     "Role",
     "RunFolder",

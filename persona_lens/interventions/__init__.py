@@ -7,8 +7,8 @@
         model.chat("Who are you?")
     print(receipt)
 
-Which tokens? `where`. Which layer? The residual stream after block *i*, `blocks.{i}.hook_resid_post`. How strong? The
-`PersonaSpace` makes plans in units that carry from model to model. Did anything happen? The receipt says.
+Which tokens? `where`. Which layer? The residual stream after block *i*, `blocks.{i}.hook_resid_post`. How strong?
+The `PersonaSpace` makes plans in units that carry from model to model. Did anything happen? The receipt says.
 """
 
 from persona_lens.interventions.directions import Direction

@@ -6,8 +6,9 @@
         bridge.generate(tokens, attention_mask=mask)
 
 A hook sees residuals and nothing else, so it must be told which tokens are pads (`mask=`) and whose they are
-(`transcripts=`). It counts passes itself: a pass of one token continues the sequence before it, a longer one begins a
-new sequence. A prompt of one token after another pass is the one case this gets wrong; make new hooks for it.
+(`transcripts=`). It counts passes itself: a pass of one token continues the sequence before it, a longer one
+begins a new sequence. A prompt of one token after another pass is the one case this gets wrong; make new hooks
+for it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def lens_hooks(
     Args:
         plan: What to do.
         transcripts: The rows of the batch, so that tokens can be chosen by their role; padded on `padding_side`.
-        mask: Attention mask of the prompts, `[batch, position]`, where rows are padded and transcripts not at hand.
+        mask: Attention mask of the prompts, `[batch, position]`, for padded rows without transcripts.
         padding_side: Where the pads are, with `transcripts`.
         sinks: Positions that are attention sinks, counted from each row's first token; `model.sinks` has those
             measured. The first token by default.

@@ -95,7 +95,7 @@ def choose_layers(
     elif isinstance(layers, str):
         raise InterventionError("unknown layers", expected='indices or "paper"', given=repr(layers))
     else:
-        listed = [layers] if isinstance(layers, int) else list(layers)
+        listed = list(layers) if isinstance(layers, Iterable) else [layers]
         chosen = tuple(layer + n_layers if layer < 0 else layer for layer in listed)
     missing = [layer for layer in chosen if layer not in known]
     if missing or not chosen:

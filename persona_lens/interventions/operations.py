@@ -1,8 +1,8 @@
 """What can be done to a residual vector, one small class each, the formula in its first line.
 
 `h` is the residual vector of one token, `v` the unit vector of the direction at that layer, `p = <h, v>` the
-projection, `s` the strength (1 unless said otherwise). Strength 0 changes nothing, whatever the operation; it may be
-one number or one for each row of the batch. Every operation moves a token within the plane of `h` and `v`:
+projection, `s` the strength (1 unless said otherwise). Strength 0 changes nothing, whatever the operation; it may
+be one number or one for each row of the batch. Every operation moves a token within the plane of `h` and `v`:
 `h <- a h + b v`, and says `a` and `b`.
 
 Examples:
@@ -94,12 +94,14 @@ class Operation(ABC):
     def _one_a_layer(self, name: str) -> Float[np.ndarray, " layer"]:
         values = _numbers(getattr(self, name))
         values = np.full(len(self.direction.layers), values) if values.ndim == 0 else values
-        if values.shape != (len(self.direction.layers),) or np.isnan(values).any():
+        if values.shape != (len(self.direction.layers),):
             raise InterventionError(
                 f"{name} of {self.name} does not fit its direction",
                 expected=f"one number for each of {len(self.direction.layers)} layers",
-                given=f"shape {list(values.shape)}" if values.ndim else values,
+                given=f"shape {list(values.shape)}",
             )
+        if np.isnan(values).any():
+            raise InterventionError(f"{name} of {self.name} is not a number", given=values.tolist())
         return values
 
     @property
@@ -118,7 +120,7 @@ class Operation(ABC):
         kept = {name: getattr(self, name)[chosen] for name in self.per_layer}
         return replace(self, direction=self.direction.at(layers), **kept)
 
-    def scaled(self, factor: float | Sequence[float]) -> Operation:
+    def scaled(self, factor: float | Sequence[float] | Float[np.ndarray, " row"]) -> Operation:
         """The same operation, `factor` times as strong; a factor a row gives a strength a row."""
         held, by = _numbers(self.strength), _numbers(factor)
         if held.ndim and by.ndim and held.shape != by.shape:
@@ -287,9 +289,9 @@ class Band(Operation):
 class Rotate(Operation):
     """`h <- |h| (cos(f - s r) v + sin(f - s r) w)`: turn `h` towards `v` and keep its norm.
 
-    `f` is the angle between `h` and `v`, `w` the unit vector of the part of `h` orthogonal to `v`. The turn ends at
-    `v`, or at `-v` for negative strengths. A token on the line of `v`, to a thousandth of its norm, has no plane to
-    turn in and stays.
+    `f` is the angle between `h` and `v`, `w` the unit vector of the part of `h` orthogonal to `v`. The turn ends
+    at `v`, or at `-v` for negative strengths. A token on the line of `v`, to a thousandth of its norm, has no
+    plane to turn in and stays.
 
     Attributes:
         radians: `r` at each layer.
@@ -330,8 +332,8 @@ class Rotate(Operation):
 class Gate(Operation):
     """Run another operation only where `p` passes a threshold; its `strength` multiplies that of the other.
 
-    Per token, each token is asked; per sequence, the gate opens at the first chosen token that passes and stays open
-    to the end of the sequence, so that a cached and an uncached generation agree.
+    Per token, each token is asked; per sequence, the gate opens at the first chosen token that passes and stays
+    open to the end of the sequence, so that a cached and an uncached generation agree.
 
     Attributes:
         thresholds: At each layer.

@@ -1,7 +1,7 @@
 """`Plan`: operations in a stated order, at stated layers, on stated tokens.
 
-Plans compose: `+` runs one after the other, `*` scales strengths, `.at(layers)` and `.where(tokens)` restrict. A plan
-knows nothing of a model until it is used; then it is checked.
+Plans compose: `+` runs one after the other, `*` scales strengths, `.at(layers)` and `.where(tokens)` restrict. A
+plan knows nothing of a model until it is used; then it is checked.
 
     plan = space.floor(percentile=75, layers=range(14, 22)) + 0.5 * space.add("trickster", layers=12)
     plan = plan.where("generated")
@@ -13,9 +13,12 @@ knows nothing of a model until it is used; then it is checked.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
 
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import spans
@@ -33,7 +36,7 @@ class Step:
     """One operation and the tokens it touches."""
 
     operation: Operation
-    where: Where = Where()
+    where: Where = field(default_factory=Where)
 
     def __str__(self) -> str:
         operation = self.operation
@@ -134,7 +137,7 @@ class Plan:
             return NotImplemented
         return Plan(self.steps + other.steps)
 
-    def __mul__(self, factor: float | Sequence[float]) -> Plan:
+    def __mul__(self, factor: float | Sequence[float] | Float[np.ndarray, " row"]) -> Plan:
         return self._each(lambda step: replace(step, operation=step.operation.scaled(factor)))
 
     __rmul__ = __mul__

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from persona_lens.interventions.directions import spans
+from persona_lens.interventions.directions import percent, spans
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.touched import Note, TouchedTokens
 
@@ -49,11 +49,13 @@ class Receipt:
         >>> from persona_lens.interventions import Direction, Floor
         >>> model = PersonaModel.load("smollm2-135m-instruct")
         >>> plan = Plan.of(Floor(Direction("ghost", (12,), np.ones((1, 576))), thresholds=-1e6))
+        >>> said = model.encoder.encode([{"role": "user", "content": "Hi"},
+        ...                              {"role": "assistant", "content": "Hello."}])
         >>> with model.intervene(plan) as receipt:
-        ...     _ = model.pooled([model.encoder.encode([{"role": "user", "content": "Hi"}])])
+        ...     _ = model.pooled([said])
         >>> print(receipt)
         1. floor 'ghost'; at layers 12; tokens all; at -1e+06
-           never engaged: none of 4 tokens was changed
+           never engaged: none of 34 tokens was changed
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class Receipt:
         self._calls[-1].update((touched.row, touched) for touched in rows)
 
     def _fold(self, place: tuple[int, int]) -> None:
-        notes, self._notes[place] = self._notes.get(place, []), []
+        notes = self._notes.get(place)
         if notes:
+            self._notes[place] = []
             self._folded.setdefault(place, []).append(_sums(notes))
 
     def _read(self, place: tuple[int, int]) -> dict[str, float]:
@@ -112,10 +115,10 @@ class Receipt:
 
         May be looked at while the plan still acts.
 
-        Columns: `step` (from 1), `operation`, `direction`, `layer`; `seen`, tokens the plan chose; `changed`, those
-        that moved, and their `share`; `mean_change` and `max_change` of those that moved, as a fraction of the
-        residual norm; `before` and `after`, mean projections of the tokens seen; `lowest` and `highest` projection
-        afterwards.
+        Columns: `step` (from 1), `operation`, `direction`, `layer`; `seen`, tokens the plan chose; `changed`,
+        those that moved, and their `share`; `mean_change` and `max_change` of those that moved, as a fraction of
+        the residual norm; `before` and `after`, mean projections of the tokens seen; `lowest` and `highest`
+        projection afterwards.
         """
         rows = []
         for place in self.places:
@@ -144,7 +147,10 @@ class Receipt:
         return pd.DataFrame(rows, columns=_FRAME)
 
     def tokens(self) -> list[TouchedTokens]:
-        """Every row that ran, token by token, call by call and in the order of its rows; empty without `detail`."""
+        """Every row that ran, token by token: call by call, each in the order of its rows.
+
+        Empty without `detail`.
+        """
         return [call[row] for call in self._calls for row in sorted(call)]
 
     def __str__(self) -> str:
@@ -177,7 +183,7 @@ def _sentence(rows: pd.DataFrame) -> str:
         return f"never engaged: none of {seen:,} tokens was changed"
     engaged = rows[rows["changed"] > 0]
     mean = float((engaged["mean_change"] * engaged["changed"]).sum() / changed)
-    share = f"{changed / rows['seen'].sum():.0%}"
+    share = percent(changed, int(rows["seen"].sum()))
     idle = sorted(rows.loc[rows["changed"] == 0, "layer"])
     return (
         f"changed {share} of {seen:,} tokens"

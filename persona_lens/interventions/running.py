@@ -1,7 +1,7 @@
 """A plan at work on one batch: a function for each layer, which moves the chosen tokens and notes what it did.
 
-Arithmetic is in float32 for half-precision models and cast back at the end, so tokens that are not chosen keep every
-bit. Nothing is copied to the host: what a receipt counts stays on the device until it is read.
+Arithmetic is in float32 for half-precision models and cast back at the end, so tokens that are not chosen keep
+every bit. Nothing is copied to the host: what a receipt counts stays on the device until it is read.
 """
 
 from __future__ import annotations

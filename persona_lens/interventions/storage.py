@@ -61,34 +61,28 @@ def load_plan(folder: Path) -> Plan:
     """
     try:
         card = json.loads((folder / "plan.json").read_text("utf-8"))
-        tensors = load_file(folder / "plan.safetensors")
+        if card["format"] > FORMAT:
+            raise InterventionError(
+                "this plan was saved by a newer Persona Lens",
+                expected=f"format {FORMAT}",
+                given=card["format"],
+                remedy="upgrade persona-lens",
+            )
+        # A plan without steps has no tensors, and safetensors does not read a file without any.
+        tensors = load_file(folder / "plan.safetensors") if card["steps"] else {}
+        return Plan(
+            tuple(
+                _step(entry, f"step{number}", tensors) for number, entry in enumerate(card["steps"])
+            )
+        )
     except FileNotFoundError as error:
         raise InterventionError(
             f"no plan in {folder}", expected="plan.json and plan.safetensors"
         ) from error
-    except (ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise InterventionError(
-            f"the plan in {folder} is damaged", given=error, remedy="save it again"
+            f"the plan in {folder} is damaged", given=repr(error), remedy="save it again"
         ) from error
-    if card["format"] > FORMAT:
-        raise InterventionError(
-            "this plan was saved by a newer Persona Lens",
-            expected=f"format {FORMAT}",
-            given=card["format"],
-            remedy="upgrade persona-lens",
-        )
-    steps = []
-    for number, entry in enumerate(card["steps"]):
-        where = entry["where"]
-        masks = where.get("masks")
-        choice = Where(
-            tuple(where["names"]),
-            turn=where["turn"],
-            masks=None if masks is None else tuple(np.array(mask, dtype=bool) for mask in masks),
-            sinks=where["sinks"],
-        )
-        steps.append(Step(_operation(entry["operation"], f"step{number}", tensors), choice))
-    return Plan(tuple(steps))
 
 
 def _described(operation: Operation, key: str, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -107,6 +101,18 @@ def _described(operation: Operation, key: str, tensors: dict[str, np.ndarray]) -
         else:
             entry[name] = value
     return entry
+
+
+def _step(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Step:
+    where = entry["where"]
+    masks = where.get("masks")
+    choice = Where(
+        tuple(where["names"]),
+        turn=where["turn"],
+        masks=None if masks is None else tuple(np.array(mask, dtype=bool) for mask in masks),
+        sinks=where["sinks"],
+    )
+    return Step(_operation(entry["operation"], key, tensors), choice)
 
 
 def _operation(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Operation:

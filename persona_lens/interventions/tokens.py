@@ -1,7 +1,7 @@
 """Which tokens of a batch are which, at every forward pass of a cached, batched, padded generation.
 
-Hooks see a block of residuals and nothing else: no ids, no mask, no position. So the batch is described once, before
-it runs (`BatchTokens`), and `Track` keeps count of the columns that have passed since.
+Hooks see a block of residuals and nothing else: no ids, no mask, no position. So the batch is described once,
+before it runs (`BatchTokens`), and `Track` keeps count of the columns that have passed since.
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ class Track:
             chosen = self.columns(where)
             with torch.inference_mode(False):  # the same hooks may run with gradients later
                 self._passes[key] = (
-                    None if chosen.all() else torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
+                    None
+                    if chosen.all()
+                    else torch.from_numpy(np.ascontiguousarray(chosen)).to(device)
                 )
         return self._passes[key]
 
@@ -258,6 +260,9 @@ def _sampled(transcript: Transcript) -> Bool[np.ndarray, " token"]:
     """The last assistant turn of a finished transcript and what follows it."""
     sampled = np.zeros(len(transcript), dtype=bool)
     if transcript.generating or not transcript.assistant_turns:
+        return sampled
+    if transcript.reply_start is not None:
+        sampled[transcript.reply_start :] = True
         return sampled
     spoken = np.isin(transcript.groups, (Group.ASSISTANT.code, Group.THINKING.code))
     last = spoken & (transcript.turns == transcript.assistant_turns - 1)

@@ -37,8 +37,8 @@ class TouchedTokens:
 
     Attributes:
         row: Its place in the call.
-        ids: The tokens that ran: no pads, nothing from the end of the reply on. The last sampled token is not among
-            them, since it is never fed back.
+        ids: The tokens that ran: no pads, nothing from the end of the reply on. The last sampled token is not
+            among them, since it is never fed back.
         change: Length of the change over the residual norm, for each step and layer of the plan (`places` of the
             receipt); NaN for tokens that were not to be touched.
     """

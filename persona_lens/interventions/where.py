@@ -1,7 +1,7 @@
 """`Where`: which tokens an operation touches, said once and understood at reading and at every decoding step.
 
-Pads are never touched. BOS and measured attention sinks are not touched either, unless `sinks=True`: a ceiling or an
-ablation that reaches the sink changes attention everywhere.
+Pads are never touched. BOS and measured attention sinks are not touched either, unless `sinks=True`: a ceiling or
+an ablation that reaches the sink changes attention everywhere.
 
 | name | tokens |
 | --- | --- |
@@ -9,9 +9,11 @@ ablation that reaches the sink changes attention everywhere.
 | `prompt` | those given |
 | `generated` | those sampled: the reply |
 | `last` | the last token of the prompt and every sampled one |
-| `system`, `user`, `assistant`, `thinking`, `template`, `special` | by role in the transcript; sampled tokens are the assistant's |
+| `system`, `user`, `assistant`, `thinking`, `template`, `special` | by role; sampled ones are the assistant's |
 
-In a finished transcript the last assistant turn, and what follows it, is what was sampled.
+In a finished transcript the last assistant turn, and what follows it, is what was sampled. While it is being
+sampled,
+a hook cannot tell thinking from answer: all of it is the assistant's.
 """
 
 from __future__ import annotations
@@ -81,18 +83,18 @@ class Where:
             >>> print(Where.of(np.array([[False, True]])))
             1 mask
         """
-        names: Sequence[Any] = choice
-        if len(choice) == 1 and isinstance(choice[0], list | tuple) and _are_names(choice[0]):
-            names = choice[0]
-        if _are_names(names):
-            return cls(tuple(names) or ("all",), turn=turn, sinks=sinks)
-        if len(choice) > 1 or turn is not None:
+        given = choice[0] if len(choice) == 1 else None
+        if isinstance(given, list | tuple) and given and _are_names(given):
+            return cls(tuple(given), turn=turn, sinks=sinks)
+        if _are_names(choice):
+            return cls(choice or ("all",), turn=turn, sinks=sinks)
+        if given is None or turn is not None:
             raise InterventionError(
                 "tokens are chosen by names or by masks, not by both",
                 expected="names, or one list of masks",
                 given=f"{len(choice)} arguments" + ("" if turn is None else " and a turn"),
             )
-        masks = tuple(_as_mask(mask) for mask in _rows(choice[0]))
+        masks = tuple(_as_mask(mask) for mask in _rows(given))
         return cls((), masks=masks, sinks=sinks)
 
     @property

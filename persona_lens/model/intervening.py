@@ -44,11 +44,12 @@ class Interventions(threading.local):
     @contextmanager
     def adding(self, plan: Plan, receipt: Receipt) -> Iterator[None]:
         """Put a plan in force."""
-        self.active.append(Intervention(plan, receipt))
+        intervention = Intervention(plan, receipt)
+        self.active.append(intervention)
         try:
             yield
         finally:
-            self.active.pop()
+            self.active.remove(intervention)
 
 
 @dataclass(frozen=True, eq=False)

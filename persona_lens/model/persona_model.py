@@ -620,9 +620,7 @@ class PersonaModel:
             3
         """
         plan.check(n_layers=self.n_layers, d_model=self.d_model)
-        receipt = Receipt(
-            plan, detail=detail, decode=lambda ids: str(self.tokenizer.decode(ids))
-        )
+        receipt = Receipt(plan, detail=detail, decode=lambda ids: str(self.tokenizer.decode(ids)))
         with self._interventions.adding(plan, receipt):
             yield receipt
 

@@ -226,6 +226,7 @@ class TranscriptEncoder:
             text=prompt.text + self._reader.continuation(prompt.ids.tolist(), ids),
             user_turns=prompt.user_turns,
             assistant_turns=prompt.assistant_turns + 1,
+            reply_start=len(prompt),
         )
 
     def __repr__(self) -> str:

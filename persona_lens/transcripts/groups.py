@@ -57,6 +57,7 @@ class Transcript:
         user_turns: Number of user messages, empty ones included.
         assistant_turns: Number of assistant messages, empty ones included.
         generating: True where the ids end in a generation prompt, ready for a reply.
+        reply_start: Where the last reply begins, if it was appended as it was sampled.
 
     Raises:
         TranscriptError: The three arrays are not one-dimensional and of one length.
@@ -75,6 +76,7 @@ class Transcript:
     user_turns: int
     assistant_turns: int
     generating: bool = False
+    reply_start: int | None = None
 
     def __post_init__(self) -> None:
         shapes = [array.shape for array in (self.ids, self.groups, self.turns)]
