@@ -13,7 +13,19 @@ from persona_lens import cli
 from persona_lens.cli.options import parse_layers
 from persona_lens.errors import SpaceError
 
-COMMANDS = ["demo", "collect", "gate", "judge", "judge-audit", "fit", "map", "info", "models"]
+COMMANDS = [
+    "demo",
+    "collect",
+    "gate",
+    "judge",
+    "judge-audit",
+    "fit",
+    "map",
+    "info",
+    "models",
+    "steer",
+    "verify",
+]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

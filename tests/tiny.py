@@ -24,11 +24,17 @@ _SHAPE = {
 }
 _EXTRA = {
     "gemma2": {"sliding_window": 8},
+    "gemma3_text": {"sliding_window": 8, "sliding_window_pattern": 2},
+    "mistral": {"sliding_window": 8},
     "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
 }
 _GPT2_SHAPE = {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 512}
 
 ARCHITECTURES = ("llama", "qwen3", "gemma2", "gpt2", "qwen3_moe")
+"""Those most tests run on."""
+
+VERIFIED = (*ARCHITECTURES, "gemma3_text", "qwen2", "mistral", "phi3", "olmo2")
+"""Those the self-check is tested on."""
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:

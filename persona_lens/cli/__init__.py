@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from persona_lens.cli import catalog, collecting, judging, spaces
+from persona_lens.cli import catalog, collecting, judging, spaces, steering, verifying
 from persona_lens.cli.options import err
 from persona_lens.errors import PersonaLensError
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (collecting, judging, spaces):
+for part in (collecting, judging, spaces, steering, verifying):
     app.add_typer(part.app)
 app.add_typer(catalog.app, name="catalog")
 

@@ -23,7 +23,7 @@ app = typer.Typer()
 @app.command(
     epilog=example(
         "persona-lens fit runs/first --out spaces/first",
-        "persona-lens fit runs/first --judge likelihood --out spaces/labelled",
+        "persona-lens fit runs/first --judge likelihood --model smollm2-135m-instruct --out spaces/labelled",
     )
 )
 def fit(
@@ -38,6 +38,17 @@ def fit(
     ] = 10,
     scaling: Annotated[str, typer.Option(help="center (the paper), zscore or l2.")] = "center",
     seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="The run's model: calibrates on single tokens too, which steering in units of the residual "
+            "norm needs.",
+        ),
+    ] = None,
+    device: Device = None,
+    dtype: Dtype = "auto",
 ) -> None:
     """Fit the persona space of a run: axis, components, stability, at every layer."""
     from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
@@ -50,7 +61,12 @@ def fit(
             scaling=scaling,  # pyright: ignore[reportArgumentType]
             seed=seed,
         ).fit()
-        space.save(folder)
+    if model is not None:
+        from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
+
+        loaded = PersonaModel.load(model, device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
+        space.calibrate(loaded)
+    space.save(folder)
     out.print(space)
     next_steps(f"Saved: {folder}.", f"persona-lens map {folder} --out map.html")
 
