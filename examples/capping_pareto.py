@@ -28,4 +28,4 @@ caps = capping_sweep(model, space, out=arguments.out / "pieces")
 caps.to_csv(arguments.out / "capping.csv", index=False)
 save_figures({arguments.out / "capping_pareto": pareto(caps, source=model.name)})
 shown = ["direction", "layers", "percentile", "adoption", "kl", "engagement"]
-print(caps[shown].to_string(index=False, float_format="{:.3g}".format))
+print(caps[shown].to_string(index=False, float_format="%.3g"))

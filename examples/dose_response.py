@@ -1,4 +1,4 @@
-"""Dose-response of the Assistant Axis on the embedded model, against random directions (about ten minutes, two cores).
+"""Dose-response of the Assistant Axis, against random directions (about ten minutes on two cores).
 
     make demo
     python examples/dose_response.py demo/space --out demo/steering
@@ -31,4 +31,4 @@ result.fits.to_csv(arguments.out / "dose_fits.csv", index=False)
 result.replies.to_csv(arguments.out / "dose_replies.csv", index=False)
 drawn = figure(result.measures, result.curves, source=f"{model.name}, layer {model.n_layers // 2}")
 save_figures({arguments.out / "dose_response": drawn})
-print(result.fits.drop(columns=["control"]).to_string(index=False, float_format="{:.3g}".format))
+print(result.fits.drop(columns=["control"]).to_string(index=False, float_format="%.3g"))

@@ -27,4 +27,4 @@ frame = sink_experiment(model, space, out=arguments.out / "pieces")
 frame.to_csv(arguments.out / "sinks.csv", index=False)
 save_figures({arguments.out / "sinks": sinks(frame, source=model.name)})
 shown = ["direction", "operation", "layer", "kl_spared", "kl_touched", "ratio"]
-print(frame[shown].to_string(index=False, float_format="{:.3g}".format))
+print(frame[shown].to_string(index=False, float_format="%.3g"))
