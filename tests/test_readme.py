@@ -8,10 +8,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from persona_lens import PersonaSpace
+from persona_lens import PersonaModel, PersonaSpace
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/index.md", "docs/collecting.md"]
+PAGES = ["README.md", "docs/index.md", "docs/collecting.md", "docs/steering.md"]
 
 
 def blocks(page: str) -> list[str]:
@@ -23,11 +23,15 @@ def blocks(page: str) -> list[str]:
 @pytest.mark.embedded
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(
-    page: str, small_space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    smol: PersonaModel,
+    small_space: PersonaSpace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = blocks(page)
     assert found
-    small_space.save(tmp_path / "demo" / "space")
+    small_space.calibrate(smol, replies=8, progress=False).save(tmp_path / "demo" / "space")
     monkeypatch.chdir(tmp_path)
     shown: list[go.Figure] = []
 
@@ -35,13 +39,14 @@ def test_the_python_of_a_page_runs(
         shown.append(figure)
 
     monkeypatch.setattr(go.Figure, "show", show)
+    names: dict[str, object] = {}
     for block in found:
-        exec(compile(block, page, "exec"), {})
+        exec(compile(block, page, "exec"), names)
     assert bool(shown) == any(".show()" in block for block in found)
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [*PAGES, "docs/conventions.md", "CONTRIBUTING.md"]:
+    for page in [*PAGES, "docs/conventions.md", "docs/interop.md", "CONTRIBUTING.md"]:
         file = ROOT / page
         for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", file.read_text("utf-8")):
             assert (file.parent / target).exists(), f"{page}: {target}"

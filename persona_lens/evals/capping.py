@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space.persona_space import PersonaSpace
 
-DEPTHS = ((0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.7, 0.9), (0.2, 0.9))
-PERCENTILES = (25.0, 50.0, 75.0, 90.0)
+DEPTHS = ((0.2, 0.4), (0.4, 0.6), (0.7, 0.9), (0.2, 0.9))
+PERCENTILES = (50.0, 75.0, 90.0)
 
 
 def capping_sweep(

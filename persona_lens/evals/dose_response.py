@@ -39,8 +39,8 @@ MEASURES = {
     "Stays in the persona (likelihood)": ("role", "persona", "share"),
     "Stays in the persona (rules)": ("role", "persona_rules", "share"),
     "Says it is an AI, no persona given": ("default", "says_ai", "share"),
-    "Place of the text on the axis": ("role", "position", "z"),
-    "Surprise of the text, steering off": ("role", "nats", "nats"),
+    "Place of the text on the axis (z)": ("role", "position", "z"),
+    "Surprise of the text, steering off (nats a token)": ("role", "nats", "nats"),
     "Distinct word pairs": ("role", "distinct", "ratio"),
 }
 """Title of each measure, which replies it is about, its column, and its unit as figures know it."""

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
 
 NEUTRAL_TEXTS = 16
+"""Neutral texts an evaluation reads."""
+
+BUDGET_TEXTS = 8
+"""Neutral texts a budget is solved for on."""
+
 TOLERANCE = 0.02
 """Relative accuracy of the strength."""
 
@@ -71,7 +76,7 @@ def scaled_to_kl(
         model: What it is measured on.
         plan: Any plan; its strengths are multiplied by one positive factor.
         kl: The budget, above zero.
-        texts: Finished conversations; the first sixteen neutral ones by default.
+        texts: Finished conversations; the first eight neutral ones by default.
         progress: Say that it is being solved for.
 
     Raises:
@@ -79,7 +84,7 @@ def scaled_to_kl(
     """
     if not kl > 0:
         raise InterventionError("a budget must be above zero", expected="nats a token", given=kl)
-    chosen = neutral_transcripts(model, NEUTRAL_TEXTS) if texts is None else list(texts)
+    chosen = neutral_transcripts(model, BUDGET_TEXTS) if texts is None else list(texts)
 
     def excess(log_factor: float) -> float:
         values = np.concatenate(model.kl(plan * float(np.exp(log_factor)), chosen))

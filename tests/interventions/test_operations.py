@@ -388,7 +388,7 @@ def test_nonsense_is_refused_with_what_was_expected() -> None:
         InterventionError, match=r"(?s)thresholds of floor.*each of 2 layers.*\[3\]"
     ):
         Floor(d, thresholds=np.ones(3))
-    with pytest.raises(InterventionError, match="does not fit"):
+    with pytest.raises(InterventionError, match="is not a number"):
         Floor(d, thresholds=math.nan)
     with pytest.raises(InterventionError, match="does not fit"):
         Floor(d, thresholds="high")  # pyright: ignore[reportArgumentType]
