@@ -1,4 +1,4 @@
-"""What touching the attention sink costs (about three minutes, two cores).
+"""What touching the attention sink costs (about two minutes on two cores).
 
 make demo
 python examples/sink.py demo/space --out demo/steering

@@ -42,7 +42,7 @@ def sink_experiment(
     Args:
         model: A model with sinks (`model.sinks`).
         space: Its space, with its run.
-        layers: One at a time; a half and two thirds up the model by default.
+        layers: One at a time; the middle one by default.
         directions: Names.
         controls: Random directions.
         percentile: Of the floor and the ceiling, of all reply means.
@@ -54,7 +54,7 @@ def sink_experiment(
         One row for each direction, operation and layer: `kl_spared` and `kl_touched` (nats a token) with `_low`
         and `_high`, their `ratio`, and `n`, the number of texts.
     """
-    chosen = (model.n_layers // 2, model.n_layers * 2 // 3) if layers is None else tuple(layers)
+    chosen = (model.n_layers // 2,) if layers is None else tuple(layers)
     neutral = neutral_transcripts(model, texts)
     cells = [
         (name, operation, layer)

@@ -15,7 +15,7 @@ from typing import Any
 
 from persona_lens.errors import SpaceError
 from persona_lens.files import whole_or_nothing, write_json
-from persona_lens.interop.hub_files import hub_folder, is_repo_id, without_path
+from persona_lens.interop.hub_files import first_line, hub_folder, is_repo_id, without_path
 from persona_lens.interop.model_card import model_card
 from persona_lens.space import PersonaSpace
 
@@ -105,7 +105,7 @@ def push_to_hub(
             )
         except (HfHubHTTPError, OSError, ValueError) as error:
             raise SpaceError(
-                f"cannot publish {repo_id}: {str(error).strip().splitlines()[0]}",
+                f"cannot publish {repo_id}: {first_line(error)}",
                 remedy="log in with `hf auth login`, and check that you may write there",
             ) from error
     return str(commit.commit_url)

@@ -21,6 +21,16 @@ def is_repo_id(name: str) -> bool:
     return _REPO_ID.fullmatch(name) is not None
 
 
+def first_line(error: Exception) -> str:
+    """What an error says in one line; some say nothing but their name.
+
+    Examples:
+        >>> first_line(OSError("\\nno route\\nto host")), first_line(OSError())
+        ('no route', 'OSError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def without_path(text: str) -> str:
     """The last part of an absolute path, anything else as it is.
 
@@ -61,7 +71,7 @@ def hub_folder(
         )
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise SpaceError(
-            f"cannot get {repo_id} from the hub: {str(error).strip().splitlines()[0]}",
+            f"cannot get {repo_id} from the hub: {first_line(error)}",
             given=f"{repo_type} {repo_id}" + (f" at {revision}" if revision else ""),
             remedy="check the name and the network, or download it elsewhere and pass the folder",
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.files import whole_or_nothing
+
+_DAMAGED = (
+    *(RuntimeError, EOFError, ValueError, LookupError),
+    *(AttributeError, TypeError, AssertionError, struct.error),
+)
+"""What torch raises over bytes that are no file of its own, such as the pointers git leaves for large files."""
 
 
 def read_torch(path: Path) -> Any:
@@ -38,9 +45,10 @@ def read_torch(path: Path) -> Any:
             given=path,
             remedy="ask its author for a file without pickled objects, or download it again",
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
+        reason = (str(error).splitlines() or ["it ends too early"])[0]
         raise SpaceError(
-            f"{path.name} is damaged or no torch file: {str(error).splitlines()[0]}",
+            f"{path.name} is damaged or no torch file: {reason}",
             given=path,
             remedy="download it again",
         ) from error

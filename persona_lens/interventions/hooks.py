@@ -46,8 +46,9 @@ def lens_hooks(
         transcripts: The rows of the batch, so that tokens can be chosen by their role; padded on `padding_side`.
         mask: Attention mask of the prompts, `[batch, position]`, for padded rows without transcripts.
         padding_side: Where the pads are, with `transcripts`.
-        sinks: Positions that are attention sinks, counted from each row's first token; `model.sinks` has those
-            measured. The first token by default.
+        sinks: Positions left alone, counted from each row's first token: attention sinks and BOS. `model.sinks`
+            has the sinks measured, and not a BOS that is none: where texts begin with one, pass
+            `{0, *model.sinks}`. The first token by default.
         receipt: Notes what is done; see `persona_lens.interventions.Receipt`.
 
     Raises:

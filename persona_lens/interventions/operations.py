@@ -30,6 +30,8 @@ from persona_lens.interventions.directions import Direction
 Strength = float | tuple[float, ...]
 """One strength, or one for each row of the batch."""
 
+_MOVING = ("lengths", "targets", "radians")
+
 Side = Literal["above", "below"]
 Per = Literal["token", "sequence"]
 
@@ -100,8 +102,14 @@ class Operation(ABC):
                 expected=f"one number for each of {len(self.direction.layers)} layers",
                 given=f"shape {list(values.shape)}",
             )
-        if np.isnan(values).any():
-            raise InterventionError(f"{name} of {self.name} is not a number", given=values.tolist())
+        # An infinite threshold is one that is never met, or always; nothing can be moved an infinite way.
+        finite = name in _MOVING
+        if np.isnan(values).any() or (finite and np.isinf(values).any()):
+            raise InterventionError(
+                f"{name} of {self.name} is not a number",
+                expected="finite numbers" if finite else "numbers",
+                given=getattr(self, name),
+            )
         return values
 
     @property
@@ -154,6 +162,12 @@ class Operation(ABC):
     def details(self) -> str:
         """What the operation does, without its name and direction, for people."""
         return ""
+
+    def strength_text(self) -> str:
+        """Its own strength, for people; empty where it goes without saying."""
+        if isinstance(self.strength, tuple):
+            return f"strengths {', '.join(f'{value:g}' for value in self.strength)} by row"
+        return f"strength {self.strength:g}" if self.strength != 1.0 or self.name == "add" else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,10 +412,10 @@ class Gate(Operation):
     def details(self) -> str:
         """The condition and what it guards."""
         sign = ">" if self.side == "above" else "<"
-        inner = (
-            f"{self.operation.name} {self.operation.direction.name!r} {self.operation.details()}"
-        )
-        return f"{sign} {_range(self.thresholds)} per {self.per}: {inner.strip()}"
+        inner = self.operation
+        said = f"{inner.name} {inner.direction.name!r} {inner.details()}".rstrip()
+        said = ", ".join(part for part in (said, inner.strength_text()) if part)
+        return f"{sign} {_range(self.thresholds)} per {self.per}: {said}"
 
 
 OPERATIONS: dict[str, type[Operation]] = {

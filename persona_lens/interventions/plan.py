@@ -40,18 +40,14 @@ class Step:
 
     def __str__(self) -> str:
         operation = self.operation
-        strength = operation.strength
         parts = [
             f"{operation.name} {operation.direction.name!r}",
             f"at layers {spans(operation.layers)}",
             f"tokens {self.where}",
             operation.details(),
+            operation.strength_text(),
+            operation.about,
         ]
-        if isinstance(strength, tuple):
-            parts.append(f"strengths {', '.join(f'{value:g}' for value in strength)} by row")
-        elif strength != 1.0 or operation.name == "add":
-            parts.append(f"strength {strength:g}")
-        parts.append(operation.about)
         return "; ".join(part for part in parts if part)
 
 

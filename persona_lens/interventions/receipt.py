@@ -77,6 +77,7 @@ class Receipt:
         self._folded: dict[tuple[int, int], list[Float[Tensor, " column"]]] = {}
         self._totals: dict[tuple[int, int], dict[str, float]] = {}
         self._calls: list[dict[int, TouchedTokens]] = []
+        self._call: object = None
 
     # While it runs ----------------------------------------------------------------------------------
 
@@ -90,10 +91,17 @@ class Receipt:
             if len(self._folded[place]) >= _FOLD_AFTER:
                 self._read(place)
 
-    def take(self, rows: Sequence[TouchedTokens]) -> None:
-        """A batch is done: keep its rows. One that is there already begins another call."""
-        if not self._calls or any(touched.row in self._calls[-1] for touched in rows):
+    def take(self, rows: Sequence[TouchedTokens], call: object = None) -> None:
+        """A batch is done: keep its rows. Another call begins another group, as does a row that is there already.
+
+        Args:
+            rows: Of the batch.
+            call: What all batches of one call have in common, compared by identity.
+        """
+        held = self._calls[-1] if self._calls and call is self._call else None
+        if held is None or any(touched.row in held for touched in rows):
             self._calls.append({})
+        self._call = call
         self._calls[-1].update((touched.row, touched) for touched in rows)
 
     def _fold(self, place: tuple[int, int]) -> None:

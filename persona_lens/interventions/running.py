@@ -37,6 +37,7 @@ class PlanRun:
         end_ids: Tokens that end a reply; what is fed after one is not counted.
         n_rows: Rows of the whole call; those of the batch by default.
         sinks: Positions of attention sinks, where `tokens` is None.
+        call: What the batches of one call have in common, for the receipt.
         guess_passes: A pass of more than one token begins a new sequence, as in plain TransformerLens hooks;
             otherwise each pass continues the one before.
 
@@ -53,6 +54,7 @@ class PlanRun:
         end_ids: Int[Tensor, " end"] | None = None,
         n_rows: int | None = None,
         sinks: Sequence[int] = (0,),
+        call: object = None,
         guess_passes: bool = False,
     ) -> None:
         self._plan = plan
@@ -62,6 +64,7 @@ class PlanRun:
         self._guess = guess_passes
         self._receipt = receipt
         self._end_ids = end_ids
+        self._call = call
         self._alive: Bool[Tensor, " batch"] | None = None
         self._fed: list[Int[Tensor, "batch column"]] = []
         self._lived: list[Bool[Tensor, "batch column"]] = []
@@ -109,7 +112,8 @@ class PlanRun:
             return
         fed, lived = torch.cat(self._fed, dim=1), torch.cat(self._lived, dim=1)
         places = self._receipt.places
-        self._receipt.take(touched_rows(places, self._detail, self._track.tokens, fed, lived))
+        rows = touched_rows(places, self._detail, self._track.tokens, fed, lived)
+        self._receipt.take(rows, self._call)
 
     def _tap(self, layer: int) -> Tap:
         def tap(residual: Float[Tensor, "batch position d_model"]) -> Tensor:

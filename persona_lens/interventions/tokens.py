@@ -54,6 +54,7 @@ class BatchTokens:
         sinks: Sequence[int] = (0,),
         bos_id: int | None = None,
         rows: Sequence[int] | None = None,
+        as_sampled: bool = False,
     ) -> BatchTokens:
         """Describe a batch of transcripts, padded to the longest.
 
@@ -63,6 +64,8 @@ class BatchTokens:
             sinks: Positions that are attention sinks, counted from each row's first token.
             bos_id: The first token of a row is left out if it is this one.
             rows: Place of each transcript in the whole call; 0, 1, ... by default.
+            as_sampled: Of a reply appended to its prompt, every token is the assistant's, thinking and tags too:
+                so a plan touches what it touched while the reply was sampled.
         """
         width = max(len(transcript) for transcript in transcripts)
         shape = (len(transcripts), width)
@@ -76,6 +79,9 @@ class BatchTokens:
             groups[row, columns] = transcript.groups
             turns[row, columns] = transcript.turns
             sampled[row, columns] = _sampled(transcript)
+            if as_sampled and transcript.reply_start is not None:
+                groups[row, columns][transcript.reply_start :] = Group.ASSISTANT.code
+                turns[row, columns][transcript.reply_start :] = transcript.assistant_turns - 1
             places = [place for place in sinks if place < length]
             if length and bos_id is not None and transcript.ids[0] == bos_id:
                 places.append(0)
@@ -257,7 +263,7 @@ class Track:
 
 
 def _sampled(transcript: Transcript) -> Bool[np.ndarray, " token"]:
-    """The last assistant turn of a finished transcript and what follows it."""
+    """The last assistant turn of a finished transcript and what follows it; nothing if the user spoke since."""
     sampled = np.zeros(len(transcript), dtype=bool)
     if transcript.generating or not transcript.assistant_turns:
         return sampled
@@ -266,6 +272,6 @@ def _sampled(transcript: Transcript) -> Bool[np.ndarray, " token"]:
         return sampled
     spoken = np.isin(transcript.groups, (Group.ASSISTANT.code, Group.THINKING.code))
     last = spoken & (transcript.turns == transcript.assistant_turns - 1)
-    if last.any():
-        sampled[int(last.nonzero()[0][0]) :] = True
+    start = int(last.nonzero()[0][0]) if last.any() else len(transcript)
+    sampled[start:] = not (transcript.groups[start:] == Group.USER.code).any()
     return sampled

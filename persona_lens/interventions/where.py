@@ -11,9 +11,9 @@ an ablation that reaches the sink changes attention everywhere.
 | `last` | the last token of the prompt and every sampled one |
 | `system`, `user`, `assistant`, `thinking`, `template`, `special` | by role; sampled ones are the assistant's |
 
-In a finished transcript the last assistant turn, and what follows it, is what was sampled. While it is being
-sampled,
-a hook cannot tell thinking from answer: all of it is the assistant's.
+In a finished transcript the last assistant turn, and what follows it, is what was sampled; where the user speaks
+last, nothing was. While a reply is being sampled, a hook cannot tell thinking from answer: all of it is the
+assistant's.
 """
 
 from __future__ import annotations
@@ -96,11 +96,6 @@ class Where:
             )
         masks = tuple(_as_mask(mask) for mask in _rows(given))
         return cls((), masks=masks, sinks=sinks)
-
-    @property
-    def needs_groups(self) -> bool:
-        """Whether transcripts are needed to tell."""
-        return any(name in GROUPS for name in self.names)
 
     def __str__(self) -> str:
         if self.masks is not None:

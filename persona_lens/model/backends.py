@@ -92,8 +92,8 @@ class Backend(Protocol):
         """Run `ids` after the keys and values in `past`; positions count the tokens in `mask`, which covers both.
 
         Returns:
-            The states `unembed` takes, and the keys and values, which now include those of `ids`. Do not use
-            `past` again.
+            The states `unembed` takes, on the device of `ids` wherever the blocks are, and the keys and values,
+            which now include those of `ids`. Do not use `past` again.
         """
         ...
 
@@ -102,7 +102,7 @@ class Backend(Protocol):
         ...
 
     def unembed(self, states: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any vocab"]:
-        """float32 logits of the states `advance` returns."""
+        """float32 logits of the states `advance` returns, on the device of the output embedding."""
         ...
 
 
@@ -179,7 +179,7 @@ class NativeBackend:
         if self._takes_positions:
             options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
         output = self.decoder(input_ids=ids, past_key_values=past, **options)
-        return output.last_hidden_state, output.past_key_values
+        return output.last_hidden_state.to(ids.device), output.past_key_values
 
     @torch.inference_mode()
     def select_rows(self, past: Cache, rows: Tensor) -> Cache:

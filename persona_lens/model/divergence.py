@@ -64,5 +64,5 @@ def _kl(
         stop = start + UNEMBEDDED_AT_A_TIME
         reference = backend.unembed(without[start:stop]).log_softmax(dim=-1)
         moved = backend.unembed(acting[start:stop]).log_softmax(dim=-1)
-        parts.append((reference.exp() * (reference - moved)).sum(dim=-1))
+        parts.append((reference.exp() * (reference - moved)).sum(dim=-1).to(without.device))
     return torch.cat(parts)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
@@ -66,6 +66,9 @@ class Call:
         end_ids: Tokens that end a reply, where replies are sampled.
         rows: Place of each transcript in the call the user made, if these are some of it.
         n_rows: Rows of that call.
+        as_sampled: Replies are read again as they were sampled; see `BatchTokens.of_transcripts`.
+        noted: Whether receipts count what is done; not where they have counted it already.
+        mark: Tells receipts which batches belong together; they keep it, so it is not the call itself.
     """
 
     backend: Backend
@@ -77,6 +80,9 @@ class Call:
     end_ids: Sequence[int] = ()
     rows: Sequence[int] | None = None
     n_rows: int | None = None
+    as_sampled: bool = False
+    noted: bool = True
+    mark: object = field(default_factory=object)
 
     @contextmanager
     def around(
@@ -108,11 +114,13 @@ class Call:
             sinks=self.sinks,
             bos_id=self.bos_id,
             rows=[places[index] for index in batch],
+            as_sampled=self.as_sampled,
         )
         return PlanRun(
             intervention.plan,
             tokens,
-            receipt=intervention.receipt,
+            receipt=intervention.receipt if self.noted else None,
             end_ids=torch.tensor(sorted(self.end_ids)) if self.end_ids else None,
             n_rows=len(self.transcripts) if self.n_rows is None else self.n_rows,
+            call=self.mark,
         )

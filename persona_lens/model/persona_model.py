@@ -407,7 +407,7 @@ class PersonaModel:
                     self._backend,
                     [transcript.ids for transcript in whole],
                     [len(prompt) for prompt in prompts],
-                    around=self._around(whole, padding_side="right"),
+                    around=self._around(whole, padding_side="right", as_sampled=True),
                     pad_id=self.pad_id,
                     device=self.device,
                     token_budget=budget,
@@ -532,10 +532,18 @@ class PersonaModel:
         rows: Sequence[int] | None = None,
         n_rows: int | None = None,
     ) -> Float[np.ndarray, "transcript layer d_model"]:
-        """`pooled`, of all rows of a call or of the `rows` of one with `n_rows`."""
+        """`pooled`, of all rows of a call or, read once more, of the sampled `rows` of one with `n_rows`."""
         if not transcripts:
             return np.empty((0, len(layers), self.d_model), dtype=np.float32)
-        around = self._around(transcripts, padding_side="right", rows=rows, n_rows=n_rows)
+        again = rows is not None
+        around = self._around(
+            transcripts,
+            padding_side="right",
+            rows=rows,
+            n_rows=n_rows,
+            as_sampled=again,
+            noted=not again,
+        )
         with self._lock:
             return read_means(
                 self._backend,
@@ -620,7 +628,8 @@ class PersonaModel:
             3
         """
         plan.check(n_layers=self.n_layers, d_model=self.d_model)
-        receipt = Receipt(plan, detail=detail, decode=lambda ids: str(self.tokenizer.decode(ids)))
+        tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
+        receipt = Receipt(plan, detail=detail, decode=lambda ids: str(tokenizer.decode(ids)))
         with self._interventions.adding(plan, receipt):
             yield receipt
 
@@ -632,8 +641,10 @@ class PersonaModel:
         end_ids: Sequence[int] = (),
         rows: Sequence[int] | None = None,
         n_rows: int | None = None,
+        as_sampled: bool = False,
+        noted: bool = True,
     ) -> Around | None:
-        """What each batch of a call runs in, if a plan is in force."""
+        """What each batch of a call runs in, if a plan is in force; arguments as for `Call`."""
         if not self._interventions.active:
             return None
         return Call(
@@ -646,6 +657,8 @@ class PersonaModel:
             end_ids=end_ids,
             rows=rows,
             n_rows=n_rows,
+            as_sampled=as_sampled,
+            noted=noted,
         ).around
 
     def kl(
@@ -668,8 +681,8 @@ class PersonaModel:
             >>> said = model.encoder.encode([{"role": "user", "content": "Is water wet?"},
             ...                              {"role": "assistant", "content": "Yes, it is."}])
             >>> push = Plan.of(Add(Direction("ghost", (12,), np.ones((1, 576))), lengths=20.0))
-            >>> [values.mean() > 0 for values in model.kl(push, [said])]
-            [True]
+            >>> bool(model.kl(push, [said])[0].mean() > 0)
+            True
         """
         budget = token_budget or default_token_budget(self.device)
         plan.check(n_layers=self.n_layers, d_model=self.d_model)
@@ -707,7 +720,8 @@ class PersonaModel:
             if tensor.device.type != "meta" and tensor.numel():
                 flat = tensor.reshape(-1)
                 places = torch.arange(16, device=flat.device) * (flat.numel() - 1) // 15
-                digest.update(flat[places].double().cpu().numpy().tobytes())
+                # On the CPU first: some devices have no float64.
+                digest.update(flat[places].cpu().double().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def _named_weights(self) -> dict[str, torch.Tensor]:

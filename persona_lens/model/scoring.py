@@ -182,6 +182,6 @@ def _token_log_probs(
     for start in range(0, len(states), UNEMBEDDED_AT_A_TIME):
         stop = start + UNEMBEDDED_AT_A_TIME
         logits = backend.unembed(states[start:stop])
-        chosen = logits.gather(1, tokens[start:stop, None]).squeeze(1)
-        parts.append(chosen - logits.logsumexp(dim=-1))
+        chosen = logits.gather(1, tokens[start:stop, None].to(logits.device)).squeeze(1)
+        parts.append((chosen - logits.logsumexp(dim=-1)).to(states.device))
     return torch.cat(parts)

@@ -167,7 +167,8 @@ def _keys(view: CappingView) -> list[go.Scatter]:
         if place in kept
     ]
     if len(view.controls):
-        name = random_directions(view.controls["direction"].nunique()).replace(", ", ",<br>")
+        count = view.controls["direction"].nunique()
+        name = random_directions(count, "percentile").replace(", ", ",<br>")
         found.append(key(name, legendrank=40, marker={**OPEN, "size": 10}))
     return found
 

@@ -104,14 +104,14 @@ def key(name: str, *, mode: str = "markers", **look: Any) -> go.Scatter:
     return go.Scatter(x=[None], y=[None], name=name, mode=mode, hoverinfo="skip", **look)
 
 
-def random_directions(n: int) -> str:
-    """What to call the controls.
+def random_directions(n: int, alike: str = "norm") -> str:
+    """What to call the controls, and what they have in common with what they control.
 
     Examples:
-        >>> random_directions(1), random_directions(3)
-        ('random direction, same norm', '3 random directions, same norm')
+        >>> random_directions(1), random_directions(3, "percentile")
+        ('random direction, same norm', '3 random directions, same percentile')
     """
-    return "random direction, same norm" if n == 1 else f"{n} random directions, same norm"
+    return f"random direction, same {alike}" if n == 1 else f"{n} random directions, same {alike}"
 
 
 def log_range(values: Iterable[float], room: float = 0.04) -> tuple[float, float]:

@@ -298,6 +298,23 @@ def test_damaged_capping_settings_are_refused(tmp_path: Path, content: Any, mess
         read_release(folder)
 
 
+@pytest.mark.parametrize("kept", [0, 2, 60, -20])
+def test_a_file_that_ends_too_early_is_said_to_be_damaged(tmp_path: Path, kept: int) -> None:
+    folder = write_release(tmp_path / "qwen")
+    file = folder / "assistant_axis.pt"
+    file.write_bytes(file.read_bytes()[:kept])
+    with pytest.raises(SpaceError, match=r"assistant_axis\.pt (is damaged|cannot be read)"):
+        read_release(folder)
+
+
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\n", b"hello"])
+def test_a_text_is_no_torch_file(tmp_path: Path, content: bytes) -> None:
+    folder = write_release(tmp_path / "qwen")
+    (folder / "default_vector.pt").write_bytes(content)
+    with pytest.raises(SpaceError, match=r"default_vector\.pt (is damaged|cannot be read)"):
+        read_release(folder)
+
+
 def test_unknown_names_are_met_with_help(tmp_path: Path) -> None:
     folder = write_release(tmp_path / "all" / "qwen-3-32b")
     assert read_release(folder).experiments == (WINDOW, "layers_3:4-p0.01")
