@@ -40,10 +40,13 @@ MEASURES = {
     "Stays in the persona (rules)": ("role", "persona_rules", "share"),
     "Says it is an AI, no persona given": ("default", "says_ai", "share"),
     "Place of the text on the axis (z)": ("role", "position", "z"),
-    "Surprise of the text, steering off (nats a token)": ("role", "nats", "nats"),
+    "Surprise of the text, nats a token": ("role", "nats", "nats"),
     "Distinct word pairs": ("role", "distinct", "ratio"),
 }
 """Title of each measure, which replies it is about, its column, and its unit as figures know it."""
+
+FITTED = ("persona", "persona_rules")
+"""Columns a sigmoid is fitted to: those that should only fall as the model is pushed to the Assistant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class DoseResponse:
     Attributes:
         replies: One row a reply, with the `direction` and whether it is a `control`; see `asking.ask`.
         measures: `direction`, `control`, `measure`, `unit`, `strength`, `value`, `low`, `high`, `n`.
-        curves: Fitted sigmoids of the yes-or-no measures: `direction`, `control`, `measure`, `strength`, `value`,
+        curves: Fitted sigmoids of staying in the persona: `direction`, `control`, `measure`, `strength`, `value`,
             `low`, `high`.
         fits: Their slopes and midpoints with intervals.
     """
@@ -149,7 +152,7 @@ def _summary(replies: pd.DataFrame) -> DoseResponse:
             about = {"direction": name, "control": control, "measure": measure}
             chosen = some.loc[some["kind"] == kind]
             measures.append(means_by_strength(chosen, column).assign(**about, unit=unit))
-            if unit == "share":
+            if column in FITTED:
                 fit, curve = sigmoid_fit(chosen, column)
                 curves.append(curve.assign(**about))
                 fits.append({**about, **fit})

@@ -194,7 +194,11 @@ class PersonaSpace(SpaceSteering):
     # Fitting ----------------------------------------------------------------------------------------
 
     def fit(
-        self, table: VectorTable | None = None, *, model: PersonaModel | None = None
+        self,
+        table: VectorTable | None = None,
+        *,
+        model: PersonaModel | None = None,
+        progress: bool = True,
     ) -> PersonaSpace:
         """Compute axis, components, their stability, and the calibration, at every layer.
 
@@ -202,6 +206,7 @@ class PersonaSpace(SpaceSteering):
             table: Replaces the space's vectors.
             model: The reader of the run: calibrates on single tokens as well, by reading some replies again. After
                 `collect` it is at hand already.
+            progress: Show a progress bar while reading.
 
         Raises:
             SpaceError: No default vector, or fewer than three roles.
@@ -218,8 +223,9 @@ class PersonaSpace(SpaceSteering):
             )
         )
         self.calibration_ = self.token_calibration_ = None
-        reader = model or self._reader
-        return self if self.run is None else self.calibrate(reader, progress=model is not None)
+        if self.run is None:
+            return self
+        return self.calibrate(model or self._reader, progress=progress)
 
     def calibrate(
         self,
