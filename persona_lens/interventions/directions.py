@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +36,8 @@ class Direction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
-        object.__setattr__(self, "values", np.asarray(self.values, dtype=np.float32))
+        # A copy: what is done to the array given, later, is not done to plans.
+        object.__setattr__(self, "values", np.array(self.values, dtype=np.float32))
         if self.values.ndim != 2 or len(self.values) != len(self.layers) or not self.layers:
             raise InterventionError(
                 f"the vectors of {self.name!r} do not fit its layers",
@@ -62,12 +64,12 @@ class Direction:
         """Width of the residual stream."""
         return self.values.shape[1]
 
-    @property
+    @cached_property
     def lengths(self) -> Float[np.ndarray, " layer"]:
         """Euclidean length of each vector, float64."""
         return np.linalg.norm(self.values.astype(np.float64), axis=1)
 
-    @property
+    @cached_property
     def units(self) -> Float[np.ndarray, "layer d_model"]:
         """The vectors at length one, float64."""
         return self.values.astype(np.float64) / self.lengths[:, None]

@@ -13,7 +13,7 @@ for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,41 @@ from torch import Tensor
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.receipt import Receipt
-from persona_lens.interventions.running import PlanRun, Tap
+from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.tokens import BatchTokens
 from persona_lens.transcripts import Transcript
 
-LensHook = Callable[..., Tensor]
-"""`f(residual, hook) -> new residual`."""
+LensHook = Callable[..., Tensor | None]
+"""`f(residual, hook) -> new residual`, or None to read only."""
+
+
+def hook_name(layer: int) -> str:
+    """Name of the residual stream after block `layer` in TransformerLens.
+
+    Examples:
+        >>> hook_name(12)
+        'blocks.12.hook_resid_post'
+    """
+    return f"blocks.{layer}.hook_resid_post"
+
+
+def tap_hooks(
+    taps: Mapping[int, Callable[[Tensor], Tensor | None]],
+) -> list[tuple[str, LensHook]]:
+    """Functions of the residual stream, by layer, as TransformerLens takes hooks: pairs of name and function.
+
+    Examples:
+        >>> [name for name, _ in tap_hooks({3: lambda residual: None})]
+        ['blocks.3.hook_resid_post']
+    """
+
+    def as_hook(tap: Callable[[Tensor], Tensor | None]) -> LensHook:
+        def hook_fn(residual: Tensor, hook: Any) -> Tensor | None:
+            return tap(residual)
+
+        return hook_fn
+
+    return [(hook_name(layer), as_hook(tap)) for layer, tap in taps.items()]
 
 
 def lens_hooks(
@@ -80,13 +109,4 @@ def lens_hooks(
         present = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask).astype(bool)
         tokens = BatchTokens.of_mask(present, sinks=sinks)
     run = PlanRun(plan, tokens, receipt=receipt, sinks=sinks, guess_passes=True)
-    return [
-        (f"blocks.{layer}.hook_resid_post", _as_lens_hook(tap)) for layer, tap in run.taps().items()
-    ]
-
-
-def _as_lens_hook(tap: Tap) -> LensHook:
-    def hook_fn(residual: Tensor, hook: Any) -> Tensor:
-        return tap(residual)
-
-    return hook_fn
+    return tap_hooks(run.taps())

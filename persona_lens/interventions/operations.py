@@ -431,7 +431,7 @@ def own_fields(operation: Operation) -> dict[str, object]:
 def _numbers(given: object) -> Float[np.ndarray, "*any"]:
     """What a user gives for numbers; NaN where they are none, which is refused with the rest."""
     try:
-        return np.asarray(given, dtype=np.float64)
+        return np.array(given, dtype=np.float64)  # a copy, which nobody else can change
     except (TypeError, ValueError):
         return np.array(np.nan)
 

@@ -33,6 +33,7 @@ class BatchTokens:
         user_turns, assistant_turns: How many the row has, the reply being sampled among them.
         rows: Which row of the whole call each row of the batch is.
         sinks: Positions of attention sinks, for columns to come.
+        padded_masks: Whether masks may be over the padded row; only where who made them knows the padding.
     """
 
     present: Bool[np.ndarray, "row column"]
@@ -44,6 +45,7 @@ class BatchTokens:
     assistant_turns: Int[np.ndarray, " row"]
     rows: Int[np.ndarray, " row"]
     sinks: tuple[int, ...] = ()
+    padded_masks: bool = True
 
     @classmethod
     def of_transcripts(
@@ -55,6 +57,7 @@ class BatchTokens:
         bos_id: int | None = None,
         rows: Sequence[int] | None = None,
         as_sampled: bool = False,
+        padded_masks: bool = True,
     ) -> BatchTokens:
         """Describe a batch of transcripts, padded to the longest.
 
@@ -66,6 +69,7 @@ class BatchTokens:
             rows: Place of each transcript in the whole call; 0, 1, ... by default.
             as_sampled: Of a reply appended to its prompt, every token is the assistant's, thinking and tags too:
                 so a plan touches what it touched while the reply was sampled.
+            padded_masks: As the attribute.
         """
         width = max(len(transcript) for transcript in transcripts)
         shape = (len(transcripts), width)
@@ -98,6 +102,7 @@ class BatchTokens:
             assistant_turns=spoken + waiting,
             rows=np.arange(len(transcripts)) if rows is None else np.asarray(rows),
             sinks=tuple(sinks),
+            padded_masks=padded_masks,
         )
 
     @classmethod
@@ -191,8 +196,8 @@ class BatchTokens:
             columns = self.present[row].nonzero()[0]
             prompt = columns[~self.sampled[row, columns]]
             mask = masks[place]
-            if len(mask) == self.width and len(columns) < self.width:
-                chosen[row] = mask  # over the padded row
+            if self.padded_masks and len(mask) == self.width and len(columns) < self.width:
+                chosen[row] = mask
             elif len(mask) == len(columns):
                 chosen[row, columns] = mask
             elif len(mask) == len(prompt):
@@ -202,6 +207,9 @@ class BatchTokens:
                     f"the mask of row {place} has the wrong length",
                     expected=f"{len(columns)}, one for each token",
                     given=len(mask),
+                    remedy=None
+                    if self.padded_masks
+                    else "leave pads out of masks: rows are padded in here",
                 )
         return chosen
 

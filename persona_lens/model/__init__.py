@@ -9,7 +9,7 @@ from persona_lens._lazy import lazy_names
 from persona_lens.model.embedded import EMBEDDED
 
 if TYPE_CHECKING:
-    from persona_lens.model.backends import hook_name
+    from persona_lens.interventions.hooks import hook_name
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.model.reply import Reply
     from persona_lens.model.sampling import Sampling
@@ -19,7 +19,7 @@ __all__ = ["EMBEDDED", "PersonaModel", "Reply", "Sampling", "hook_name"]
 __getattr__ = lazy_names(
     __name__,
     {
-        "hook_name": "persona_lens.model.backends",
+        "hook_name": "persona_lens.interventions.hooks",
         "Reply": "persona_lens.model.reply",
         "PersonaModel": "persona_lens.model.persona_model",
         "Sampling": "persona_lens.model.sampling",

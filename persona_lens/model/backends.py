@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from persona_lens.errors import ModelError
+from persona_lens.interventions.hooks import tap_hooks
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
@@ -25,16 +26,6 @@ if TYPE_CHECKING:
 
 ResidualTap = Callable[[Float[Tensor, "batch position d_model"]], Tensor | None]
 """Reads the residual stream (returns None) or replaces it (returns a new tensor, never an edited one)."""
-
-
-def hook_name(layer: int) -> str:
-    """Name of the residual stream after block `layer` in TransformerLens.
-
-    Examples:
-        >>> hook_name(12)
-        'blocks.12.hook_resid_post'
-    """
-    return f"blocks.{layer}.hook_resid_post"
 
 
 class Backend(Protocol):
@@ -209,16 +200,6 @@ class BridgeBackend(NativeBackend):
             yield
 
 
-def tap_hooks(taps: Mapping[int, ResidualTap]) -> list[tuple[str, Callable[..., Tensor | None]]]:
-    """The taps as TransformerLens takes hooks: pairs of hook point and function.
-
-    Examples:
-        >>> [name for name, _ in tap_hooks({3: lambda residual: None})]
-        ['blocks.3.hook_resid_post']
-    """
-    return [(hook_name(layer), _as_lens_hook(tap)) for layer, tap in taps.items()]
-
-
 def _positions(mask: Bool[Tensor, "batch position"]) -> Int[Tensor, "batch position"]:
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
@@ -231,13 +212,6 @@ def _as_forward_hook(tap: ResidualTap) -> Callable[..., Any]:
         return tap(output)
 
     return hook
-
-
-def _as_lens_hook(tap: ResidualTap) -> Callable[..., Tensor | None]:
-    def hook_fn(residual: Tensor, hook: Any) -> Tensor | None:
-        return tap(residual)
-
-    return hook_fn
 
 
 def _stop_ids(module: PreTrainedModel) -> tuple[int, ...]:

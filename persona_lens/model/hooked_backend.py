@@ -21,7 +21,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from persona_lens.errors import ModelError
-from persona_lens.model.backends import ResidualTap, tap_hooks
+from persona_lens.interventions.hooks import tap_hooks
+from persona_lens.model.backends import ResidualTap
 
 _NEUTRAL = {"temperature": (None, 1.0), "top_p": (None, 1.0), "top_k": (None, 0)}
 

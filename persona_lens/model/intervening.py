@@ -115,6 +115,7 @@ class Call:
             bos_id=self.bos_id,
             rows=[places[index] for index in batch],
             as_sampled=self.as_sampled,
+            padded_masks=False,
         )
         return PlanRun(
             intervention.plan,

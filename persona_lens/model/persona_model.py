@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from persona_lens.errors import ModelError
+from persona_lens.errors import InterventionError, ModelError
+from persona_lens.interventions.hooks import hook_name
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.receipt import Receipt
-from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend, hook_name
+from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
 from persona_lens.model.divergence import divergences
 from persona_lens.model.generation import Generator
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
@@ -734,8 +735,26 @@ class PersonaModel:
         held = bridge.original_model
         return (held if _is_placed_or_quantised(held) else native_twin(bridge)).state_dict()
 
+    def refuse_interventions(self, doing: str) -> None:
+        """Refuse while a plan is in force in this thread.
+
+        Raises:
+            InterventionError: What is made now would pass for the model's own.
+        """
+        if self._interventions.active:
+            raise InterventionError(
+                f"{doing} while a plan acts on the model",
+                expected="the model as it is, because nothing would tell that it was not",
+                remedy="leave the `with model.intervene(...)` block first",
+            )
+
     def card(self) -> dict[str, Any]:
-        """What an artefact records about the model it came from."""
+        """What an artefact records about the model it came from.
+
+        Raises:
+            InterventionError: A plan is in force, which the card would not tell.
+        """
+        self.refuse_interventions("no record can be made")
         return {
             "model": self.name,
             "revision": self.revision,

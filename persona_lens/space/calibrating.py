@@ -75,6 +75,7 @@ def token_calibration(
     Raises:
         SpaceError: The model has other layers or another width than the run's reader.
     """
+    model.refuse_interventions("no space can be calibrated")
     manifest = run.manifest()
     given = {"n_layers": model.n_layers, "d_model": model.d_model}
     wanted = {name: manifest.reader[name] for name in given}

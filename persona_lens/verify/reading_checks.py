@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from persona_lens.interventions import Plan
-from persona_lens.model.backends import tap_hooks
+from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.model.pooling import right_padded
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
@@ -145,9 +145,11 @@ def find_bridge(subject: Subject) -> TransformerBridge:
     if model._hooked is not None:
         raise NotApplicable("a HookedTransformer runs everything itself")
     module = model._module
-    if model._bridge is None and getattr(module, "hf_device_map", None) is not None:
+    in_place = any(getattr(module, name, None) for name in ("hf_device_map", "hf_quantizer"))
+    if model._bridge is None and in_place:
         raise NotApplicable(
-            "a bridge would wrap this device-mapped module in place; use model.bridge once to have it checked"
+            "a bridge would wrap this device-mapped or quantised module in place; use model.bridge once to have "
+            "it checked"
         )
     try:
         return model.bridge

@@ -51,11 +51,7 @@ def verify(
         raise ModelError(
             "no such check", expected=", ".join(CHECKS), given=", ".join(map(repr, unknown))
         )
-    if model._interventions.active:
-        raise ModelError(
-            "the model is checked as it is, and a plan is in force",
-            remedy="call verify outside of model.intervene(...)",
-        )
+    model.refuse_interventions("no check can be made")
     subject = Subject(model)
     results = []
     for name in names:

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from persona_lens.interventions import Operation, Plan
+from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.interventions.operations import Move
-from persona_lens.model.backends import tap_hooks
 from persona_lens.model.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure
 from persona_lens.verify.reading import Reading, keep, largest_difference, read, relative_difference

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import tiny_module, tiny_tokenizer
 
-from persona_lens import PersonaModel, Sampling
+from persona_lens import PersonaModel, PersonaSpace, Sampling
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Add, Direction, Floor, Plan, Set
 from persona_lens.transcripts import Transcript
@@ -257,3 +257,14 @@ def test_a_floor_on_the_embedded_model_holds_wherever_it_is_looked_at(smol: Pers
     )
     projections = seen[0].double() @ torch.from_numpy(direction.units[1])
     assert (projections[1:] >= 4.0 - 1e-3).all()  # the first token is a sink
+
+
+def test_what_is_recorded_as_the_models_own_is_not_made_under_a_plan(
+    model: PersonaModel, tmp_path: Path
+) -> None:
+    with (
+        model.intervene(Plan(())),
+        pytest.raises(InterventionError, match="while a plan acts"),
+    ):
+        PersonaSpace.collect(model, run=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

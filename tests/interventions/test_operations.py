@@ -390,7 +390,7 @@ def test_nonsense_is_refused_with_what_was_expected() -> None:
         Floor(d, thresholds=np.ones(3))
     with pytest.raises(InterventionError, match="is not a number"):
         Floor(d, thresholds=math.nan)
-    with pytest.raises(InterventionError, match="is not a number\n.*expected numbers, given high"):
+    with pytest.raises(InterventionError, match=r"is not a number\n.*expected numbers, given high"):
         Floor(d, thresholds="high")  # pyright: ignore[reportArgumentType]
     for strength in (math.nan, math.inf, (), "strong", None, [[1.0]]):
         with pytest.raises(InterventionError, match=r"(?s)ablate has no usable strength.*finite"):

@@ -148,7 +148,7 @@ def test_a_plan_says_what_it_does() -> None:
         "  1. floor 'ghost'; at layers 1-2, 4; tokens generated; at 1 to 2",
         "  2. add 'sage'; at layers 1-2; tokens all; unit fraction of the norm; strength 0.5",
         "  3. gate 'sage'; at layers 1-2, 4; tokens user, turn 0; < 0.5 per sequence: add 'ghost' unit raw, "
-        "strengths 1, 2 by row; strength 0.5",
+        "strengths 1, -1 by row; strength 0.5",
         "  4. rotate 'ghost'; at layers 1-2, 4; tokens all; by 30 degrees; strengths 1, 2 by row",
         "  5. band 'ghost'; at layers 1-2, 4; tokens all; from -1 to 1; strengths 1, 2 by row",
     ]

@@ -76,6 +76,7 @@ def test_thoughts_are_read_again_under_the_plan_they_were_sampled_under(
         means = thinker.pooled(whole, answers)
         expected = thinker.log_probs(prompts, ids)
     for reply, mean in zip(replies, means, strict=True):
+        assert reply.mean is not None
         np.testing.assert_allclose(reply.mean, mean, rtol=1e-4, atol=1e-5)
     for one, other in zip(scored, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -132,6 +133,27 @@ def test_where_the_user_speaks_last_nothing_was_sampled() -> None:
     np.testing.assert_array_equal(tokens.sampled[1].nonzero()[0], np.arange(first, len(finished)))
 
 
+def test_masks_with_pads_are_refused_where_the_model_does_the_padding() -> None:
+    model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    prompts = asked(model, "Hi", "Tell me of the sea.")
+    width = max(map(len, prompts))
+    last = np.zeros((2, width), dtype=bool)
+    last[:, -1] = True
+    everywhere = [np.ones(len(prompt), dtype=bool) for prompt in prompts]
+    with (
+        pytest.raises(
+            InterventionError, match=rf"(?s)mask of row 0.*given {width}.*leave pads out"
+        ),
+        model.intervene(push().where(last)),
+    ):
+        model.pooled(prompts, everywhere)
+    with model.intervene(
+        push().where([mask[-len(p) :] for mask, p in zip(last, prompts, strict=True)])
+    ) as receipt:
+        model.pooled(prompts, everywhere)
+    assert receipt.frame()["seen"].tolist() == [2, 2]
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -164,3 +186,11 @@ def test_a_gated_plan_says_how_strong_it_is() -> None:
         Add(direction(0), lengths=np.array([2.0]), strength=(0.0, 1.0)),
     )
     assert "unit raw, strengths 0, 1 by row" in repr(Plan.of(by_row))
+
+
+def test_a_plan_stays_as_it_was_made_whatever_becomes_of_the_arrays_given() -> None:
+    values, thresholds = np.ones((1, 4), dtype=np.float32), np.array([1.0])
+    floor = Floor(Direction("d", (0,), values), thresholds=thresholds)
+    values[:], thresholds[:] = 0.0, 9.0
+    np.testing.assert_array_equal(floor.direction.values, np.ones((1, 4)))
+    assert floor.thresholds.tolist() == [1.0]

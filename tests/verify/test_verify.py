@@ -13,7 +13,7 @@ from tiny import VERIFIED, tiny_folder, tiny_module, tiny_tokenizer
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, cli
-from persona_lens.errors import ModelError
+from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Floor, Plan, Set
 from persona_lens.interventions.operations import Move
 from persona_lens.interventions.running import PlanRun, _StepAtLayer
@@ -249,6 +249,16 @@ def test_a_model_without_a_bridge_is_told_why(monkeypatch: Patch) -> None:
     assert report.results[0].note == "no bridge can be built: no adapter for MambaForCausalLM"
 
 
+@pytest.mark.parametrize("mark", ["hf_device_map", "hf_quantizer"])
+def test_a_bridge_that_would_wrap_the_module_in_place_is_not_built(mark: str) -> None:
+    model = tiny()
+    setattr(model._backend.module, mark, {"": "cpu"})
+    report = verify(model, only=["bridge"])
+    assert [result.verdict for result in report.results] == ["not applicable"]
+    assert "in place" in report.results[0].note
+    assert model._bridge is None
+
+
 def test_hooks_of_the_users_make_the_bridge_the_only_way_to_run() -> None:
     model = tiny()
     model.bridge.add_hook(model.hook_name(0), lambda residual, hook: residual)
@@ -303,7 +313,7 @@ def test_an_unknown_check_is_refused() -> None:
 
 def test_a_model_under_a_plan_is_refused() -> None:
     model = tiny()
-    with model.intervene(Plan(())), pytest.raises(ModelError, match="a plan is in force"):
+    with model.intervene(Plan(())), pytest.raises(InterventionError, match="while a plan acts"):
         verify(model)
 
 
