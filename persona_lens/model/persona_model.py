@@ -61,6 +61,8 @@ _SINK_PROBES = (
     "side and then on the other, and their rhythm can meet the pitch at which the cable likes to swing.",
 )
 
+_SINK_SYSTEM = "You write short and plain answers about everyday things."
+
 
 class PersonaModel:
     """A decoder-only language model, ready to play personas and to have its residual stream read.
@@ -313,13 +315,27 @@ class PersonaModel:
         behind = transcript.ids[after:][transcript.mask("special")[after:]]
         return int(behind[0]) if len(behind) else None
 
-    @cached_property
+    @property
     def sinks(self) -> dict[int, float]:
         """Positions that are attention sinks whatever the text, with their least norm over the median norm.
 
         Tokens that are sinks in one text only (in Gemma 3 some full stops) are not positions to leave out.
+        Measured once; anew each time while the bridge carries hooks of yours.
         """
-        probes = [self.encoder.messages(text) for text in _SINK_PROBES]
+        if self.has_bridge_hooks:
+            return self._find_sinks()
+        return self._own_sinks
+
+    @cached_property
+    def _own_sinks(self) -> dict[int, float]:
+        return self._find_sinks()
+
+    def _find_sinks(self) -> dict[int, float]:
+        # One probe has a system prompt: what is a sink only where the template puts it is no position.
+        probes = [
+            self.encoder.messages(text, system=_SINK_SYSTEM if number else "")
+            for number, text in enumerate(_SINK_PROBES)
+        ]
         with self._lock:
             found = [
                 sink_positions(self._backend, self.encoder.encode(probe).ids.tolist(), self.device)
