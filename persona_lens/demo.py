@@ -80,7 +80,7 @@ def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> 
     console.print(
         f"  {folder / 'space'}  the fitted space\n  {folder / 'run'}  replies, labels and activations\n\n"
         "[bold]Next[/bold]\n"
-        f"  persona-lens steer {folder / 'space'} \"Who are you?\" --add assistant=-0.2 --seed 3\n"
+        f'  persona-lens steer {folder / "space"} "Who are you?" --add assistant=-0.2 --seed 3\n'
         f"  persona-lens map {folder / 'space'} --layer {layer} --dims 3 --out map3d.html\n"
         f"  persona-lens info {folder / 'run'}\n"
         f"  persona-lens judge {folder / 'run'} --judge rules\n"

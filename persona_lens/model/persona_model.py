@@ -315,34 +315,35 @@ class PersonaModel:
         behind = transcript.ids[after:][transcript.mask("special")[after:]]
         return int(behind[0]) if len(behind) else None
 
-    @property
+    @cached_property
     def sinks(self) -> dict[int, float]:
         """Positions that are attention sinks whatever the text, with their least norm over the median norm.
 
         Tokens that are sinks in one text only (in Gemma 3 some full stops) are not positions to leave out.
-        Measured once; anew each time while the bridge carries hooks of yours.
+        They are measured once, and without the hooks a bridge may carry.
         """
-        if self.has_bridge_hooks:
-            return self._find_sinks()
-        return self._own_sinks
-
-    @cached_property
-    def _own_sinks(self) -> dict[int, float]:
-        return self._find_sinks()
-
-    def _find_sinks(self) -> dict[int, float]:
-        # One probe has a system prompt: what is a sink only where the template puts it is no position.
+        # One probe has no system prompt: what is a sink only where the template puts it is no position.
         probes = [
             self.encoder.messages(text, system=_SINK_SYSTEM if number else "")
             for number, text in enumerate(_SINK_PROBES)
         ]
         with self._lock:
+            backend = self._unhooked_backend
             found = [
-                sink_positions(self._backend, self.encoder.encode(probe).ids.tolist(), self.device)
+                sink_positions(backend, self.encoder.encode(probe).ids.tolist(), self.device)
                 for probe in probes
             ]
         everywhere = set.intersection(*(set(positions) for positions in found))
         return {place: min(positions[place] for positions in found) for place in sorted(everywhere)}
+
+    @property
+    def _unhooked_backend(self) -> Backend:
+        """What runs without the user's hooks, where a copy on the same weights can be made."""
+        if self._hooked is None and self.has_bridge_hooks:
+            bridge = cast("TransformerBridge", self._bridge)
+            if not _is_placed_or_quantised(bridge.original_model):
+                return NativeBackend(self._module or native_twin(bridge))
+        return self._backend
 
     def generate(
         self,

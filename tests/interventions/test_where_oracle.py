@@ -166,7 +166,7 @@ def test_sinks_other_than_the_first_token() -> None:
     """Position 3 of every prompt, and one that the shortest row reaches while it is sampled."""
     model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
     later = min(len(prompt) for prompt in prompts_of("llama")) + 2
-    model.__dict__["_own_sinks"] = {0: 50.0, 3: 50.0, later: 50.0}
+    model.__dict__["sinks"] = {0: 50.0, 3: 50.0, later: 50.0}
     compare("llama", SEVERAL, model=model, sinks=(0, 3, later))
     compare("llama", [FLOOR.on("all", sinks=True)], model=model, sinks=(0, 3, later))
 

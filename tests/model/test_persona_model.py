@@ -220,7 +220,7 @@ def test_sinks_are_taken_out_of_the_default_choice(tiny_llama: Path) -> None:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     transcript = model.encoder.encode([*QUESTION, {"role": "assistant", "content": "Nothing."}])
     answer = transcript.mask("assistant").nonzero()[0]
-    model.__dict__["_own_sinks"] = {int(answer[1]): 99.0}
+    model.__dict__["sinks"] = {int(answer[1]): 99.0}
     assert model.reply_positions(transcript).nonzero()[0].tolist() == [
         place for place in answer.tolist() if place != answer[1]
     ]

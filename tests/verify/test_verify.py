@@ -222,7 +222,7 @@ def test_groups_off_by_one_are_found() -> None:
 
 def test_a_late_sink_is_pointed_out_and_passes() -> None:
     model = tiny()
-    model.__dict__["_own_sinks"] = {0: 30.0, 9: 12.0}
+    model.__dict__["sinks"] = {0: 30.0, 9: 12.0}
     (result,) = verify(model, only=["sinks"]).results
     assert result.verdict == "passed"
     assert "unusually far back: [9]" in result.note
