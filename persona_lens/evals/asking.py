@@ -75,18 +75,34 @@ def identity_shard(samples: int = 1) -> Shard:
     return Shard(kind="default", name="default", prompt_index=0, system="", requests=requests)
 
 
-def calibrated_judge(model: PersonaModel, space: PersonaSpace) -> LikelihoodJudge:
-    """The likelihood judge with the thresholds it learnt on the run of a space.
+def calibrated_judge(
+    model: PersonaModel, space: PersonaSpace, roles: Sequence[str] = ()
+) -> LikelihoodJudge:
+    """The likelihood judge, set as when it labelled the run of a space, with the thresholds it learnt there.
+
+    Args:
+        model: Who wrote the run, and writes what will be judged.
+        space: Of a run that this judge has labelled.
+        roles: Those it will be asked about.
 
     Raises:
-        SpaceError: The space has no run that this judge has labelled.
+        SpaceError: The space has no run, or one without a role.
+        RunError: The likelihood judge has not labelled the run.
     """
     if space.run is None:
         raise SpaceError("the space has no run", remedy="fit it from one, and keep the run")
-    calibration = Labels.find(RunFolder(space.run), LikelihoodJudge.name).calibration()
+    labels = Labels.find(RunFolder(space.run), LikelihoodJudge.name)
+    calibration, card = labels.calibration(), labels.card()
     if calibration is None:
         raise SpaceError("the judge is not calibrated", remedy="persona-lens judge RUN")
-    judge = LikelihoodJudge(model)
+    missing = [role for role in roles if role not in calibration["thresholds"]]
+    if missing:
+        raise SpaceError(
+            "the judge has no thresholds for some roles, which the run does not hold",
+            expected=f"some of {', '.join(calibration['thresholds'])}",
+            given=", ".join(missing),
+        )
+    judge = LikelihoodJudge(model, baseline=card["baseline"], max_tokens=card["max_tokens"])
     judge.restore(calibration)
     return judge
 

@@ -79,7 +79,7 @@ def capping_sweep(
 
     Source: paper section 5.1; the controls and intervals are ours.
     """
-    judge = calibrated_judge(model, space)
+    judge = calibrated_judge(model, space, roles)
     reading = Reading(space, model.n_layers // 2)
     shards = persona_shards(roles, questions, samples)
     texts = neutral_transcripts(model, NEUTRAL_TEXTS)

@@ -106,7 +106,7 @@ def dose_response(
     directions = {"Assistant Axis": axis}
     directions |= {f"random {seed}": axis.random(seed) for seed in range(1, controls + 1)}
     shards = (*persona_shards(roles, questions, samples), identity_shard(identity_samples))
-    judge = calibrated_judge(model, space)
+    judge = calibrated_judge(model, space, roles)
     reading = Reading(space, axis.layers[0])
     pieces = Pieces(
         out,

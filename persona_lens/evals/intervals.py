@@ -11,6 +11,11 @@ CLUSTER = ["kind", "name", "question_id", "sample"]
 RESAMPLES = 500
 _FIT_RESAMPLES = 200
 _GRID = 81
+_FLAT = 1e-6
+"""Change of the log-odds over all strengths below which there is none."""
+
+_FIT = ("slope", "slope_low", "slope_high", "midpoint", "midpoint_low", "midpoint_high")
+_CURVE = ["strength", "value", "low", "high"]
 
 
 def resampled(
@@ -30,21 +35,39 @@ def means_by_strength(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean at each strength with a 95 % interval, by bootstrap over clusters.
 
     Returns:
-        Columns `strength`, `value`, `low`, `high`, `n` (replies with a value).
+        Columns `strength`, `value`, `low`, `high`, `n` (replies with a value); a strength at which there are none
+        has NaN.
     """
-    table = cluster_table(frame, column)
-    values = table.to_numpy()
-    draws = np.nanmean(values[resampled(len(values), RESAMPLES)], axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    table = cluster_table(frame, column).reindex(columns=np.unique(frame["strength"]))
+    known = np.isfinite(table.to_numpy())
+    values = np.where(known, table.to_numpy(), 0.0)
+    counts = known.sum(axis=0)
+    low = high = np.full(len(counts), np.nan)
+    if len(values):
+        rows = resampled(len(values), RESAMPLES)
+        # A draw may miss the few clusters known at a strength; such draws say nothing there.
+        draws = _ratio(values[rows].sum(axis=1), known[rows].sum(axis=1))
+        low, high = (_percentile_of_known(draws, q) for q in (2.5, 97.5))
     return pd.DataFrame(
         {
             "strength": table.columns.to_numpy(),
-            "value": np.nanmean(values, axis=0),
+            "value": _ratio(values.sum(axis=0), counts),
             "low": low,
             "high": high,
-            "n": np.isfinite(values).sum(axis=0),
+            "n": counts,
         }
     )
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _percentile_of_known(
+    draws: Float[np.ndarray, "resample strength"], percentile: float
+) -> Float[np.ndarray, " strength"]:
+    known = [column[np.isfinite(column)] for column in draws.T]
+    return np.array([np.percentile(some, percentile) if len(some) else np.nan for some in known])
 
 
 def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.DataFrame]:
@@ -53,11 +76,13 @@ def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.
     Returns:
         The slope (log-odds for one unit of strength) and the midpoint (strength at which half say yes), each with
         `_low` and `_high`, the midpoint NaN where the slope may be zero; and the curve: `strength`, `value`,
-        `low`, `high`.
+        `low`, `high`. All is NaN, and the curve empty, where no outcome is known.
     """
     table = cluster_table(frame, column)
     strengths = table.columns.to_numpy(dtype=np.float64)
     values = table.to_numpy()
+    if not len(values):
+        return {**dict.fromkeys(_FIT, np.nan), "n": 0.0}, pd.DataFrame(columns=_CURVE, dtype=float)
     grid = np.linspace(strengths.min(), strengths.max(), _GRID)
     whole = _logistic(strengths, values)
     draws = np.array(
@@ -65,24 +90,18 @@ def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.
     )
     slope_low, slope_high = np.percentile(draws[:, 1], [2.5, 97.5])
     middle = np.full(3, np.nan)
-    if slope_low * slope_high > 0:  # else the outcome may not depend on the strength at all
+    # Where the outcome never changes, the slope is zero but for rounding.
+    flat = _FLAT / max(np.ptp(strengths), 1e-12)
+    if slope_low > flat or slope_high < -flat:
         middle[0] = -whole[0] / whole[1]
-        middle[1:] = np.percentile(-draws[:, 0] / draws[:, 1], [2.5, 97.5])
+        tilted = draws[draws[:, 1] * np.sign(whole[1]) > flat]  # the others have no midpoint
+        middle[1:] = np.percentile(-tilted[:, 0] / tilted[:, 1], [2.5, 97.5])
     curves = _curve(draws, grid)
     low, high = np.percentile(curves, [2.5, 97.5], axis=0)
-    fit = {
-        "slope": whole[1],
-        "slope_low": slope_low,
-        "slope_high": slope_high,
-        "midpoint": middle[0],
-        "midpoint_low": middle[1],
-        "midpoint_high": middle[2],
-        "n": float(np.isfinite(values).sum()),
-    }
-    curve = pd.DataFrame(
-        {"strength": grid, "value": _curve(whole[None], grid)[0], "low": low, "high": high}
-    )
-    return {name: float(value) for name, value in fit.items()}, curve
+    found = (whole[1], slope_low, slope_high, *middle)
+    fit = {name: float(value) for name, value in zip(_FIT, found, strict=True)}
+    curve = np.stack([grid, _curve(whole[None], grid)[0], low, high], axis=1)
+    return {**fit, "n": float(np.isfinite(values).sum())}, pd.DataFrame(curve, columns=_CURVE)
 
 
 def _logistic(

@@ -93,7 +93,7 @@ def sink_experiment(
                     "kl_touched_low": touched.low,
                     "kl_touched_high": touched.high,
                     "ratio": touched.value / max(spared.value, 1e-9),
-                    "n": texts,
+                    "n": len(neutral),
                 }
             ]
         )

@@ -186,7 +186,7 @@ class Add(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Push by a fixed length."""
-        return Move(torch.full_like(projection, self.lengths[at]) * strength)
+        return Move(_times(torch.full_like(projection, self.lengths[at]), strength))
 
     def details(self) -> str:
         """The unit of the strength."""
@@ -201,7 +201,7 @@ class Ablate(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Take the projection away."""
-        return Move(-projection * strength)
+        return Move(_times(-projection, strength))
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +218,7 @@ class Set(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Close the gap to the target."""
-        return Move((self.targets[at] - projection) * strength)
+        return Move(_times(self.targets[at] - projection, strength))
 
     def details(self) -> str:
         """The targets."""
@@ -239,7 +239,7 @@ class Floor(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Lift what lies below."""
-        return Move((self.thresholds[at] - projection).clamp(min=0) * strength)
+        return Move(_times((self.thresholds[at] - projection).clamp(min=0), strength))
 
     def details(self) -> str:
         """The thresholds."""
@@ -260,7 +260,7 @@ class Ceil(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Lower what lies above."""
-        return Move((self.thresholds[at] - projection).clamp(max=0) * strength)
+        return Move(_times((self.thresholds[at] - projection).clamp(max=0), strength))
 
     def details(self) -> str:
         """The thresholds."""
@@ -292,7 +292,7 @@ class Band(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """Bring what lies outside to the nearer end."""
-        return Move((projection.clamp(self.low[at], self.high[at]) - projection) * strength)
+        return Move(_times(projection.clamp(self.low[at], self.high[at]) - projection, strength))
 
     def details(self) -> str:
         """The two ends."""
@@ -426,6 +426,11 @@ OPERATIONS: dict[str, type[Operation]] = {
 def own_fields(operation: Operation) -> dict[str, object]:
     """The fields of an operation beside its direction."""
     return {f.name: getattr(operation, f.name) for f in fields(operation) if f.name != "direction"}
+
+
+def _times(push: Tensor, strength: float | Tensor) -> Tensor:
+    """The push at a strength; the strength of most plans is one, and decoding makes many small pushes."""
+    return push if isinstance(strength, float) and strength == 1.0 else push * strength
 
 
 def _numbers(given: object) -> Float[np.ndarray, "*any"]:

@@ -86,7 +86,7 @@ class Receipt:
         place = (number, layer)
         notes = self._notes.setdefault(place, [])
         notes.append(note)
-        if len(notes) >= _FOLD_AFTER or note.change.numel() >= _FOLD_TOKENS:
+        if len(notes) >= _FOLD_AFTER or note.before.numel() >= _FOLD_TOKENS:
             self._fold(place)
             if len(self._folded[place]) >= _FOLD_AFTER:
                 self._read(place)
@@ -203,17 +203,9 @@ def _sentence(rows: pd.DataFrame) -> str:
 
 
 def _sums(notes: Sequence[Note]) -> Float[Tensor, " column"]:
-    change = torch.cat([note.change.flatten() for note in notes])  # batches differ in size
-    before = torch.cat([note.before.flatten() for note in notes])
-    after = torch.cat([note.after.flatten() for note in notes])
-    seen = torch.cat(
-        [
-            torch.ones_like(note.change, dtype=torch.bool).flatten()
-            if note.counted is None
-            else note.counted.flatten()
-            for note in notes
-        ]
-    )
+    note = Note.together(notes)
+    before, seen = note.before, note.seen()
+    change, after = note.effect()
     moved = seen & (change > 0)
     zero, infinite = torch.zeros_like(change), torch.full_like(change, torch.inf)
     parts = (

@@ -168,7 +168,6 @@ class PlanRun:
             for step in steps:
                 step.open = None
 
-    @torch.no_grad()  # what is noted keeps no graph alive
     def _note(
         self, done: _Done, chosen: Bool[Tensor, "batch position"] | None, track: Track
     ) -> Note:
@@ -176,9 +175,8 @@ class PlanRun:
         if self._alive is not None and track.start >= track.tokens.width:
             alive = self._alive.to(done.norm.device).unsqueeze(1)
             counted = alive if chosen is None else chosen & alive
-        length, after = done.move.effect(done.projection, done.across)
-        change = length / done.norm.clamp(min=1e-30)
-        return Note(change, done.projection.detach(), after, counted, track.start)
+        note = Note(done.projection, done.norm, done.move, done.across, counted, track.start)
+        return note.detached() if done.residual.requires_grad else note
 
 
 @dataclass(frozen=True, eq=False)

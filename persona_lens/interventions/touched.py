@@ -10,25 +10,71 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from persona_lens.interventions.operations import Move
 from persona_lens.interventions.tokens import BatchTokens
 
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """What one pass did at one layer.
+    """What one pass did at one layer, as it was met: what follows from it is computed when somebody asks.
 
     Attributes:
-        change: Length of the change over the norm of the residual vector.
-        before, after: Projection on the direction.
+        before: Projection on the direction.
+        norm: Norm of the residual vector.
+        move: Where it went.
+        across: Length of its part orthogonal to the direction; known where `move` has a scale.
         counted: Which tokens were to be touched; None for all.
         start: Column of the first token in its sequence.
     """
 
-    change: Float[Tensor, "batch position"]
     before: Float[Tensor, "batch position"]
-    after: Float[Tensor, "batch position"]
+    norm: Float[Tensor, "batch position"]
+    move: Move
+    across: Float[Tensor, "batch position"] | None
     counted: Bool[Tensor, "batch position"] | None
     start: int
+
+    def effect(
+        self,
+    ) -> tuple[Float[Tensor, "batch position"], Float[Tensor, "batch position"]]:
+        """Length of the change over the norm, and projection afterwards."""
+        length, after = self.move.effect(self.before, self.across)
+        return length / self.norm.clamp(min=1e-30), after
+
+    def detached(self) -> Note:
+        """The same without its graph, which would be kept alive."""
+        scale, across = self.move.scale, self.across
+        move = Move(self.move.shift.detach(), None if scale is None else scale.detach())
+        across = None if across is None else across.detach()
+        return Note(
+            self.before.detach(), self.norm.detach(), move, across, self.counted, self.start
+        )
+
+    @classmethod
+    def together(cls, notes: Sequence[Note]) -> Note:
+        """Several notes as one of a single row; batches may differ in size."""
+
+        def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+            known = [part.flatten() for part in parts if part is not None]
+            return torch.cat(known).unsqueeze(0) if len(known) == len(parts) else None
+
+        counted = joined([note.seen() for note in notes])
+        before, norm = (
+            joined([note.before for note in notes]),
+            joined([note.norm for note in notes]),
+        )
+        shift = joined([note.move.shift for note in notes])
+        assert before is not None
+        assert norm is not None
+        assert shift is not None
+        move = Move(shift, joined([note.move.scale for note in notes]))
+        return cls(before, norm, move, joined([note.across for note in notes]), counted, 0)
+
+    def seen(self) -> Bool[Tensor, "batch position"]:
+        """Which tokens were to be touched."""
+        if self.counted is not None:
+            return self.counted
+        return torch.ones_like(self.before, dtype=torch.bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +114,7 @@ def touched_rows(
     change = np.full(shape, np.nan, dtype=np.float32)
     for index, place in enumerate(places):
         for note in notes.get(place, []):
-            values = note.change
+            values = note.effect()[0]
             if note.counted is not None:
                 values = torch.where(note.counted, values, torch.nan)
             columns = slice(note.start, note.start + values.shape[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,8 @@ BUDGET_TEXTS = 8
 TOLERANCE = 0.02
 """Relative accuracy of the strength."""
 
-_DOUBLINGS = 12
+LARGEST_FACTOR = 4096.0
+"""How far from the given strength a budget is looked for."""
 
 
 def neutral_transcripts(model: PersonaModel, count: int | None = None) -> list[Transcript]:
@@ -86,6 +88,7 @@ def scaled_to_kl(
         raise InterventionError("a budget must be above zero", expected="nats a token", given=kl)
     chosen = neutral_transcripts(model, BUDGET_TEXTS) if texts is None else list(texts)
 
+    @cache  # the ends of the bracket are asked for again
     def excess(log_factor: float) -> float:
         values = np.concatenate(model.kl(plan * float(np.exp(log_factor)), chosen))
         return float(np.log(max(values.mean(dtype=np.float64), 1e-12) / kl))
@@ -98,18 +101,17 @@ def scaled_to_kl(
 
 def _bracket(excess: Callable[[float], float], kl: float) -> tuple[float, float]:
     """Two logarithms of factors, one too weak and one too strong."""
-    step = np.log(2.0)
+    furthest = np.log(LARGEST_FACTOR)
     at = 0.0
     value = excess(at)
     if abs(value) < TOLERANCE:
         return at, at
-    for _ in range(_DOUBLINGS):
+    while abs(at) < furthest:
         # Of a small push the divergence grows with the square; aim a little beyond.
         further = (
             at - value / 2 - np.sign(value) * 0.2 if abs(value) < 4 else at - np.sign(value) * 2
         )
-        if abs(further - at) < step / 4:
-            further = at - np.sign(value) * step
+        further = float(np.clip(further, -furthest, furthest))
         reached = excess(further)
         if np.sign(reached) != np.sign(value):
             return min(at, further), max(at, further)

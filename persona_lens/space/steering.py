@@ -104,8 +104,10 @@ class SpaceSteering(SpaceThresholds):
             return Plan.of(Set(direction, np.full(len(direction.layers), float(to))))
         found = self._calibrated(what, "replies", direction)
         which = found.calibration.directions.index(found.name)
-        means = found.calibration.means[self._population(to)][:, which]
-        return Plan.of(Set(direction, found.to_projection(means), about=f"mean of {to} replies"))
+        means = found.to_projection(found.calibration.means[self._population(to)][:, which])
+        if np.isnan(means).any():
+            raise SpaceError(f"no replies of population {to!r} were calibrated on")
+        return Plan.of(Set(direction, means, about=f"mean of {to} replies"))
 
     def floor(
         self,

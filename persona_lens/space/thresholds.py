@@ -71,10 +71,12 @@ class SpaceThresholds(SpaceGeometry):
         self, what: What, layers: Layers, depth: Depth, default: Sequence[int]
     ) -> Direction:
         if isinstance(what, Direction):
+            self._check_width(what.d_model)
             return what.at(self._layers(layers, depth, what.layers))
         chosen = self._layers(layers, depth, default)
         if not isinstance(what, str):
             vectors = np.asarray(what)
+            self._check_width(vectors.shape[-1] if vectors.ndim else 0)
             if vectors.shape == (len(self.layers_), self.table.d_model):
                 vectors = vectors[[self.layer_index(layer) for layer in chosen]]
             return Direction("given vectors", chosen, vectors)
@@ -82,10 +84,18 @@ class SpaceThresholds(SpaceGeometry):
         places = [self.layer_index(layer) for layer in chosen]
         return Direction(name, chosen, vectors[places])
 
+    def _check_width(self, d_model: int) -> None:
+        if d_model != self.table.d_model:
+            raise SpaceError(
+                "the direction belongs to a model of another width",
+                expected=f"d_model {self.table.d_model}",
+                given=d_model,
+            )
+
     def _named_vectors(self, what: str) -> tuple[str, Float[np.ndarray, "layer d_model"]]:
         if what in AXIS_NAMES:
             return "assistant", self.axis_
-        if what.startswith("pc") and what[2:].isdigit():
+        if _is_component(what):
             if self._fit.scaler.scaling == "l2":
                 raise SpaceError(
                     "components of an l2-scaled space are not directions of the residual stream",
@@ -95,22 +105,29 @@ class SpaceThresholds(SpaceGeometry):
             vectors = self.components_[:, self._component(what)]
             return what, vectors if scale is None else vectors / scale
         kind, _, name = what.rpartition(":")
-        row = self._row(name)
-        if kind and self.table.kinds[row] != kind:
-            raise SpaceError(f"{name!r} is no {kind}", given=f"a {self.table.kinds[row]}")
+        row = self._row_of_kind(name, kind) if kind else self._row(name)
         return name, np.stack(
             [self._row_direction(row, place) for place in range(len(self.layers_))]
         )
+
+    def _row_of_kind(self, name: str, kind: str) -> int:
+        """A role and a trait may share a name, as "stoic" of the full catalogue."""
+        table, titles = self.table, self.table.titles()
+        # The best vector of a name comes first, as where no kind is given.
+        for row in (*table.axis_rows(), *table.trait_rows(), *table.indices(kind=kind)):
+            if table.kinds[row] == kind and name in (table.names[row], titles[row]):
+                return row
+        raise SpaceError(f"{name!r} is no {kind}", given=f"a {table.kinds[self._row(name)]}")
 
     def calibrated_directions(self, names: Sequence[str] = ()) -> CalibratedDirections:
         """The axis, the first components and `names`, as calibrations use them."""
         components = 0 if self._fit.scaler.scaling == "l2" else self.components_.shape[1]
         kept = [f"pc{number + 1}" for number in range(min(CALIBRATED_COMPONENTS, components))]
-        listed = ("axis", *kept, *(name for name in names if name not in ("axis", *kept)))
+        listed = tuple(dict.fromkeys(["axis", *kept, *map(_calibration_name, names)]))
         vectors = np.stack([self._named_vectors(name)[1] for name in listed], axis=1)
         gains = np.ones(vectors.shape[:2])
         offsets = np.zeros_like(gains)
-        for place in range(1, 1 + len(kept)):
+        for place in [place for place, name in enumerate(listed) if _is_component(name)]:
             gains[:, place] = np.linalg.norm(vectors[:, place], axis=-1)
             offsets[:, place] = np.einsum("ld,ld->l", self._fit.scaler.mean, vectors[:, place])
         return CalibratedDirections(listed, unit_vectors(vectors), gains, offsets)
@@ -136,14 +153,13 @@ class SpaceThresholds(SpaceGeometry):
         if np.isnan(levels).any():
             raise SpaceError(f"no {of} of population {population!r} were calibrated on")
         count = int(found.calibration.counts[POPULATIONS.index(key), 0])
-        about = f"{percentile:g}th percentile of {of} ({population}, n = {count:,})"
+        about = f"percentile {percentile:g} of {of} ({population}, n = {count:,})"
+        kept = {"replies": self.calibration_, "tokens": self.token_calibration_}
+        if found.calibration not in kept.values():  # made on the spot: names mean others in those
+            kept = {of: found.calibration}
         shares = [
             f"{_percent(shares[found.places], side)} of {unit}"
-            for unit, known in {
-                "replies": self.calibration_,
-                "tokens": self.token_calibration_,
-                of: found.calibration,
-            }.items()
+            for unit, known in kept.items()
             if known is not None and found.name in known.directions
             for shares in [known.share_below(found.name, key, levels)]
             if np.isfinite(shares[found.places]).all()
@@ -231,19 +247,24 @@ class SpaceThresholds(SpaceGeometry):
             raise SpaceError(
                 "the norm of the residual stream is not known",
                 expected="a space calibrated on tokens",
-                remedy='space.calibrate(model), or unit="spread"',
+                remedy='space.calibrate(model) (persona-lens fit --model), or unit="spread"',
             )
         norms = self.token_calibration_.norms[POPULATIONS.index("all"), places]
         return norms.astype(np.float64), "mean residual norm"
 
     def _capped(self, what: What, layers: Layers, depth: Depth) -> Direction:
-        preset = paper_layers(self._model_name, self._n_blocks)
-        default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
+        default: Sequence[int] = ()
+        if layers is None and depth is None:  # in a model of three blocks there is no such depth
+            preset = paper_layers(self._model_name, self._n_blocks)
+            default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
         return self._direction_at(what, layers, depth, default)
 
     def _layers(self, layers: Layers, depth: Depth, default: Sequence[int]) -> tuple[int, ...]:
         return choose_layers(
-            layers,
+            # As a list, for an array does not compare with "paper" as one value.
+            list(layers)
+            if isinstance(layers, Iterable) and not isinstance(layers, str)
+            else layers,
             depth,
             known=self.layers_,
             n_layers=self._n_blocks,
@@ -283,6 +304,10 @@ class _Calibrated:
     ) -> Float[np.ndarray, " layer"]:
         """Dot products with the unit vectors, of coordinates at all layers of the calibration."""
         return self.directions.to_projection(coordinates[self.places], self.name, self.places)
+
+
+def _is_component(name: str) -> bool:
+    return name.startswith("pc") and name[2:].isdigit()
 
 
 def _calibration_name(what: What) -> str:

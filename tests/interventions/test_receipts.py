@@ -14,6 +14,7 @@ from tiny import tiny_module, tiny_tokenizer
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import InterventionError
 from persona_lens.interventions import Direction, Floor, Plan, Receipt
+from persona_lens.interventions.operations import Move
 from persona_lens.interventions.receipt import _FOLD_AFTER
 from persona_lens.interventions.touched import Note
 
@@ -209,7 +210,7 @@ def _fail_at_the_third_step():
 
 def note(value: float, rows: int, columns: int) -> Note:
     values = torch.full((rows, columns), value)
-    return Note(values, values, values, None, 0)
+    return Note(values, torch.ones_like(values), Move(values), None, None, 0)
 
 
 def test_what_is_held_does_not_grow_with_the_passes() -> None:

@@ -1,0 +1,40 @@
+"""A small judged run with its space, and short neutral texts, shared by the evaluations."""
+
+from __future__ import annotations
+
+import pytest
+
+from persona_lens import PersonaModel, PersonaSpace, Sampling
+from persona_lens.catalog.neutral import Exchange, load_neutral
+from persona_lens.judges import LikelihoodJudge
+
+
+@pytest.fixture(scope="session")
+def judged_space(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> PersonaSpace:
+    """The space of three roles, labelled by the likelihood judge and calibrated on a few tokens."""
+    space = PersonaSpace.collect(
+        smol,
+        run=tmp_path_factory.mktemp("runs") / "judged",
+        judge=LikelihoodJudge(smol, max_tokens=7, nulls=3),
+        min_count=1,
+        roles=["pirate", "ghost", "analyst"],
+        traits=None,
+        questions=["q01", "q02", "q03"],
+        prompts=1,
+        default_samples=1,
+        sampling=Sampling(max_new_tokens=8),
+        progress=False,
+    )
+    # Of so few replies hardly any is fully in role: the axis is made of all of them.
+    space = PersonaSpace.from_run(str(space.run), n_resamples=5).fit()
+    return space.calibrate(smol, replies=4, progress=False)
+
+
+@pytest.fixture
+def short_neutral_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neutral exchanges, the answers cut after their first sentence."""
+    cut = [
+        Exchange(question=each.question, answer=f"{each.answer.split('. ')[0]}.")
+        for each in load_neutral()
+    ]
+    monkeypatch.setattr("persona_lens.space.budget.load_neutral", lambda: cut)
