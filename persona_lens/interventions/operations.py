@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,8 +36,7 @@ Side = Literal["above", "below"]
 Per = Literal["token", "sequence"]
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """`h <- scale h + shift v`; a `scale` of None is 1."""
 
     shift: Float[Tensor, "batch position"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -65,7 +65,7 @@ class PlanRun:
         self._receipt = receipt
         self._end_ids = end_ids
         self._call = call
-        self._alive: Bool[Tensor, " batch"] | None = None
+        self._alive: Bool[Tensor, "batch 1"] | None = None
         self._fed: list[Int[Tensor, "batch column"]] = []
         self._lived: list[Bool[Tensor, "batch column"]] = []
         self._detail: dict[tuple[int, int], list[Note]] = {}
@@ -99,12 +99,12 @@ class PlanRun:
         if self._receipt is None:
             return
         if self._alive is None:  # the prompt, in which the same tokens end nothing
-            self._alive = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+            self._alive = torch.ones((len(ids), 1), dtype=torch.bool, device=ids.device)
         elif self._end_ids is not None:
-            self._alive = self._alive & ~torch.isin(ids[:, -1], self._end_ids.to(ids.device))
+            self._alive = self._alive & ~torch.isin(ids[:, -1:], self._end_ids.to(ids.device))
         if self._receipt.detail:
             self._fed.append(ids)
-            self._lived.append(self._alive.unsqueeze(1).expand(ids.shape))
+            self._lived.append(self._alive.expand(ids.shape))
 
     def close(self) -> None:
         """The batch is done: hand its tokens to the receipt, if they are wanted."""
@@ -173,14 +173,13 @@ class PlanRun:
     ) -> Note:
         counted = chosen
         if self._alive is not None and track.start >= track.tokens.width:
-            alive = self._alive.to(done.norm.device).unsqueeze(1)
+            alive = self._alive.to(done.norm.device)
             counted = alive if chosen is None else chosen & alive
         note = Note(done.projection, done.norm, done.move, done.across, counted, track.start)
         return note.detached() if done.residual.requires_grad else note
 
 
-@dataclass(frozen=True, eq=False)
-class _Done:
+class _Done(NamedTuple):
     """What a step did to a block of residuals; projection, norm and the length across it are those before."""
 
     residual: Float[Tensor, "batch position d_model"]

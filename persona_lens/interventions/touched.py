@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ from persona_lens.interventions.operations import Move
 from persona_lens.interventions.tokens import BatchTokens
 
 
-@dataclass(frozen=True, eq=False)
-class Note:
+class Note(NamedTuple):
     """What one pass did at one layer, as it was met: what follows from it is computed when somebody asks.
 
     Attributes:
