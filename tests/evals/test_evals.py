@@ -21,6 +21,7 @@ from persona_lens.plots import pareto as pareto_figure
 from persona_lens.plots import sinks as sink_figure
 
 DOSE_RESPONSE = import_module("persona_lens.evals.dose_response")  # shadowed by its function
+ONE_QUESTION = ("Who are you?",)
 STRENGTHS = (-0.3, 0.0, 0.3)
 ASKED: dict[str, Any] = {
     "roles": ["pirate", "ghost"],
@@ -45,9 +46,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dose(smol: PersonaModel, judged_space: PersonaSpace, folder: Path) -> DoseResponse:
-    return dose_response(
-        smol, judged_space, strengths=STRENGTHS, identity_samples=1, out=folder, **ASKED
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
+        return dose_response(
+            smol, judged_space, strengths=STRENGTHS, identity_samples=1, out=folder, **ASKED
+        )
 
 
 @pytest.mark.embedded
@@ -58,8 +61,8 @@ def test_every_question_is_asked_at_every_strength(dose: DoseResponse) -> None:
         for strength in STRENGTHS:
             assert counts[direction, "role", "pirate", strength] == 2
             assert counts[direction, "role", "ghost", strength] == 2
-            assert counts[direction, "default", "default", strength] == 4
-    assert len(dose.replies) == 2 * 3 * (2 * 2 + 4)
+            assert counts[direction, "default", "default", strength] == 1
+    assert len(dose.replies) == 2 * 3 * (2 * 2 + 1)
     assert dose.replies["control"].tolist() == (dose.replies["direction"] == "random 1").tolist()
     roles = dose.replies["kind"] == "role"
     assert dose.replies.loc[~roles, ["persona", "persona_rules"]].isna().all(axis=None)
@@ -88,7 +91,8 @@ def test_measures_and_curves_have_all_their_columns(dose: DoseResponse) -> None:
     assert set(dose.measures.columns) == set(wanted)
     assert len(dose.measures) == 2 * len(MEASURES) * len(STRENGTHS)
     assert set(dose.measures["measure"]) == set(MEASURES)
-    assert set(dose.measures.loc[dose.measures["unit"] == "share", "n"]) == {4}
+    personas = dose.measures["measure"].str.startswith("Stays")
+    assert set(dose.measures.loc[personas, "n"]) == {4}
     known = dose.measures.dropna()
     assert (known["low"] <= known["value"]).all()
     assert (known["value"] <= known["high"]).all()
@@ -106,6 +110,7 @@ def test_a_finished_evaluation_asks_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(DOSE_RESPONSE, "ask", explode)
+    monkeypatch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
     options: dict[str, Any] = {"identity_samples": 1, "out": folder, **ASKED}
     again = dose_response(smol, judged_space, strengths=STRENGTHS, **options)
     for name in ("replies", "measures", "curves", "fits"):
@@ -118,13 +123,12 @@ def test_a_finished_evaluation_asks_nobody(
 def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
     smol: PersonaModel,
     judged_space: PersonaSpace,
-    small_space: PersonaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(DOSE_RESPONSE, "ask", explode)
     with pytest.raises(SpaceError, match=r"(?s)run does not hold.*pirate.*given soldier"):
         dose_response(smol, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
-    bare = PersonaSpace(small_space.table, n_resamples=5).fit()
+    bare = PersonaSpace(judged_space.table, n_resamples=5).fit()
     with pytest.raises(SpaceError, match=r"(?s)no run.*keep the run"):
         dose_response(smol, bare, **ASKED)
 
@@ -191,10 +195,10 @@ def test_outcomes_that_are_always_told_apart_stay_finite() -> None:
 def test_means_have_the_interval_of_their_clusters() -> None:
     frame = outcomes(lambda strength: 0.5 + strength, clusters=200)
     found = means_by_strength(frame, "yes").set_index("strength")
-    plain = frame.groupby("strength")["yes"]
-    np.testing.assert_allclose(found["value"], plain.mean())
+    plain = frame.pivot_table(index=["name", "question_id"], columns="strength", values="yes")
+    np.testing.assert_allclose(found["value"], plain.to_numpy().mean(axis=0))
     assert (found["n"] == 200).all()
-    half = 1.96 * plain.std(ddof=0) / np.sqrt(200)
+    half = 1.96 * plain.to_numpy().std(axis=0) / np.sqrt(200)
     np.testing.assert_allclose(found["high"] - found["value"], half, atol=0.012)
     np.testing.assert_allclose(found["value"] - found["low"], half, atol=0.012)
 

@@ -184,7 +184,7 @@ def test_damaged_files_are_made_again(model: PersonaModel, tmp_path: Path) -> No
         list(reply_means(run))
     collect_run(model, run.path, sampling=SAMPLING, **PLAN)
     assert rows(run.path) == expected
-    assert sum(len(batch) for _, batch in reply_means(run)) > 0
+    assert sum(len(batch) for _, _, batch in reply_means(run)) > 0
 
 
 def test_two_writers_are_one_too_many(model: PersonaModel, tmp_path: Path) -> None:

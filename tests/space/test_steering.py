@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from persona_lens import PersonaModel, PersonaSpace, RunFolder, VectorTable, load_questions
+from persona_lens.catalog.neutral import Exchange, load_neutral
 from persona_lens.errors import InterventionError, SpaceError
 from persona_lens.interventions import Direction, Floor, Plan
 from persona_lens.model.pooling import Ids
-from persona_lens.space.budget import neutral_transcripts, scaled_to_kl
+from persona_lens.space.budget import scaled_to_kl
 from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration, Part
 from persona_lens.transcripts import Transcript
 
@@ -255,7 +256,7 @@ def space(
     """The space of `small_run` calibrated on tokens too; another object, for others share that one."""
     own = PersonaSpace.load(small_space.save(tmp_path_factory.mktemp("spaces") / "own"))
     names = ["pirate", "pc7", "assistant"]
-    return own.calibrate(smol, directions=names, replies=8, progress=False)
+    return own.calibrate(smol, directions=names, replies=6, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +268,16 @@ def short(smol: PersonaModel) -> Transcript:
 
 @pytest.fixture(scope="module")
 def texts(smol: PersonaModel) -> list[Transcript]:
-    return neutral_transcripts(smol, 2)
+    """Two plain answers, two sentences each."""
+
+    def said(exchange: Exchange) -> list[dict[str, str]]:
+        answer = ". ".join(exchange.answer.split(". ")[:2])
+        return [
+            {"role": "user", "content": exchange.question},
+            {"role": "assistant", "content": f"{answer}."},
+        ]
+
+    return [smol.encoder.encode(said(exchange)) for exchange in load_neutral()[:2]]
 
 
 def only(plan: Plan) -> Any:
@@ -648,18 +658,17 @@ def test_a_gate_opens_for_the_tokens_that_pass(
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize("strength", [0.5, -0.01])
-def test_a_budget_is_spent_and_the_sign_kept(
-    space: PersonaSpace, smol: PersonaModel, short: Transcript, strength: float
+def test_a_budget_is_spent_whatever_the_strength(
+    space: PersonaSpace, smol: PersonaModel, short: Transcript
 ) -> None:
-    plan = space.add("assistant", strength, layers=15)
-    solved = scaled_to_kl(smol, plan, 0.05, texts=[short, short], progress=False)
+    plan = space.add("assistant", 0.5, layers=15)
+    solved = scaled_to_kl(smol, plan, 0.05, texts=[short], progress=False)
     assert smol.kl(solved, [short])[0].mean() == pytest.approx(0.05, rel=0.05)
-    assert np.sign(only(solved).strength) == np.sign(strength)
+    assert 0 < only(solved).strength < 0.5
 
 
 @pytest.mark.embedded
-def test_a_space_spends_a_budget(
+def test_a_space_spends_a_budget_the_way_the_sign_says(
     space: PersonaSpace, smol: PersonaModel, short: Transcript, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("persona_lens.space.budget.neutral_transcripts", lambda *_: [short])
