@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from persona_lens.cli.options import Device, Dtype, Model, err, example, out, parse_layers
+from persona_lens.cli.options import Device, Dtype, err, example, out, parse_layers
 from persona_lens.errors import SpaceError
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ app = typer.Typer()
 def steer(
     folder: Annotated[Path, typer.Argument(metavar="SPACE", help="A saved space.")],
     question: Annotated[str, typer.Argument(help="What to ask.")],
-    model: Model = "smollm2-135m-instruct",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="The space's own by default: a name, folder or .gguf file."
+        ),
+    ] = None,
     system: Annotated[str, typer.Option(help="System prompt.")] = "",
     add: Annotated[
         list[str] | None,
@@ -68,7 +73,7 @@ def steer(
     space = PersonaSpace.load(folder)
     plan = _plan(space, add or [], floor, ceil, ablate or [], layers).where(where)
     with err.status("Loading the model"):
-        loaded = PersonaModel.load(model, device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
+        loaded = PersonaModel.load(model or _model_of(space), device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     with err.status("Answering"):
         plain = loaded.chat(question, system=system, sampling=sampling)
@@ -80,6 +85,13 @@ def steer(
     out.print(steered.strip(), markup=False, highlight=False)
     out.print("\n[bold]What was done[/bold]")
     out.print(str(receipt), markup=False, highlight=False)
+
+
+def _model_of(space: PersonaSpace) -> str:
+    name = space.table.card.get("reader", {}).get("model")
+    if not name:
+        raise SpaceError("the space does not know its model", remedy="give --model")
+    return str(name)
 
 
 def _plan(

@@ -5,6 +5,7 @@ The text is judged and read by the model as it is: what is measured is what was 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -105,6 +106,17 @@ def calibrated_judge(
     judge = LikelihoodJudge(model, baseline=card["baseline"], max_tokens=card["max_tokens"])
     judge.restore(calibration)
     return judge
+
+
+def space_key(space: PersonaSpace) -> str:
+    """A hash of what evaluations take from a space: its vectors, and what it is calibrated on."""
+    digest = hashlib.sha256(np.ascontiguousarray(space.axis_).tobytes())
+    digest.update(np.ascontiguousarray(space.components_).tobytes())
+    for calibration in (space.calibration_, space.token_calibration_):
+        if calibration is not None:
+            digest.update(np.ascontiguousarray(calibration.quantiles).tobytes())
+            digest.update(np.ascontiguousarray(calibration.norms).tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

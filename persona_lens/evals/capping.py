@@ -21,6 +21,7 @@ from persona_lens.evals.asking import (
     ask,
     calibrated_judge,
     persona_shards,
+    space_key,
 )
 from persona_lens.evals.dose_response import QUESTIONS, ROLES
 from persona_lens.evals.intervals import means_by_strength
@@ -94,7 +95,7 @@ def capping_sweep(
         {
             "evaluation": "capping",
             "model": model.card(),
-            "axis": axis.values.tobytes().hex()[:64],
+            "space": space_key(space),
             "shards": [shard.model_dump() for shard in shards],
             "sampling": sampling.model_dump(),
             "batch_size": batch_size,

@@ -21,6 +21,7 @@ from persona_lens.evals.asking import (
     calibrated_judge,
     identity_shard,
     persona_shards,
+    space_key,
 )
 from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
 from persona_lens.evals.pieces import Pieces
@@ -113,7 +114,7 @@ def dose_response(
         {
             "evaluation": "dose response",
             "model": model.card(),
-            "axis": axis.values.tobytes().hex()[:64],
+            "space": space_key(space),
             "layer": axis.layers,
             "strengths": list(strengths),
             "shards": [shard.model_dump() for shard in shards],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from persona_lens.evals.asking import space_key
 from persona_lens.evals.pieces import Pieces
 from persona_lens.evals.side_effects import kl_cost
 from persona_lens.interventions import Plan
@@ -67,7 +68,7 @@ def sink_experiment(
         {
             "evaluation": "sinks",
             "model": model.card(),
-            "axis": space.axis_.tobytes().hex()[:64],
+            "space": space_key(space),
             "percentile": percentile,
             "texts": texts,
         },
