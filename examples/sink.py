@@ -1,7 +1,9 @@
 """What touching the attention sink costs (about two minutes on two cores).
 
-make demo
-python examples/sink.py demo/space --out demo/steering
+    make demo
+    python examples/sink.py demo/space --out demo/steering
+
+Kill it: the same command continues.
 """
 
 from __future__ import annotations

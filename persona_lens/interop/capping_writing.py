@@ -42,7 +42,8 @@ def write_capping_config(plans: Mapping[str, Plan], path: str | Path) -> Path:
         >>> axis = Direction("assistant", (14,), np.array([[3.0, 4.0]]))
         >>> plan = Plan.of(Floor(axis, thresholds=np.array([2.5])))
         >>> file = Path(tempfile.mkdtemp()) / "capping_config.pt"
-        >>> config = torch.load(write_capping_config({"layers_14:15-p0.25": plan}, file))
+        >>> written = write_capping_config({"layers_14:15-p0.25": plan}, file)
+        >>> config = torch.load(written, weights_only=True)
         >>> config["vectors"]
         {'layer_14/contrast_role_pos3_default1': {'vector': tensor([-3., -4.]), 'layer': 14}}
         >>> config["experiments"][0]["interventions"][0]["cap"]

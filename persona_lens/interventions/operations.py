@@ -406,7 +406,7 @@ class Gate(Operation):
 
     def move(self, projection, norm, *, at, strength):
         """A gate does not move by itself: whoever runs it asks `is_open` and runs `operation`."""
-        raise NotImplementedError
+        raise NotImplementedError("run the guarded operation where is_open says so")
 
     def details(self) -> str:
         """The condition and what it guards."""
