@@ -1,0 +1,11 @@
+"""Intervals, permutation tests and multiple comparisons, in one place; scipy does the statistics.
+
+    from persona_lens.statistics import Interval, crossed_means, fdr, interval_of, permutation_p
+
+Roles share their questions, so replies are not independent: an interval resamples both.
+"""
+
+from persona_lens.statistics.nulls import fdr, permutation_p
+from persona_lens.statistics.resampling import Interval, crossed_means, draw_counts, interval_of
+
+__all__ = ["Interval", "crossed_means", "draw_counts", "fdr", "interval_of", "permutation_p"]
