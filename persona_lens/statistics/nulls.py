@@ -12,10 +12,10 @@ Alternative = Literal["greater", "less", "two-sided"]
 
 
 def permutation_p(
-    value: Float[np.ndarray, "..."] | float,
+    value: Float[np.ndarray, " *unit"] | float,
     null: Float[np.ndarray, "draw ..."],
     alternative: Alternative = "greater",
-) -> Float[np.ndarray, "..."]:
+) -> Float[np.ndarray, " *unit"]:
     """Share of null draws at least as extreme, with the value itself counted as one, so never zero.
 
     `two-sided` doubles the smaller of the two one-sided values. NaN where the value is.
