@@ -1,5 +1,8 @@
 """From whatever a user names to weights and a tokenizer: embedded name, folder, `.gguf` file, or hub name.
 
+`random:NAME` is the architecture and tokenizer of NAME with random weights, a control for whatever the text alone
+would give; `random:NAME:1` draws others.
+
 Loading installs nothing, runs no foreign code unless `trust_remote_code=True`, and says which dtype it chose.
 """
 
@@ -9,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,16 +27,28 @@ if TYPE_CHECKING:
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
+RANDOM = "random:"
+
 logger = logging.getLogger("persona_lens")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from: the name it is known by, and what transformers is to open."""
+    """Where a model comes from: the name it is known by, and what transformers is to open.
+
+    `random_seed` is set where only the architecture and the tokenizer are wanted.
+    """
 
     name: str
     location: str
     revision: str | None = None
+    on_hub: bool = False
+    random_seed: int | None = None
+
+    @property
+    def hub_revision(self) -> str | None:
+        """The revision to ask the hub for; elsewhere it is only a label."""
+        return self.revision if self.on_hub else None
 
 
 def resolve_source(source: str | Path, revision: str | None = None) -> Source:
@@ -42,8 +57,16 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Source:
     Raises:
         ModelError: A path that does not exist, or a folder without `config.json`.
         DownloadError: Embedded weights could not be fetched.
+
+    Examples:
+        >>> resolve_source("random:smollm2-135m-instruct:7").random_seed
+        7
     """
     text = str(source)
+    if text.startswith(RANDOM):
+        trained, seed = _named_with_seed(text.removeprefix(RANDOM))
+        found = resolve_source(trained, revision)
+        return replace(found, name=f"{RANDOM}{found.name}:{seed}", random_seed=seed)
     if text in EMBEDDED:
         return Source(text, str(embedded_folder(text)), f"{EMBEDDED[text].wheels[0].version}")
     path = Path(text).expanduser()
@@ -61,7 +84,13 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Source:
         return Source(path.resolve().name, str(path))
     if isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise ModelError("no such model folder", expected="an existing folder", given=source)
-    return Source(text, text, revision)
+    return Source(text, text, revision, on_hub=True)
+
+
+def _named_with_seed(text: str) -> tuple[str, int]:
+    """The name and the seed after its last colon, 0 by default."""
+    name, colon, seed = text.rpartition(":")
+    return (name, int(seed)) if colon and seed.isdecimal() else (text, 0)
 
 
 def load_weights(
@@ -72,17 +101,28 @@ def load_weights(
     device_map: Any,
     trust_remote_code: bool,
 ) -> PreTrainedModel:
-    """Open the weights with transformers, on `device` or spread by `device_map`."""
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    """Open the weights with transformers, on `device` or spread by `device_map`.
 
+    Raises:
+        ModelError: Nothing loadable there, or random weights were to be spread.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+
+    place = {"revision": source.hub_revision, "trust_remote_code": trust_remote_code}
     try:
-        module = AutoModelForCausalLM.from_pretrained(
-            source.location,
-            revision=source.revision if source.location == source.name else None,
-            dtype=dtype,
-            device_map=device_map,
-            trust_remote_code=trust_remote_code,
-        )
+        if source.random_seed is None:
+            module = AutoModelForCausalLM.from_pretrained(
+                source.location, dtype=dtype, device_map=device_map, **place
+            )
+        elif device_map is not None:
+            raise ModelError("random weights are not spread over devices", remedy="give a device")
+        else:
+            config = AutoConfig.from_pretrained(source.location, **place)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(source.random_seed)
+                module = AutoModelForCausalLM.from_config(
+                    config, dtype=dtype, trust_remote_code=trust_remote_code
+                )
     except (OSError, ValueError) as error:
         raise _unreadable(source, error) from error
     module.eval()
@@ -96,7 +136,7 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedToke
     try:
         return AutoTokenizer.from_pretrained(
             source.location,
-            revision=source.revision if source.location == source.name else None,
+            revision=source.hub_revision,
             trust_remote_code=trust_remote_code,
         )
     except (OSError, ValueError) as error:

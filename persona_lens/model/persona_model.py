@@ -135,7 +135,8 @@ class PersonaModel:
         Args:
             source: An embedded name (`persona_lens.model.EMBEDDED`), a hub name, a folder, a `.gguf` file, a
                 Hugging Face causal language model, a `TransformerBridge`, or (with TransformerLens 3) a
-                `HookedTransformer`. Objects you hold are not changed.
+                `HookedTransformer`. Objects you hold are not changed. `random:NAME` has the architecture and
+                tokenizer of NAME and random weights (`random:NAME:1` others): a control.
             tokenizer: Needed with an object that brings none; else overrides the one found.
             device: `cuda`, `cpu`, ...; the fastest there is by default.
             device_map: Spread a large model over devices (needs `accelerate`); excludes `device`.

@@ -255,3 +255,23 @@ def test_a_device_map_gives_the_same_residuals(tiny_llama: Path, device_map: str
     torch.testing.assert_close(torch.tensor(mapped.pooled(said)), torch.tensor(one.pooled(said)))
     assert mapped.bridge.cfg.n_layers == 3
     torch.testing.assert_close(torch.tensor(mapped.pooled(said)), torch.tensor(one.pooled(said)))
+
+
+def test_random_weights_keep_architecture_and_tokenizer(tiny_llama: Path) -> None:
+    trained = PersonaModel.load(tiny_llama, dtype="float32")
+    state = torch.random.get_rng_state()
+    control, same, other = (
+        PersonaModel.load(f"random:{tiny_llama}{seed}", dtype="float32")
+        for seed in ("", ":0", ":1")
+    )
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert control.name == "random:tiny-llama:0"
+    assert control.fingerprint == same.fingerprint
+    assert len({trained.fingerprint, control.fingerprint, other.fingerprint}) == 3
+    assert (control.n_layers, control.d_model) == (trained.n_layers, trained.d_model)
+    assert control.encoder.template_hash == trained.encoder.template_hash
+
+
+def test_random_weights_are_not_spread(tiny_llama: Path) -> None:
+    with pytest.raises(ModelError, match="not spread over devices"):
+        PersonaModel.load(f"random:{tiny_llama}", device_map="auto")
