@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from safetensors.numpy import load_file
 
 from persona_lens.errors import SpaceError
 from persona_lens.files import write_json, write_tensors
+from persona_lens.packing import compact_tensors, plain_tensors, vectors_and_folds
 
 KINDS = ("default", "role", "trait")
 AXIS_LABELS = ("fully", "all")
@@ -48,7 +49,8 @@ class VectorTable:
         counts: Replies behind each vector.
         layers: Blocks the second dimension stands for.
         squared_errors: Expected squared distance of each vector from its value with infinitely many replies.
-        folds: The same vectors from disjoint folds of the questions; NaN where a fold is empty.
+        folds: The same vectors from disjoint folds of the questions (or prompts); NaN where a fold is empty.
+        fold_counts: Replies behind each fold, of traits on the side that has fewer.
         about: What figures show on hover: group, description, ... of each vector.
         card: Where the vectors come from (model, hook point, pooling, sampling, versions).
 
@@ -64,6 +66,7 @@ class VectorTable:
     layers: tuple[int, ...]
     squared_errors: Float[np.ndarray, "vector layer"] | None = None
     folds: Float[np.ndarray, "vector fold layer d_model"] | None = None
+    fold_counts: Int[np.ndarray, "vector fold"] | None = None
     about: tuple[Mapping[str, Any], ...] = ()
     card: Mapping[str, Any] = field(default_factory=dict)
 
@@ -183,9 +186,39 @@ class VectorTable:
             layers=self.layers,
             squared_errors=None if self.squared_errors is None else self.squared_errors[rows],
             folds=None if self.folds is None else self.folds[rows],
+            fold_counts=None if self.fold_counts is None else self.fold_counts[rows],
             about=chosen(self.about),
             card=self.card,
         )
+
+    def halved(self) -> VectorTable:
+        """The same vectors with two folds, the means of every other fold, weighted by their replies.
+
+        Raises:
+            SpaceError: The folds, or the replies behind them, are not known.
+
+        Examples:
+            >>> values = np.ones((1, 2, 4), dtype=np.float32)
+            >>> table = VectorTable(values, ("pirate",), ("role",), ("all",), np.array([6]), (0, 1),
+            ...                     folds=np.ones((1, 3, 2, 4)), fold_counts=np.array([[1, 2, 3]]))
+            >>> table.halved().fold_counts
+            array([[4, 2]])
+        """
+        if self.folds is None or self.fold_counts is None:
+            raise SpaceError(
+                "the folds of these vectors are not known",
+                remedy="make the space from its run: PersonaSpace.from_run",
+            )
+        counts = self.fold_counts
+        known = np.where(counts[..., None, None] > 0, self.folds, 0.0)
+        halves = np.full((len(self), 2, *self.values.shape[1:]), np.nan, dtype=np.float32)
+        for half in (0, 1):
+            weights = counts[:, half::2]
+            replies = weights.sum(axis=1)
+            sums = np.einsum("vf,vfld->vld", weights, known[:, half::2], optimize=True)
+            halves[replies > 0, half] = sums[replies > 0] / replies[replies > 0][:, None, None]
+        halved_counts = np.stack([counts[:, half::2].sum(axis=1) for half in (0, 1)], axis=1)
+        return replace(self, folds=halves, fold_counts=halved_counts)
 
     def frame(self) -> pd.DataFrame:
         """Name, kind, label, reply count and group of every vector."""
@@ -199,15 +232,19 @@ class VectorTable:
             }
         )
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `vectors.safetensors` and `vectors.json` into `folder`."""
+    def save(self, folder: str | Path, *, compact: bool = False) -> Path:
+        """Write `vectors.safetensors` and `vectors.json` into `folder`.
+
+        Args:
+            folder: Made if it is not there.
+            compact: One byte a number, and two folds at most: for a space that is to be handed on.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"values": self.values, "counts": np.asarray(self.counts)}
+        tensors = {"counts": np.asarray(self.counts)}
         if self.squared_errors is not None:
             tensors["squared_errors"] = self.squared_errors
-        if self.folds is not None:
-            tensors["folds"] = self.folds
+        tensors |= compact_tensors(self) if compact else plain_tensors(self)
         card = {
             "names": self.names,
             "kinds": self.kinds,
@@ -235,15 +272,15 @@ class VectorTable:
             raise SpaceError(
                 f"no vectors in {folder}", expected="vectors.safetensors and vectors.json"
             ) from error
+        kinds = tuple(card["kinds"])
         return cls(
-            values=tensors["values"],
             names=tuple(card["names"]),
-            kinds=tuple(card["kinds"]),
+            kinds=kinds,
             labels=tuple(card["labels"]),
             counts=tensors["counts"],
             layers=tuple(card["layers"]),
             squared_errors=tensors.get("squared_errors"),
-            folds=tensors.get("folds"),
+            **vectors_and_folds(tensors, kinds),
             about=tuple(card["about"]),
             card=card["card"],
         )

@@ -23,6 +23,7 @@ def table(**changes) -> VectorTable:
         "layers": (5, 7),
         "squared_errors": rng.random((3, 2)).astype(np.float32),
         "folds": rng.normal(size=(3, 2, 2, 4)).astype(np.float32),
+        "fold_counts": np.array([[5, 4], [2, 2], [4, 4]]),
         "about": ({}, {"group": "fantastical"}, {"description": "Unhurried"}),
         "card": {"reader": {"model": "tiny"}},
     }
@@ -32,7 +33,7 @@ def table(**changes) -> VectorTable:
 def test_a_round_trip_keeps_everything(tmp_path: Path) -> None:
     saved = table()
     loaded = VectorTable.load(saved.save(tmp_path / "deep" / "table"))
-    for name in ("values", "counts", "squared_errors", "folds"):
+    for name in ("values", "counts", "squared_errors", "folds", "fold_counts"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
     for name in ("names", "kinds", "labels", "layers", "about", "card"):
         assert getattr(loaded, name) == getattr(saved, name)
@@ -94,3 +95,63 @@ def test_partials_of_killed_processes_are_removed(tmp_path: Path) -> None:
     remove_partials(tmp_path)
     assert (tmp_path / "whole.parquet").exists()
     assert not leftover.exists()
+
+
+def measured(n_vectors: int = 60, n_folds: int = 6) -> VectorTable:
+    """Roles far from zero in one huge dimension, traits around zero, folds of unequal size, some of them empty."""
+    rng = np.random.default_rng(1)
+    kinds = np.array(["default", *["role"] * (n_vectors // 2), *["trait"] * (n_vectors // 2 - 1)])
+    far = rng.normal(size=(3, 16)) * np.r_[3000.0, np.ones(15)]
+    counts = rng.integers(1, 5, size=(n_vectors, n_folds))
+    counts[2, 1] = counts[3, ::2] = 0
+    folds = (
+        rng.normal(size=(n_vectors, n_folds, 3, 16)) + (kinds != "trait")[:, None, None, None] * far
+    )
+    folds[counts == 0] = np.nan
+    weights = counts[..., None, None] / counts.sum(axis=1)[:, None, None, None]
+    return VectorTable(
+        values=np.nansum(folds * weights, axis=1).astype(np.float32),
+        names=tuple(f"v{i}" for i in range(n_vectors)),
+        kinds=tuple(kinds),
+        labels=tuple("pos-neg" if kind == "trait" else "all" for kind in kinds),
+        counts=counts.sum(axis=1),
+        layers=(0, 1, 2),
+        folds=folds.astype(np.float32),
+        fold_counts=counts,
+    )
+
+
+def test_two_halves_weigh_the_replies_alike() -> None:
+    whole = measured()
+    halved = whole.halved()
+    assert halved.folds is not None
+    assert halved.fold_counts is not None
+    share = halved.fold_counts / halved.counts[:, None]
+    known = np.nan_to_num(halved.folds) * share[..., None, None]
+    np.testing.assert_allclose(known.sum(axis=1), whole.values, atol=2e-3)
+    assert np.isnan(halved.folds[3, 0]).all()
+    assert np.isfinite(halved.folds[2]).all()
+    with pytest.raises(SpaceError, match="folds of these vectors are not known"):
+        table(folds=None).halved()
+
+
+def test_a_compact_table_is_small_and_close(tmp_path: Path) -> None:
+    whole = measured()
+    loaded = VectorTable.load(whole.save(tmp_path / "compact", compact=True))
+    halved = whole.halved()
+    spread = np.ptp(whole.values[:31], axis=0)
+    assert (np.abs(loaded.values[:31] - whole.values[:31]) <= spread / 250).all()
+    traits = np.linalg.norm((loaded.values - whole.values)[31:], axis=2)
+    assert (traits < 0.02 * np.linalg.norm(whole.values[31:], axis=2)).all()
+    assert loaded.folds is not None
+    assert halved.folds is not None
+    np.testing.assert_array_equal(np.isnan(loaded.folds), np.isnan(halved.folds))
+    apart = np.linalg.norm(np.nan_to_num(loaded.folds - halved.folds), axis=-1)
+    assert apart.max() < 0.1  # the folds themselves have a noise of 4 a vector
+    sizes = [
+        (folder / "vectors.safetensors").stat().st_size
+        for folder in (tmp_path / "compact", whole.save(tmp_path / "plain"))
+    ]
+    assert sizes[0] < sizes[1] / 5
+    again = VectorTable.load(loaded.save(tmp_path / "again", compact=True))
+    np.testing.assert_allclose(again.values, loaded.values, rtol=1e-5, atol=1e-3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -27,6 +27,7 @@ MIN_COUNT = 10
 """Replies behind a vector of one label (paper section 2.1.2)."""
 MIN_GAP = 50.0
 """Points between the scores of a trait's two sides (paper appendix C.1)."""
+FoldBy = Literal["questions", "prompts"]
 MAX_FOLDS = 8
 MAX_FOLD_BYTES = 2 * 2**30
 
@@ -74,7 +75,11 @@ class _Moments:
 
 
 def vector_table(
-    run: RunFolder, *, judge: str | None = None, min_count: int = MIN_COUNT
+    run: RunFolder,
+    *,
+    judge: str | None = None,
+    min_count: int = MIN_COUNT,
+    fold_by: FoldBy = "questions",
 ) -> VectorTable:
     """The vectors of a run: the default Assistant, every role, and every trait.
 
@@ -89,6 +94,7 @@ def vector_table(
         judge: Key, or beginning of the key, of a judge that has labelled it.
         min_count: Replies a label needs for a vector, pairs a filtered trait needs; the paper's 10 by default.
             What falls below is in the table's card under "below_minimum".
+        fold_by: What the folds are made of: `questions`, or `prompts` (of a trait: its pairs).
 
     Raises:
         RunError: The run is not finished or not labelled, or something never got a reply.
@@ -103,15 +109,18 @@ def vector_table(
         )
     labels = None if judge is None else Labels.find(run, judge)
     questions = question_order(manifest)
+    prompts = sorted({shard.prompt_index for shard in manifest.shards})
+    foldable: list[Any] = questions if fold_by == "questions" else prompts
     grouped = list(_by_vector(manifest))
     shape = (len(manifest.layers), int(manifest.reader["d_model"]))
     most = len(grouped) * (1 if labels is None else 2)
-    n_folds = _affordable_folds(len(questions), most, shape)
+    n_folds = _affordable_folds(len(foldable), most, shape)
     reader = _Reader(
         run,
         manifest,
         labels,
-        {question: index % n_folds for index, question in enumerate(questions)},
+        fold_by,
+        {what: index % n_folds for index, what in enumerate(foldable)},
         (n_folds, *shape),
     )
     rows = _Rows(most, n_folds, shape)
@@ -145,6 +154,7 @@ def vector_table(
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
             "questions": len(questions),
+            "fold_by": fold_by,
             "judge": None if labels is None else {"key": labels.key, **labels.card()},
             "min_count": None if labels is None else min_count,
             "label_counts": counts,
@@ -175,7 +185,8 @@ class _Reader:
     run: RunFolder
     manifest: Manifest
     labels: Labels | None
-    fold_of: dict[str, int]
+    fold_by: FoldBy
+    fold_of: dict[Any, int]
     shape: tuple[int, int, int]
 
     def sums(
@@ -235,7 +246,14 @@ class _Reader:
         Bool[np.ndarray, " reply"],
     ]:
         means = self.run.read_activations(self.manifest, shard)
-        folds = np.array([self.fold_of[request.question_id] for request in shard.requests])
+        folds = np.array(
+            [
+                self.fold_of[
+                    request.question_id if self.fold_by == "questions" else shard.prompt_index
+                ]
+                for request in shard.requests
+            ]
+        )
         return means, folds, _with_text(means, shard)
 
 
@@ -246,6 +264,7 @@ class _Rows:
         self._values = np.empty((most, *shape), dtype=np.float32)
         self._folds = np.empty((most, n_folds, *shape), dtype=np.float32)
         self._errors = np.empty((most, shape[0]), dtype=np.float32)
+        self._fold_counts = np.zeros((most, n_folds), dtype=np.int64)
         self._counts: list[int] = []
         self._about: list[Mapping[str, Any]] = []
         self.kinds: list[str] = []
@@ -264,7 +283,9 @@ class _Rows:
         kind, name, label = key
         self._values[row], self._folds[row] = plus.mean(), plus.fold_means()
         self._errors[row] = plus.squared_error()
+        self._fold_counts[row] = plus.counts
         if minus is not None:
+            self._fold_counts[row] = np.minimum(plus.counts, minus.counts)
             self._values[row] -= minus.mean()
             self._folds[row] -= minus.fold_means()
             self._errors[row] += minus.squared_error()
@@ -286,15 +307,16 @@ class _Rows:
             layers=layers,
             squared_errors=self._errors[:n],
             folds=self._folds[:n],
+            fold_counts=self._fold_counts[:n],
             about=tuple(self._about),
             card=card,
         )
 
 
-def _affordable_folds(n_questions: int, n_vectors: int, shape: tuple[int, int]) -> int:
+def _affordable_folds(n_foldable: int, n_vectors: int, shape: tuple[int, int]) -> int:
     """Eight folds, or fewer where those of a large model would not fit in memory, but at least two."""
     one = n_vectors * shape[0] * shape[1] * np.dtype(np.float32).itemsize
-    return min(n_questions, max(2, min(MAX_FOLDS, MAX_FOLD_BYTES // one)))
+    return min(n_foldable, max(2, min(MAX_FOLDS, MAX_FOLD_BYTES // one)))
 
 
 def reply_means(

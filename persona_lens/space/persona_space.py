@@ -16,27 +16,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.vectors import MIN_COUNT, vector_table
+from persona_lens.runs.vectors import MIN_COUNT, FoldBy, vector_table
 from persona_lens.space.calibrating import TOKEN_REPLIES, reply_calibration, token_calibration
 from persona_lens.space.fitting import Fit, fit_table
 from persona_lens.space.geometry import span
 from persona_lens.space.pca import Scaling
+from persona_lens.space.shipped import REPLIES, shipped_folder
 from persona_lens.space.steering import SpaceSteering
-from persona_lens.space.storage import load_space, save_space
+from persona_lens.space.storage import load_separability, load_space, save_space
+from persona_lens.space.views import SpaceViews
 from persona_lens.vectors import VectorTable
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from persona_lens.judges import Judge
     from persona_lens.model.persona_model import PersonaModel
 
 
-class PersonaSpace(SpaceSteering):
+class PersonaSpace(SpaceSteering, SpaceViews):
     """Persona space of one model, fitted at all layers at once.
 
     Args:
@@ -61,6 +62,7 @@ class PersonaSpace(SpaceSteering):
         calibration_: Distribution of reply means, or None without a run.
         token_calibration_: Distribution of single tokens, and the norm of the residual stream; None before
             `fit(model=...)` or `calibrate(model)`.
+        separability_: How well single replies tell roles and traits apart; None before `measure_separability`.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -86,7 +88,9 @@ class PersonaSpace(SpaceSteering):
         self.n_resamples = n_resamples
         self.seed = seed
         self.run = run
+        self.separability_ = None
         self._reader: PersonaModel | None = None
+        self._folder: Path | None = None
 
     # Ways to come by a space ------------------------------------------------------------------------
 
@@ -131,6 +135,7 @@ class PersonaSpace(SpaceSteering):
         *,
         judge: str | None = None,
         min_count: int = MIN_COUNT,
+        fold_by: FoldBy = "questions",
         **parameters: Any,
     ) -> PersonaSpace:
         """The space of a finished run.
@@ -140,12 +145,13 @@ class PersonaSpace(SpaceSteering):
             judge: Name of a judge that has labelled it, such as "likelihood": the axis is then made of replies
                 fully in role, and PCA of those somewhat in role as well. Without, of all replies.
             min_count: Replies a label needs for a vector of its own; the paper's 10 by default.
+            fold_by: What the folds are made of that halves and intervals come from: `questions` or `prompts`.
             **parameters: Of the constructor.
 
         Raises:
             RunError: No run there, or it is not finished, or not labelled by that judge.
         """
-        table = vector_table(RunFolder(run), judge=judge, min_count=min_count)
+        table = vector_table(RunFolder(run), judge=judge, min_count=min_count, fold_by=fold_by)
         return cls(table, run=run, **parameters)
 
     @classmethod
@@ -222,7 +228,7 @@ class PersonaSpace(SpaceSteering):
                 seed=self.seed,
             )
         )
-        self.calibration_ = self.token_calibration_ = None
+        self.calibration_ = self.token_calibration_ = self.separability_ = None
         if self.run is None:
             return self
         return self.calibrate(model or self._reader, progress=progress)
@@ -279,8 +285,13 @@ class PersonaSpace(SpaceSteering):
 
     # Keeping and showing ----------------------------------------------------------------------------
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, compact: bool = False) -> Path:
         """Write the fitted space to a folder: safetensors and a JSON card.
+
+        Args:
+            folder: Made if it is not there.
+            compact: Vectors at one byte a number (error about 1 % of a role's distance from the mean of
+                the roles), their folds merged to two halves, components in float16: about a tenth of the size.
 
         Raises:
             SpaceError: Not fitted.
@@ -292,24 +303,59 @@ class PersonaSpace(SpaceSteering):
             self._fit,
             {"replies": self.calibration_, "tokens": self.token_calibration_},
             self._parameters(),
+            separability=self.separability_,
+            compact=compact,
         )
 
     @classmethod
     def load(cls, folder: str | Path) -> PersonaSpace:
-        """Open a saved space; nothing is fitted again.
+        """Open a saved space, or one that comes with the package; nothing is fitted again.
 
         Fitting it again needs its run for the calibration; if that is no longer where it was, there will be none.
 
+        Args:
+            folder: Where it was saved, or the name of a packaged space: `persona_lens.space.shipped.SHIPPED`.
+
         Raises:
             SpaceError: No space in that folder.
+
+        Examples:
+            >>> space = PersonaSpace.load("smollm2-135m-instruct")
+            >>> space.layers_[-1], len(space.table.trait_rows())
+            (29, 240)
         """
-        table, fit, calibrations, parameters = load_space(Path(folder))
+        place = shipped_folder(folder) or Path(folder)
+        table, fit, calibrations, parameters = load_space(place)
         run = parameters.pop("run", None)
         space = cls(table, run=run if run and Path(run).is_dir() else None, **parameters)
         space._adopt(fit)
         space.calibration_ = calibrations["replies"]
         space.token_calibration_ = calibrations["tokens"]
+        space.separability_ = load_separability(place)
+        space._folder = place
         return space
+
+    def sample_replies(self) -> pd.DataFrame:
+        """Some of the replies the space was made from, with their labels, where they were saved beside it.
+
+        Returns:
+            Columns `kind`, `name`, `prompt_index`, `side`, `system`, `question`, `reply`, `label`, `score`.
+
+        Raises:
+            SpaceError: There are none.
+
+        Examples:
+            >>> replies = PersonaSpace.load("smollm2-135m-instruct").sample_replies()
+            >>> sorted(replies["kind"].unique())
+            ['default', 'role', 'trait']
+        """
+        file = None if self._folder is None else self._folder / REPLIES
+        if file is None or not file.is_file():
+            raise SpaceError(
+                "no replies lie beside this space",
+                remedy="read those of its run: RunFolder(path).replies()",
+            )
+        return pd.read_parquet(file)
 
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Save for others, with a model card; `options` as for `persona_lens.interop.save_pretrained`."""
@@ -345,24 +391,6 @@ class PersonaSpace(SpaceSteering):
             "seed": self.seed,
             "run": None if self.run is None else str(self.run),
         }
-
-    def map(self, layer: int, **options: Any) -> go.Figure:
-        """The persona map at one layer; `options` as for `persona_lens.plots.persona_map`."""
-        from persona_lens.plots import persona_map  # noqa: PLC0415
-
-        return persona_map(self, layer, **options)
-
-    def axis_plot(self, layer: int, **options: Any) -> go.Figure:
-        """Roles ranked along the axis; `options` as for `persona_lens.plots.axis_ranking`."""
-        from persona_lens.plots import axis_ranking  # noqa: PLC0415
-
-        return axis_ranking(self, layer, **options)
-
-    def variance_plot(self, **options: Any) -> go.Figure:
-        """Variance explained and stability by layer; `options` as for `persona_lens.plots.variance`."""
-        from persona_lens.plots import variance  # noqa: PLC0415
-
-        return variance(self, **options)
 
     def __repr__(self) -> str:
         state = "fitted" if hasattr(self, "axis_") else "not fitted"

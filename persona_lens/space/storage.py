@@ -1,12 +1,16 @@
-"""A fitted space as a folder: `vectors.*`, `space.safetensors` and `card.json`. No pickle."""
+"""A fitted space as a folder: `vectors.*`, `space.safetensors` and `card.json`. No pickle.
+
+Beside them may lie `separability/`, what was measured on single replies, and `replies.parquet`, some of those.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
@@ -17,7 +21,11 @@ from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
 from persona_lens.vectors import VectorTable
 
+if TYPE_CHECKING:
+    from persona_lens.separability import Separability
+
 FORMAT = 2
+SEPARABILITY = "separability"
 
 _FIT_TENSORS = (
     "default",
@@ -37,10 +45,15 @@ def save_space(
     fit: Fit,
     calibrations: Calibrations,
     parameters: dict[str, Any],
+    *,
+    separability: Separability | None = None,
+    compact: bool = False,
 ) -> Path:
     """Write everything; the card goes first and comes last, so that a folder with a card is whole."""
     (folder / "card.json").unlink(missing_ok=True)
-    table.save(folder)
+    table.save(folder, compact=compact)
+    if separability is not None:
+        separability.save(folder / SEPARABILITY)
     tensors = {name: getattr(fit, name) for name in _FIT_TENSORS}
     tensors["scaler.mean"] = fit.scaler.mean
     if fit.scaler.scale is not None:
@@ -51,6 +64,8 @@ def save_space(
                 f"calibration.{unit}.{name}": getattr(calibration, name)
                 for name in _CALIBRATION_TENSORS
             }
+    if compact:
+        tensors = {name: _compact(name, array) for name, array in tensors.items()}
     write_tensors(folder / "space.safetensors", tensors)
     write_json(
         folder / "card.json",
@@ -85,6 +100,23 @@ def save_space(
     return folder
 
 
+def _compact(name: str, array: np.ndarray) -> np.ndarray:
+    """Unit components need no more than float16; the axis is a small difference of large numbers."""
+    if not np.issubdtype(array.dtype, np.floating):
+        return array
+    return array.astype(np.float16 if name == "components" else np.float32)
+
+
+def load_separability(folder: Path) -> Separability | None:
+    """What was measured on single replies, if it lies beside the space."""
+    inside = folder / SEPARABILITY
+    if not inside.is_dir():
+        return None
+    from persona_lens.separability import Separability  # noqa: PLC0415
+
+    return Separability.load(inside)
+
+
 def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, Any]]:
     """Read what `save_space` wrote.
 
@@ -108,6 +140,7 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
             remedy="upgrade persona-lens, or fit the run again",
         )
     parameters = card["parameters"]
+    tensors["components"] = tensors["components"].astype(np.float32)
     fit = Fit(
         **{name: tensors[name] for name in _FIT_TENSORS},
         scaler=Scaler(parameters["scaling"], tensors["scaler.mean"], tensors.get("scaler.scale")),
