@@ -79,7 +79,9 @@ def fit(
     ),
 )
 def draw_map(
-    folder: Annotated[Path, typer.Argument(metavar="SPACE", help="A saved space.")],
+    folder: Annotated[
+        str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
+    ],
     target: Annotated[Path, typer.Option("--out", help="A .html, .png or .svg file.")],
     layer: Annotated[
         int | None, typer.Option(help="Block; two thirds up the model by default.")

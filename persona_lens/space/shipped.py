@@ -18,5 +18,5 @@ def shipped_folder(name: str | Path) -> Path | None:
         >>> shipped_folder("smollm2-135m-instruct").name
         'smollm2-135m-instruct'
     """
-    known = isinstance(name, str) and name in SHIPPED and not (Path(name) / "card.json").is_file()
+    known = str(name) in SHIPPED and not (Path(name) / "card.json").is_file()
     return _DATA / str(name) if known else None

@@ -1,0 +1,136 @@
+"""`sweep`, `reconstruct` and `compare`: a space layer by layer, and beside another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from persona_lens.cli.options import Quiet, err, example, next_steps, out, parse_layers
+
+app = typer.Typer()
+
+Space = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
+]
+Folder = Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")]
+Layers = Annotated[str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")]
+
+
+@app.command(
+    epilog=example(
+        "persona-lens sweep smollm2-135m-instruct --out sweeps/smollm2",
+        'persona-lens sweep spaces/first --out sweeps/first --control "random weights=spaces/random"',
+    )
+)
+def sweep(
+    space: Space,
+    folder: Folder,
+    metrics: Annotated[
+        str | None, typer.Option(help="Names separated by commas; all by default.")
+    ] = None,
+    layers: Layers = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SPACE", help="Another space, drawn beside; may be repeated."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Behind each interval.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure every layer: how well roles and traits are told apart, with intervals and nulls."""
+    from persona_lens.plots import save_figure  # noqa: PLC0415
+    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+    from persona_lens.sweep import Sweep  # noqa: PLC0415
+
+    def swept(source: str) -> Sweep:
+        return PersonaSpace.load(source).sweep(
+            metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
+            layers=None if layers is None else parse_layers(layers),
+            n_draws=draws,
+            seed=seed,
+            progress=not quiet,
+        )
+
+    others = dict(_named(entry) for entry in control or ())
+    found = swept(space)
+    found.save(folder)
+    controls = {name: swept(source) for name, source in others.items()}
+    save_figure(found.plot(controls=controls), folder / "sweep.html")
+    if found.separability is not None and "identity" in set(found.frame["metric"]):
+        out.print(found.emergence_by_kind().to_string(index=False))
+    next_steps(f"Saved: {folder}.", f"persona-lens atlas {space} --sweep {folder} --out atlas.html")
+
+
+@app.command(
+    epilog=example(
+        "persona-lens reconstruct smollm2-135m-instruct --out rebuilt --layers 10,20",
+    )
+)
+def reconstruct(
+    space: Space,
+    folder: Folder,
+    layers: Layers = None,
+    most: Annotated[int, typer.Option("--k", min=1, help="Traits at most.")] = 20,
+    method: Annotated[str, typer.Option(help="omp, nnls or lasso.")] = "omp",
+    seed: Annotated[int, typer.Option(min=0, help="Of the controls.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Rebuild every role from few traits, held out, beside random directions and components."""
+    from persona_lens.plots import save_figure  # noqa: PLC0415
+    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+
+    found = PersonaSpace.load(space).reconstruct(
+        layers=None if layers is None else parse_layers(layers),
+        ks=range(1, most + 1),
+        methods=(method,),
+        seed=seed,
+        progress=not quiet,
+    )
+    found.save(folder)
+    save_figure(found.plot(method=method), folder / "reconstruction.html")
+    err.print(f"Saved: {folder}")
+
+
+@app.command(
+    epilog=example(
+        "persona-lens compare spaces/first spaces/second --out compared",
+    )
+)
+def compare(
+    first: Space,
+    second: Annotated[str, typer.Argument(metavar="SPACE", help="Another one.")],
+    folder: Folder,
+    draws: Annotated[int, typer.Option(min=2, help="Behind each interval and null.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compare how two models (judges, question sets) arrange the same roles and traits."""
+    from persona_lens.comparison import compare as compare_spaces  # noqa: PLC0415
+    from persona_lens.plots import save_figures  # noqa: PLC0415
+    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+
+    found = compare_spaces(
+        PersonaSpace.load(first),
+        PersonaSpace.load(second),
+        n_draws=draws,
+        n_permutations=draws,
+        seed=seed,
+        progress=not quiet,
+    )
+    found.save(folder)
+    save_figures({folder / "comparison.html": found.plot(), folder / "roles.html": found.scatter()})
+    out.print(found)
+    err.print(f"Saved: {folder}")
+
+
+def _named(entry: str) -> tuple[str, str]:
+    """Name and source of a control.
+
+    Examples:
+        >>> _named("random weights=spaces/random"), _named("spaces/base")
+        (('random weights', 'spaces/random'), ('base', 'spaces/base'))
+    """
+    name, equals, source = entry.partition("=")
+    return (name, source) if equals else (Path(entry).name, entry)
