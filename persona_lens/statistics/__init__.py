@@ -5,7 +5,16 @@
 Roles share their questions, so replies are not independent: an interval resamples both.
 """
 
+from persona_lens.statistics.budget import default_reply_advice
 from persona_lens.statistics.nulls import fdr, permutation_p
 from persona_lens.statistics.resampling import Interval, crossed_means, draw_counts, interval_of
 
-__all__ = ["Interval", "crossed_means", "draw_counts", "fdr", "interval_of", "permutation_p"]
+__all__ = [
+    "Interval",
+    "crossed_means",
+    "default_reply_advice",
+    "draw_counts",
+    "fdr",
+    "interval_of",
+    "permutation_p",
+]

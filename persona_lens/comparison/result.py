@@ -1,0 +1,153 @@
+"""`Comparison`: what two spaces have in common, as tidy frames that can be kept and drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from persona_lens.errors import SpaceError
+from persona_lens.files import whole_or_nothing, write_json
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+FORMAT = 1
+_FRAMES = ("frame", "similarity", "roles")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two spaces side by side; made by `compare`.
+
+    Attributes:
+        frame: One row a measure, kind and matched pair of layers: `depth` (relative, 0 to 1; the mean of the
+            two), `layer_a`, `layer_b`, `kind` (`role` or `trait`), `measure` (a key of `MEASURES`), `component`
+            and `partner` (of which space a and b, counted from one; not known for other measures), `value`,
+            `low` and `high` (95 % over the units), `null_mean`, `null_95`, `p` (one-sided, against the null) and
+            `n` (shared units; for directions the roles that either space has).
+        similarity: Representational similarity of every layer of the one with every layer of the other:
+            `layer_a`, `layer_b`, `kind`, `value`, `null_95`.
+        roles: Place of every shared role and trait on both axes: `depth`, `layer_a`, `layer_b`, `kind`, `name`,
+            `group`, `projection_a`, `projection_b` (of roles in the units of the residual stream, of traits
+            cosines), `z_a`, `z_b` (in standard deviations of the shared units).
+        card: Names of the two, what they share, what is left out, how layers were matched, and what each measure
+            and its null is.
+    """
+
+    frame: pd.DataFrame
+    similarity: pd.DataFrame
+    roles: pd.DataFrame
+    card: Mapping[str, Any]
+
+    def at(self, depth: float) -> pd.DataFrame:
+        """The rows of `frame` of the matched pair of layers nearest to a relative depth."""
+        return _nearest(self.frame, depth)
+
+    def plot(self, **options: Any) -> go.Figure:
+        """Every measure by depth, a panel each; `options` as for `persona_lens.plots.comparison_panels`."""
+        from persona_lens.plots import comparison_panels  # noqa: PLC0415
+
+        return comparison_panels(self.frame, **{"source": self._source(), **options})
+
+    def scatter(self, *, depth: float = 0.5, kind: str = "role", **options: Any) -> go.Figure:
+        """The roles on both axes at one depth; `options` as for `persona_lens.plots.comparison_scatter`.
+
+        Args:
+            depth: Relative depth, 0 to 1; the nearest matched pair of layers is drawn.
+            kind: `role` or `trait`.
+            **options: Of the figure.
+
+        Raises:
+            SpaceError: Units of that kind were not compared.
+        """
+        of_kind = self.roles.loc[self.roles["kind"] == kind]
+        if of_kind.empty:
+            raise SpaceError(
+                "nothing of that kind was compared",
+                expected=" or ".join(self.roles["kind"].unique()),
+                given=kind,
+            )
+        from persona_lens.plots import comparison_scatter  # noqa: PLC0415
+
+        ranks = self.at(depth).query("measure == 'axis_ranks' and kind == @kind").iloc[0]
+        known = {
+            "names": (f"a: {self.card['a']}", f"b: {self.card['b']}"),
+            "correlation": (ranks["value"], ranks["low"], ranks["high"]),
+            "source": self._source(),
+        }
+        return comparison_scatter(_nearest(of_kind, depth), **{**known, **options})
+
+    def save(self, folder: str | Path) -> Path:
+        """Write three Parquet files and `comparison.json`, which comes last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "comparison.json").unlink(missing_ok=True)
+        for name in _FRAMES:
+            with whole_or_nothing(folder / f"{name}.parquet") as partial:
+                getattr(self, name).to_parquet(partial, index=False)
+        write_json(folder / "comparison.json", {"format": FORMAT, **self.card})
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Comparison:
+        """Read what `save` wrote.
+
+        Raises:
+            SpaceError: The folder holds no comparison, or one of another format.
+        """
+        folder = Path(folder)
+        try:
+            card = json.loads((folder / "comparison.json").read_text("utf-8"))
+        except FileNotFoundError as error:
+            raise SpaceError(
+                f"no comparison in {folder}", expected="comparison.json and Parquet files"
+            ) from error
+        its_format = card.pop("format")
+        if its_format != FORMAT:
+            raise SpaceError(
+                "this comparison was saved by another version of Persona Lens",
+                expected=f"format {FORMAT}",
+                given=its_format,
+                remedy="compare the spaces again",
+            )
+        return cls(*(pd.read_parquet(folder / f"{name}.parquet") for name in _FRAMES), card=card)
+
+    def _source(self) -> str:
+        replies = f"{self.card['replies_a']:,} and {self.card['replies_b']:,} replies"
+        return f"a: {self.card['a']} · b: {self.card['b']} · {replies}"
+
+    def __repr__(self) -> str:
+        shared = ", ".join(f"{count} {kind}s" for kind, count in self.card["shared"].items())
+        pairs = self.frame["depth"].nunique()
+        return f"Comparison({self.card['a']} with {self.card['b']}: {shared}, {pairs} depths)"
+
+    def _repr_html_(self) -> str:
+        rows = self.at(0.5)
+        cells = [
+            (
+                row["kind"],
+                row["measure"] + (f" {row['component']}" if pd.notna(row["component"]) else ""),
+                f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+                f"{row['null_95']:.2f}",
+                row["n"],
+            )
+            for row in rows.to_dict("records")
+        ]
+        head = ("kind", "measure", "value, 95 % interval", "null 95 %", "n")
+        table = "".join(
+            "<tr>" + "".join(f"<{tag}>{escape(str(cell))}</{tag}>" for cell in line) + "</tr>"
+            for tag, line in (("th", head), *(("td", line) for line in cells))
+        )
+        where = f"layers {rows['layer_a'].iloc[0]} and {rows['layer_b'].iloc[0]}, in the middle"
+        return f"<div><strong>{escape(repr(self))}</strong><div>{where}</div><table>{table}</table></div>"
+
+
+def _nearest(frame: pd.DataFrame, depth: float) -> pd.DataFrame:
+    nearest = frame["depth"].iloc[(frame["depth"] - depth).abs().argmin()]
+    return frame.loc[frame["depth"] == nearest].reset_index(drop=True)
