@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from persona_lens.cli import catalog, collecting, judging, spaces, steering, verifying
+from persona_lens.cli import (
+    atlas,
+    catalog,
+    collecting,
+    judging,
+    layers,
+    spaces,
+    steering,
+    verifying,
+)
 from persona_lens.cli.options import err
 from persona_lens.errors import PersonaLensError
 
@@ -20,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (collecting, judging, spaces, steering, verifying):
+for part in (collecting, judging, spaces, layers, atlas, steering, verifying):
     app.add_typer(part.app)
 app.add_typer(catalog.app, name="catalog")
 

@@ -61,6 +61,7 @@ def judge(
         typer.Option(help="likelihood: share of default replies that get this label or more."),
     ] = 0.1,
     fully: Annotated[float, typer.Option(help="likelihood: the same for this label.")] = 0.01,
+    kinds: Annotated[str, typer.Option(help="What to label: role, trait, or both.")] = "role,trait",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="openai: cost, time and one prompt; asks nothing.")
     ] = False,
@@ -89,7 +90,7 @@ def judge(
             folder, which, model, {"device": device, "dtype": dtype}, (somewhat, fully)
         )
     with continued_later():
-        labels = judge_run(folder, chosen, retry=retry, progress=not quiet)
+        labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
     from persona_lens import describe  # noqa: PLC0415
 
     out.print(describe.labels(labels))

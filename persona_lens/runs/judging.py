@@ -24,10 +24,11 @@ def judge_run(
     run: RunFolder,
     judge: Judge,
     *,
+    kinds: Sequence[str] = ("role", "trait"),
     retry: bool = False,
     progress: bool = True,
 ) -> Labels:
-    """Label every role and trait reply of a run with `judge`.
+    """Label the role and trait replies of a run with `judge`.
 
     The default Assistant is not labelled: its mean is taken over all of its replies (paper section 2.1.2).
     Verdicts of other judges stay beside these.
@@ -35,6 +36,8 @@ def judge_run(
     Args:
         run: A run with all of its replies; activations are not needed.
         judge: Any judge.
+        kinds: What to label: only `role` spares the traits, whose labels are needed for nothing but the pairs that
+            differ by more than 50. The rest can be labelled later.
         retry: Ask again where an earlier answer could not be read or did not come.
         progress: Show a progress bar on standard error.
 
@@ -47,12 +50,13 @@ def judge_run(
     manifest = run.manifest()
     labels = Labels(run, judge_key(judge), manifest)
     judged = [shard for shard in manifest.shards if shard.kind != "default"]
-    bar = StageProgress("Judging", sum(len(shard.requests) for shard in judged), shown=progress)
+    wanted = [shard for shard in judged if shard.kind in kinds]
+    bar = StageProgress("Judging", sum(len(shard.requests) for shard in wanted), shown=progress)
     with run.writing(), full_disk_explained(run.path):
         labels.write_card({"name": judge.name, **judge.card()})
         if isinstance(judge, CalibratedJudge):
             _calibrate(judge, labels, run, manifest, judged, progress=progress)
-        stream = _Stream(run, labels, judged, retry=retry, bar=bar)
+        stream = _Stream(run, labels, wanted, retry=retry, bar=bar)
         with bar.running():
             for case, verdict in judge.verdicts(stream.cases()):
                 stream.take(case, verdict)

@@ -85,9 +85,9 @@ def vector_table(
 
     The default vector is the mean over all of its replies (label "all"). Without a judge, so are role vectors;
     with one, each role has up to two, the means over the replies labelled "fully" and "somewhat", if there are
-    enough of them. Traits are the positive minus the negative mean over all replies (label "pos-neg") and, with
-    a judge, also over the pairs whose scores differ by more than 50 (label "pos-neg-50"). Empty replies are left
-    out.
+    enough of them. Traits are the positive minus the negative mean over all replies (label "pos-neg") and, if the
+    judge has labelled traits, also over the pairs whose scores differ by more than 50 (label "pos-neg-50"). Empty
+    replies are left out.
 
     Args:
         run: A finished run.
@@ -154,6 +154,7 @@ def vector_table(
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
             "questions": len(questions),
+            "prompts": len(prompts),
             "fold_by": fold_by,
             "judge": None if labels is None else {"key": labels.key, **labels.card()},
             "min_count": None if labels is None else min_count,
@@ -210,13 +211,14 @@ class _Reader:
         return [(name, moments, None) for name, moments in found.items()]
 
     def _of_trait(self, shards: Sequence[Shard]) -> list[tuple[str, _Moments, _Moments | None]]:
-        names = (LABEL_TRAIT,) if self.labels is None else (LABEL_TRAIT, LABEL_TRAIT_FILTERED)
+        judged = self.labels is not None and any(self.labels.file(s).is_file() for s in shards)
+        names = (LABEL_TRAIT, LABEL_TRAIT_FILTERED) if judged else (LABEL_TRAIT,)
         found = {name: (_Moments(self.shape), _Moments(self.shape)) for name in names}
         by_prompt = groupby(shards, key=lambda shard: shard.prompt_index)
         for _, pair in by_prompt:
             sides = sorted(pair, key=lambda shard: shard.side, reverse=True)  # positive first
             read = [self._read(shard) for shard in sides]
-            wide = self._wide_apart(sides)
+            wide = self._wide_apart(sides) if judged else read[0][2]
             for (means, folds, spoken), index in zip(read, (0, 1), strict=True):
                 for name in names:
                     chosen = spoken if name == LABEL_TRAIT else read[0][2] & read[1][2] & wide
@@ -225,8 +227,7 @@ class _Reader:
 
     def _wide_apart(self, sides: Sequence[Shard]) -> Bool[np.ndarray, " reply"]:
         """Which questions got a positive and a negative reply whose scores differ by more than `MIN_GAP`."""
-        if self.labels is None:
-            return np.ones(len(sides[0].requests), dtype=bool)
+        assert self.labels is not None
         scores = [
             np.array(
                 [

@@ -119,6 +119,19 @@ def test_nobody_fully_in_role_is_an_error_that_says_what_there_is(run: RunFolder
         vector_table(run, judge="scripted", min_count=7)
 
 
+def test_roles_alone_can_be_labelled_and_traits_later(tiny_llama: Path, tmp_path: Path) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32")
+    folder = collect_run(model, tmp_path / "run", **PLAN)
+    labels = judge_run(folder, Scripted(), kinds=["role"], progress=False)
+    files = {file: file.stat().st_mtime_ns for file in labels.path.glob("*.parquet")}
+    assert all(file.name.startswith("role-") for file in files)
+    table = vector_table(folder, judge="scripted", min_count=2)
+    assert set(table.labels) == {"all", "fully", "somewhat", "pos-neg"}
+    judge_run(folder, Scripted(), progress=False)
+    assert all(file.stat().st_mtime_ns == when for file, when in files.items())
+    assert "pos-neg-50" in vector_table(folder, judge="scripted", min_count=2).labels
+
+
 def test_without_a_judge_every_reply_counts(run: RunFolder) -> None:
     table = vector_table(run)
     assert set(table.labels) == {"all", "pos-neg"}
