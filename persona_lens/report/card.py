@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from persona_lens.report.packing import listed
-from persona_lens.runs.folder import RunFolder
 from persona_lens.space import PersonaSpace
 from persona_lens.space.geometry import span
 
@@ -121,12 +120,8 @@ def _replies(space: PersonaSpace) -> str:
 
 
 def _prompts(space: PersonaSpace) -> str:
-    """System prompts a role, which the plan of the run tells."""
-    if space.run is None or not (RunFolder(space.run).path / "manifest.json").is_file():
-        return _UNKNOWN
-    most: dict[str, int] = {}
-    for shard in RunFolder(space.run).manifest().shards:
-        most[shard.kind] = max(most.get(shard.kind, 0), shard.prompt_index + 1)
+    """System prompts a role, a trait and the default."""
+    most = space.table.card.get("prompts", {})
     counted = [f"{most[kind]} a {word}" for kind, word in _KINDS.items() if kind in most]
     return ", ".join(counted).replace("a default", "by default") or _UNKNOWN
 

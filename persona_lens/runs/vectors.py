@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import compress, groupby
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.runs.accumulating import Moments, Rows
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.labels import Labels
 from persona_lens.runs.manifest import Manifest
@@ -30,48 +31,6 @@ MIN_GAP = 50.0
 FoldBy = Literal["questions", "prompts"]
 MAX_FOLDS = 8
 MAX_FOLD_BYTES = 2 * 2**30
-
-
-@dataclass
-class _Moments:
-    """Sums over replies, a fold of the questions at a time, in float64."""
-
-    shape: tuple[int, int, int]
-    sums: Float[np.ndarray, "fold layer d_model"] = field(init=False)
-    counts: Int[np.ndarray, " fold"] = field(init=False)
-    squares: Float[np.ndarray, " layer"] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.sums = np.zeros(self.shape)
-        self.counts = np.zeros(self.shape[0], dtype=np.int64)
-        self.squares = np.zeros(self.shape[1])
-
-    def add(
-        self, means: Float[np.ndarray, "reply layer d_model"], folds: Int[np.ndarray, " reply"]
-    ) -> None:
-        """Add replies."""
-        for mean, fold in zip(means, folds, strict=True):
-            self.sums[fold] += mean
-            self.counts[fold] += 1
-            self.squares += np.einsum("ld,ld->l", mean, mean, dtype=np.float64)
-
-    @property
-    def count(self) -> int:
-        return int(self.counts.sum())
-
-    def mean(self) -> Float[np.ndarray, "layer d_model"]:
-        return self.sums.sum(axis=0) / self.count
-
-    def fold_means(self) -> Float[np.ndarray, "fold layer d_model"]:
-        counts = np.where(self.counts == 0, np.nan, self.counts)
-        return self.sums / counts[:, None, None]
-
-    def squared_error(self) -> Float[np.ndarray, " layer"]:
-        """Trace of the covariance of the mean: E|x - mean|^2 / (n - 1); infinite for a single reply."""
-        if self.count < 2:
-            return np.full(self.shape[1], np.inf)
-        spread = self.squares / self.count - np.einsum("ld,ld->l", self.mean(), self.mean())
-        return np.maximum(spread, 0.0) / (self.count - 1)
 
 
 def vector_table(
@@ -123,7 +82,7 @@ def vector_table(
         {what: index % n_folds for index, what in enumerate(foldable)},
         (n_folds, *shape),
     )
-    rows = _Rows(most, n_folds, shape)
+    rows = Rows(most, n_folds, shape)
     counts: dict[str, dict[str, int]] = {}
     below: list[dict[str, Any]] = []
     for (kind, name), shards in grouped:
@@ -154,7 +113,7 @@ def vector_table(
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
             "questions": len(questions),
-            "prompts": len(prompts),
+            "prompts": _prompts_asked(manifest),
             "fold_by": fold_by,
             "judge": None if labels is None else {"key": labels.key, **labels.card()},
             "min_count": None if labels is None else min_count,
@@ -190,15 +149,13 @@ class _Reader:
     fold_of: dict[Any, int]
     shape: tuple[int, int, int]
 
-    def sums(
-        self, kind: str, shards: Sequence[Shard]
-    ) -> list[tuple[str, _Moments, _Moments | None]]:
+    def sums(self, kind: str, shards: Sequence[Shard]) -> list[tuple[str, Moments, Moments | None]]:
         """Label, sum over its (positive) replies, and sum over its negative ones for traits."""
         if kind == "trait":
             return self._of_trait(shards)
         judged = kind == "role" and self.labels is not None
         names = (LABEL_FULLY, LABEL_SOMEWHAT, NOT_PLAYED) if judged else (LABEL_ALL,)
-        found = {name: _Moments(self.shape) for name in names}
+        found = {name: Moments(self.shape) for name in names}
         for shard in shards:
             means, folds, spoken = self._read(shard)
             given = np.full(len(means), LABEL_ALL, dtype=object)
@@ -210,10 +167,10 @@ class _Reader:
                 moments.add(means[chosen], folds[chosen])
         return [(name, moments, None) for name, moments in found.items()]
 
-    def _of_trait(self, shards: Sequence[Shard]) -> list[tuple[str, _Moments, _Moments | None]]:
+    def _of_trait(self, shards: Sequence[Shard]) -> list[tuple[str, Moments, Moments | None]]:
         judged = self.labels is not None and any(self.labels.file(s).is_file() for s in shards)
         names = (LABEL_TRAIT, LABEL_TRAIT_FILTERED) if judged else (LABEL_TRAIT,)
-        found = {name: (_Moments(self.shape), _Moments(self.shape)) for name in names}
+        found = {name: (Moments(self.shape), Moments(self.shape)) for name in names}
         by_prompt = groupby(shards, key=lambda shard: shard.prompt_index)
         for _, pair in by_prompt:
             sides = sorted(pair, key=lambda shard: shard.side, reverse=True)  # positive first
@@ -256,62 +213,6 @@ class _Reader:
             ]
         )
         return means, folds, _with_text(means, shard)
-
-
-class _Rows:
-    """Vectors as they are made; room for the most there can be is only taken up as it is filled."""
-
-    def __init__(self, most: int, n_folds: int, shape: tuple[int, int]) -> None:
-        self._values = np.empty((most, *shape), dtype=np.float32)
-        self._folds = np.empty((most, n_folds, *shape), dtype=np.float32)
-        self._errors = np.empty((most, shape[0]), dtype=np.float32)
-        self._fold_counts = np.zeros((most, n_folds), dtype=np.int64)
-        self._counts: list[int] = []
-        self._about: list[Mapping[str, Any]] = []
-        self.kinds: list[str] = []
-        self.names: list[str] = []
-        self.labels: list[str] = []
-
-    def add(
-        self,
-        key: tuple[str, str, str],
-        plus: _Moments,
-        minus: _Moments | None,
-        about: Mapping[str, Any],
-    ) -> None:
-        """Add a mean, or the difference of two, under its kind, name and label."""
-        row = len(self.names)
-        kind, name, label = key
-        self._values[row], self._folds[row] = plus.mean(), plus.fold_means()
-        self._errors[row] = plus.squared_error()
-        self._fold_counts[row] = plus.counts
-        if minus is not None:
-            self._fold_counts[row] = np.minimum(plus.counts, minus.counts)
-            self._values[row] -= minus.mean()
-            self._folds[row] -= minus.fold_means()
-            self._errors[row] += minus.squared_error()
-        self._counts.append(plus.count + (0 if minus is None else minus.count))
-        self._about.append(about)
-        self.kinds.append(kind)
-        self.names.append(name)
-        self.labels.append(label)
-
-    def table(self, *, layers: tuple[int, ...], card: Mapping[str, Any]) -> VectorTable:
-        """The table of what was added."""
-        n = len(self.names)
-        return VectorTable(
-            values=self._values[:n],
-            names=tuple(self.names),
-            kinds=tuple(self.kinds),
-            labels=tuple(self.labels),
-            counts=np.array(self._counts, dtype=np.int64),
-            layers=layers,
-            squared_errors=self._errors[:n],
-            folds=self._folds[:n],
-            fold_counts=self._fold_counts[:n],
-            about=tuple(self._about),
-            card=card,
-        )
 
 
 def _affordable_folds(n_foldable: int, n_vectors: int, shape: tuple[int, int]) -> int:
@@ -358,6 +259,14 @@ def _by_vector(manifest: Manifest) -> Iterator[tuple[tuple[str, str], list[Shard
     ordered = sorted(manifest.shards, key=lambda shard: order[key(shard)])
     for name, shards in groupby(ordered, key):
         yield name, list(shards)
+
+
+def _prompts_asked(manifest: Manifest) -> dict[str, int]:
+    """Most system prompts a role, a trait (pairs) and the default have, by kind."""
+    most: dict[str, int] = {}
+    for shard in manifest.shards:
+        most[shard.kind] = max(most.get(shard.kind, 0), shard.prompt_index + 1)
+    return most
 
 
 def question_order(manifest: Manifest) -> list[str]:
