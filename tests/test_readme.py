@@ -11,7 +11,14 @@ import pytest
 from persona_lens import PersonaModel, PersonaSpace
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/index.md", "docs/collecting.md", "docs/steering.md"]
+PAGES = [
+    "README.md",
+    "docs/index.md",
+    "docs/collecting.md",
+    "docs/steering.md",
+    "docs/gotchas.md",
+]
+PLAIN = [f"docs/{name}.md" for name in ("conventions", "interop", "models", "neighbours")]
 
 
 def blocks(page: str) -> list[str]:
@@ -47,7 +54,7 @@ def test_the_python_of_a_page_runs(
 
 
 def test_links_of_the_pages_lead_somewhere() -> None:
-    for page in [*PAGES, "docs/conventions.md", "docs/interop.md", "CONTRIBUTING.md"]:
+    for page in [*PAGES, *PLAIN, "CONTRIBUTING.md"]:
         file = ROOT / page
         for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", file.read_text("utf-8")):
             assert (file.parent / target).exists(), f"{page}: {target}"
