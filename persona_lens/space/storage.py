@@ -53,7 +53,7 @@ def save_space(
     (folder / "card.json").unlink(missing_ok=True)
     table.save(folder, compact=compact)
     if separability is not None:
-        separability.save(folder / SEPARABILITY)
+        separability.save(folder / SEPARABILITY, compact=compact)
     tensors = {name: getattr(fit, name) for name in _FIT_TENSORS}
     tensors["scaler.mean"] = fit.scaler.mean
     if fit.scaler.scale is not None:
