@@ -3,11 +3,12 @@
     python examples/whole_catalogue.py --run runs/whole --out spaces/whole
 
 275 roles with five system prompts, 240 traits with five pairs, six questions of six kinds, and 480 replies of
-the default Assistant: 23,130 replies of 40 tokens, labelled by the likelihood judge. Some hours on two cores;
-killed at any point, the same command continues.
+the default Assistant: 23,130 replies of 40 tokens, those of roles labelled by the likelihood judge. Some hours on
+two cores; killed at any point, the same command continues.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.runs.collecting import collect_run
 from persona_lens.runs.judging import judge_run
 from persona_lens.runs.labels import Labels
+from persona_lens.runs.vectors import vector_table
 from persona_lens.space.shipped import REPLIES
 
 QUESTIONS = 6
+N_COMPONENTS = 32
 SAMPLE = {"default": 40, "role": 160, "trait": 120}
 
 
@@ -35,7 +38,6 @@ def main() -> None:
     )
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="from the first")
-    parser.add_argument("--min-count", type=int, default=5, help="replies behind a vector")
     options = parser.parse_args()
 
     model = PersonaModel.load(options.model)
@@ -48,8 +50,12 @@ def main() -> None:
         default_samples=16,
         sampling=Sampling(max_new_tokens=40),
     )
-    labels = judge_run(run, LikelihoodJudge(model))
-    space = PersonaSpace.from_run(run.path, judge=labels.key, min_count=options.min_count)
+    labels = judge_run(run, LikelihoodJudge(model), kinds=["role"])
+    # Of all replies, so that every role rests on as many, to the same questions; the labels lie beside.
+    space = PersonaSpace.from_run(run.path, n_components=N_COMPONENTS)
+    counted = vector_table(run, judge=labels.key).card
+    beside = {"labelled_by": counted["judge"], "label_counts": counted["label_counts"]}
+    space.table = replace(space.table, card={**space.table.card, **beside})
     space.fit(model=model).measure_separability()
     space.run = None  # the run is not handed on
     space.save(options.out, compact=True)
@@ -59,10 +65,10 @@ def main() -> None:
 
 
 def sample_of(run: RunFolder, labels: Labels) -> pd.DataFrame:
-    """Replies drawn at random from each kind, with their labels; the default's have none."""
+    """Replies drawn at random from each kind; those of roles have labels."""
     rows = []
     for shard in labels.manifest.shards:
-        verdicts = None if shard.kind == "default" else labels.read(shard)
+        verdicts = labels.read(shard) if shard.kind == "role" else None
         replies = run.read_replies(labels.manifest, shard)
         for place, (request, reply) in enumerate(zip(shard.requests, replies, strict=True)):
             rows.append(
