@@ -11,22 +11,41 @@ Every figure is a `plotly.graph_objects.Figure`. Projections and scores are in t
 Assistant is positive, and the line below the title says which model, hook point and how many replies.
 """
 
+from persona_lens.plots.comparison import comparison_panels
+from persona_lens.plots.comparison_scatter import comparison_scatter
+from persona_lens.plots.composed_steering import composed_steering
 from persona_lens.plots.curves import variance
 from persona_lens.plots.dose_response import dose_response
+from persona_lens.plots.emergence import emergence
 from persona_lens.plots.export import can_export_images, save_figure, save_figures
+from persona_lens.plots.heatmaps import trait_heatmap
+from persona_lens.plots.layer_map import layer_map
+from persona_lens.plots.layer_sweep import layer_sweep
 from persona_lens.plots.maps import persona_map
 from persona_lens.plots.pareto import pareto
 from persona_lens.plots.ranking import axis_ranking
+from persona_lens.plots.reconstruction import reconstruction_curves, reconstruction_layers
+from persona_lens.plots.similarity import layer_similarity
 from persona_lens.plots.sinks import sinks
 
 __all__ = [
     "axis_ranking",
     "can_export_images",
+    "comparison_panels",
+    "comparison_scatter",
+    "composed_steering",
     "dose_response",
+    "emergence",
+    "layer_map",
+    "layer_similarity",
+    "layer_sweep",
     "pareto",
     "persona_map",
+    "reconstruction_curves",
+    "reconstruction_layers",
     "save_figure",
     "save_figures",
     "sinks",
+    "trait_heatmap",
     "variance",
 ]

@@ -122,6 +122,7 @@ def _page(fig: go.Figure) -> bytes:
     figure = fluid.to_html(
         full_html=False,
         include_plotlyjs=True,
+        auto_play=False,  # a page with a slider waits for the reader
         default_width="100%",
         default_height="100%",
         config={"responsive": True, "displaylogo": False},

@@ -45,7 +45,7 @@ def emergence(
     """Depth of every unit, one row each; see `Sweep.emergence`."""
     frames = [
         _of_kind(found, metric, kind, threshold=threshold, n_draws=n_draws, seed=seed)[0]
-        for kind in _kinds(found, metric)
+        for kind in kinds_of(found, metric)
     ]
     return pd.concat(frames, ignore_index=True)
 
@@ -62,7 +62,7 @@ def emergence_by_kind(
     rng = np.random.default_rng(seed)
     medians, samples, depths, rows = {}, {}, {}, []
     last = max(found.layers)
-    for kind in _kinds(found, metric):
+    for kind in kinds_of(found, metric):
         frame, draws = _of_kind(
             found, metric, kind, threshold=threshold, n_draws=n_draws, seed=seed
         )
@@ -73,7 +73,7 @@ def emergence_by_kind(
         chosen = rng.integers(max(n, 1), size=(n_draws, n))
         drawn = np.take_along_axis(draws[:, there], chosen, axis=1)
         samples[kind] = _median(drawn) if n > 1 else np.full(n_draws, np.nan)
-        low, high = _about(medians[kind], samples[kind], (float(min(found.layers)), float(last)))
+        low, high = about(medians[kind], samples[kind], (float(min(found.layers)), float(last)))
         rows.append(
             {"kind": kind, "depth": medians[kind], "low": low, "high": high}
             | {"relative": medians[kind] / max(last, 1), "n": n, "p": np.nan}
@@ -81,7 +81,7 @@ def emergence_by_kind(
     if len(medians) == len(KINDS):
         role, trait = KINDS
         difference = medians[role] - medians[trait]
-        low, high = _about(difference, samples[role] - samples[trait], (-np.inf, np.inf))
+        low, high = about(difference, samples[role] - samples[trait], (-np.inf, np.inf))
         rows.append(
             {"kind": "role minus trait", "depth": difference, "low": low, "high": high}
             | {"relative": difference / max(last, 1), "n": sum(map(len, depths.values()))}
@@ -120,7 +120,12 @@ def first_passage(
     return np.where(best[..., 0] > 0, depth - back * step, np.nan)
 
 
-def _kinds(found: Separability, metric: str) -> list[str]:
+def kinds_of(found: Separability, metric: str) -> list[str]:
+    """The kinds that have scores of a metric.
+
+    Raises:
+        SpaceError: None has, or one has no shuffled labels.
+    """
     kinds = [kind for kind in KINDS if (metric, kind) in found.scores]
     if not kinds:
         known = sorted({name for name, _ in found.scores})
@@ -156,10 +161,10 @@ def _of_kind(
             for counts in draw_counts(n_folds, n_draws, np.random.default_rng(seed))
         ]
     )
-    drawn = _widened(drawn, n_folds)
+    drawn = widened(drawn, n_folds)
     ends = float(layers.min()), float(layers.max())
     intervals = [
-        _about(depth[unit], drawn[:, unit] if n_folds > 1 else np.empty(0), ends)
+        about(depth[unit], drawn[:, unit] if n_folds > 1 else np.empty(0), ends)
         for unit in range(len(depth))
     ]
     low, high = np.array(intervals).reshape(-1, 2).T
@@ -203,7 +208,7 @@ def _weighted(
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
 
 
-def _widened(drawn: Float[np.ndarray, "draw unit"], n_folds: int) -> Float[np.ndarray, "draw unit"]:
+def widened(drawn: Float[np.ndarray, "draw unit"], n_folds: int) -> Float[np.ndarray, "draw unit"]:
     """Draws of few folds, spread out about their median as far as so few can be trusted."""
     if n_folds < 2:
         return drawn
@@ -212,7 +217,7 @@ def _widened(drawn: Float[np.ndarray, "draw unit"], n_folds: int) -> Float[np.nd
     return middle + factor * (drawn - middle)
 
 
-def _about(
+def about(
     value: float, draws: Float[np.ndarray, " draw"], ends: tuple[float, float]
 ) -> tuple[float, float]:
     """The middle 95 % of the draws, moved so that their median is the estimate, within `ends`."""

@@ -76,8 +76,10 @@ def reply_rows(
     return rows, of_units
 
 
-def known_mean(values: Float[np.ndarray, " *batch"], axis: int) -> Float[np.ndarray, " *rest"]:
-    """Mean of what is known along one axis, NaN where nothing is.
+def known_mean(
+    values: Float[np.ndarray, " *batch"], axis: int | tuple[int, ...]
+) -> Float[np.ndarray, " *rest"]:
+    """Mean of what is known along an axis or several, NaN where nothing is.
 
     Examples:
         >>> known_mean(np.array([[1.0, np.nan], [np.nan, np.nan]]), axis=1)

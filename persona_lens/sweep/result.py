@@ -13,6 +13,7 @@ import pandas as pd
 from persona_lens.errors import SpaceError
 from persona_lens.files import whole_or_nothing, write_json
 from persona_lens.sweep.emergence import emergence, emergence_by_kind
+from persona_lens.sweep.mean_emergence import emergence_of_mean
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -102,6 +103,31 @@ class Sweep:
         """
         found = self._scores()
         return emergence_by_kind(found, metric, threshold=threshold, n_draws=n_draws, seed=seed)
+
+    def emergence_of_mean(
+        self, metric: str = "identity", threshold: float = 0.5, n_draws: int = 200, seed: int = 0
+    ) -> pd.DataFrame:
+        """Which comes first on average: the depth at which the mean curve of each kind passes half of its maximum.
+
+        Of all units, those too that cannot be told from their null one by one; with few replies a unit most traits
+        are of that sort.
+
+        Args:
+            metric: Of single replies.
+            threshold: Share of the maximum, less chance.
+            n_draws: Bootstrap samples, of units and question folds both.
+            seed: Of the samples.
+
+        Returns:
+            kind (`role`, `trait`, `role minus trait`), depth (in layers; NaN for a kind whose mean never beats
+            shuffled labels), low, high (95 %), relative (depth over the last layer), n (units), p (of the highest
+            point of the mean curve against shuffled labels; the smallest there can be is 1 / (shuffles + 1)).
+
+        Raises:
+            SpaceError: No such scores, or no shuffled ones.
+        """
+        found = self._scores()
+        return emergence_of_mean(found, metric, threshold=threshold, n_draws=n_draws, seed=seed)
 
     def compare_with(self, others: Mapping[str, Sweep], name: str | None = None) -> pd.DataFrame:
         """This sweep and others in one frame, with a column `model`.

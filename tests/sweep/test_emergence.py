@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -69,6 +71,41 @@ def test_p_values_of_noise_are_even() -> None:
     )
     assert 0.42 < p.mean() < 0.58
     assert 0.02 < (p < 0.05).mean() < 0.1
+
+
+def test_the_mean_curve_counts_units_that_cannot_be_dated_alone() -> None:
+    rng = np.random.default_rng(1)
+    onsets = {"role": np.full(60, 7.0), "trait": np.full(60, 4.0)}
+    loud = scores_of(onsets, noise=0.02)
+    found = swept(loud).emergence_of_mean().set_index("kind")
+    assert found.loc["role", "depth"] == pytest.approx(7, abs=0.3)
+    assert found.loc["trait", "depth"] == pytest.approx(4, abs=0.3)
+    both = found.loc["role minus trait"]
+    assert 2 < both["low"] <= both["depth"] <= both["high"] < 4
+    assert found.loc[["role", "trait"], "p"].max() < 0.06
+    # Noise that hides every unit by itself averages out over sixty of them.
+    quiet = scores_of(onsets, noise=0.02, seed=2)
+    noisy = {
+        key: values + 0.4 * rng.normal(size=values.shape) for key, values in quiet.scores.items()
+    }
+    nulls = {
+        key: values + 0.4 * rng.normal(size=values.shape) / np.sqrt(6)
+        for key, values in quiet.shuffled.items()
+    }
+    hidden = swept(replace(quiet, scores=noisy, shuffled=nulls))
+    assert hidden.emergence()["depth"].notna().mean() < 0.9
+    depths = hidden.emergence_of_mean().set_index("kind")["depth"]
+    assert depths["role"] == pytest.approx(7, abs=1)
+    assert depths["trait"] == pytest.approx(4, abs=1)
+
+
+def test_the_mean_of_noise_has_no_depth() -> None:
+    onsets = {"role": np.full(60, np.nan), "trait": np.full(60, np.nan)}
+    known = [
+        swept(scores_of(onsets, noise=0.1, seed=seed)).emergence_of_mean()["depth"].notna().sum()
+        for seed in range(10)
+    ]
+    assert sum(known) <= 5
 
 
 def test_what_comes_first() -> None:
