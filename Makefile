@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TL3 := .venv-tl3
 
-.PHONY: demo test test-tl3 check lint types bench docs clean
+.PHONY: demo test test-tl3 check lint types bench notebooks docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
@@ -28,6 +28,9 @@ types: $(READY)
 bench: $(READY)  ## measure speed and memory; see benchmarks/README.md
 	for script in read_residuals generate_replies interventions fit_space flat_memory; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; done
+
+notebooks: $(READY)  ## run the notebooks and keep their outputs
+	$(BIN)/python notebooks/run.py
 
 docs: $(READY)  ## build the documentation into site/
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

@@ -15,10 +15,14 @@ PAGES = [
     "README.md",
     "docs/index.md",
     "docs/collecting.md",
+    "docs/layers.md",
     "docs/steering.md",
     "docs/gotchas.md",
+    "docs/howto.md",
 ]
-PLAIN = [f"docs/{name}.md" for name in ("conventions", "interop", "models", "neighbours")]
+PLAIN = [
+    f"docs/{name}.md" for name in ("conventions", "gallery", "interop", "models", "neighbours")
+]
 
 
 def blocks(page: str) -> list[str]:

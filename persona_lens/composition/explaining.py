@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import t as student_t
 
-from persona_lens.composition.halves import half_mean, question_halves, rows_of
+from persona_lens.composition.halves import FEWEST_FOLDS, half_mean, question_halves, rows_of
 from persona_lens.composition.paths import lasso, nonnegative
 from persona_lens.composition.sides import Method
 from persona_lens.composition.sparse import Pursuit, omp, pursued
@@ -58,10 +58,11 @@ def explain(
 
     Returns:
         One row a step: `trait` (or `role`); `weight` on its unit vector, in units of the residual stream, with
-        `low` and `high` (95 % t interval over folds of the questions, the choice taken as given); `cosine` with
-        the role; `share` of its squared norm explained after this step; `held_out`, the R² of as many steps
-        repeated on one half of the questions, choice and all, for the role from the other half; `chosen`, the
-        share of halves that choose this trait among their k. What is held out is NaN where folds are not known.
+        `low` and `high` (95 % t interval over folds of the questions, at least three, the choice taken as given);
+        `cosine` with the role; `share` of its squared norm explained after this step; `held_out`, the R² of as
+        many steps repeated on one half of the questions, choice and all, for the role from the other half;
+        `chosen`, the share of halves that choose this trait among their k. What is held out is NaN where folds are
+        not known.
 
     Raises:
         SpaceError: Unknown name, layer or method, no traits.
@@ -189,7 +190,7 @@ class _Case:
             target, atoms = self.half(fold)
             if np.isfinite(target).all() and atoms[place].any(axis=1).all():
                 each.append(_fit(target, atoms, place).weights()[0])
-        if len(each) < 2:
+        if len(each) < FEWEST_FOLDS:
             return unknown, unknown
         error = np.std(each, axis=0, ddof=1) / np.sqrt(len(each))
         margin = student_t.ppf(0.975, len(each) - 1) * error

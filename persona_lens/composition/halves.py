@@ -14,6 +14,9 @@ from persona_lens.errors import SpaceError
 from persona_lens.space.pca import unit
 from persona_lens.vectors import VectorTable
 
+FEWEST_FOLDS = 3
+"""For an interval over folds: with two, that of Student's t is as wide as whatever it is about."""
+
 
 def question_halves(n_folds: int, at_most: int, seed: int = 0) -> Bool[np.ndarray, "halving fold"]:
     """Which folds of the questions make the first half; some of the even splits, each once.

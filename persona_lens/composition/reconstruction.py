@@ -114,11 +114,12 @@ class Reconstruction:
 
     def plot(self, **options: Any) -> go.Figure:
         """The curves; `options` as for `persona_lens.plots.reconstruction_curves`."""
-        from persona_lens.plots import (  # noqa: PLC0415
-            reconstruction_curves,  # pyright: ignore[reportAttributeAccessIssue]
-        )
+        from persona_lens.plots import reconstruction_curves  # noqa: PLC0415
 
-        return reconstruction_curves(self.frame, **options)
+        source = " · ".join(
+            str(self.card[part]) for part in ("model", "hook_point") if self.card.get(part)
+        )
+        return reconstruction_curves(self.frame, **{"source": source, **options})
 
     def save(self, folder: str | Path) -> Path:
         """Write `frame.parquet`, `roles.parquet` and `card.json`."""

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.stats import beta
 from scipy.stats import t as student_t
 
-from persona_lens.composition.halves import rows_of
+from persona_lens.composition.halves import FEWEST_FOLDS, rows_of
 from persona_lens.errors import SpaceError
 from persona_lens.space.pca import Spectrum, unit
 from persona_lens.statistics import fdr, permutation_p
@@ -51,7 +51,7 @@ def trait_view(
 
     Returns:
         `layer`, `trait`, `target`, `cosine`. Against the axis also `low` and `high` (95 % t interval over folds
-        of the questions on the scale of arctanh; NaN where the folds are not known) and three columns about
+        of the questions on the scale of arctanh; NaN where fewer than three are known) and three columns about
         chance: `p_random`, two-sided, for isotropic random directions; `p_matched`, for directions drawn with the
         covariance of the role vectors; and `q`, the false discovery rate of the latter within the layer. The axis
         itself is a main direction of the roles, so that most directions of their space have a sizeable cosine
@@ -190,6 +190,6 @@ def _interval(
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.nansum(each, axis=1) / known
         spread = np.sqrt(np.nansum((each - means[:, None]) ** 2, axis=1) / (known - 1) / known)
-        margin = np.where(known > 1, student_t.ppf(0.975, known - 1) * spread, np.nan)
+        margin = np.where(known >= FEWEST_FOLDS, student_t.ppf(0.975, known - 1) * spread, np.nan)
     centre = np.arctanh(np.clip(cosines, -_LIMIT, _LIMIT))
     return np.tanh(centre - margin), np.tanh(centre + margin)

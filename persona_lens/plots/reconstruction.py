@@ -6,7 +6,7 @@ save_figure(reconstruction_curves(found.frame, source="smollm2-135m-instruct"), 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,10 @@ from persona_lens.plots.layer_sweep import FEW_LAYERS, LAYER_TITLE
 from persona_lens.plots.sliders import layer_slider
 from persona_lens.plots.subjects import number
 
-COLUMNS = ("layer", "k", "method", "dictionary", "held_out", "r2", "low", "high", "n")
+Measure = Literal["share", "r2"]
+COLUMNS = ("layer", "k", "method", "dictionary", "held_out", "n")
+ENDS = {"share": ("share", "share_low", "share_high"), "r2": ("r2", "low", "high")}
+SIGNS = {"share": "share", "r2": "R²"}
 PCS = "PCs"
 # The traits come last and lie over all others.
 LOOKS: dict[str, dict[str, Any]] = {
@@ -44,17 +47,21 @@ def reconstruction_curves(
     *,
     layer: int | None = None,
     method: str = "omp",
+    measure: Measure | None = None,
     title: str | None = None,
     source: str = "",
 ) -> go.Figure:
-    """Held-out R² against the number of atoms, a curve for each dictionary, a panel for what is held out.
+    """What is explained of held-out roles against the number of atoms: a curve a dictionary, a panel a hold-out.
 
     Args:
         frame: A row a point. `layer`, `k` (atoms), `method`, `dictionary` ("traits", a control, or "PCs", drawn
-            whatever the method), `held_out` ("questions" or "roles"), `r2` with its 95 % interval `low` to
-            `high` over `n` roles; with `ceiling`, the R² of a role's own vector, a line shows it.
+            whatever the method), `held_out` ("questions" or "roles"), `share` with its 95 % interval
+            `share_low` to `share_high`, or `r2` with `low` to `high`, over `n` roles; with `ceiling`, the R² of a
+            role's own vector, a line shows it beside R².
         layer: The only one drawn; with None and several layers there is a slider.
         method: Which to draw.
+        measure: `share` of what repeats from one half of the questions to the other, or `r2`, which counts noise
+            as well; the share where the frame has it.
         title: Replaces the title.
         source: Model and hook point, for the line below the title.
 
@@ -67,8 +74,7 @@ def reconstruction_curves(
         >>> [trace.name for trace in reconstruction_curves(pd.DataFrame(rows)).data]
         ['PCs, band', 'traits, band', 'chance', 'PCs', 'traits']
     """
-    check_columns(frame, COLUMNS, what="frame of a reconstruction")
-    known = _of_method(frame, method)
+    known = _measured(_of_method(frame, method), measure)
     if layer is not None:
         known = known.loc[known["layer"] == layer]
         if known.empty:
@@ -93,15 +99,17 @@ def reconstruction_layers(
     k: int = 5,
     *,
     method: str = "omp",
+    measure: Measure | None = None,
     title: str | None = None,
     source: str = "",
 ) -> go.Figure:
-    """Held-out R² with `k` atoms by layer, a curve for each dictionary, a panel for what is held out.
+    """What `k` atoms explain of held-out roles by layer: a curve a dictionary, a panel a hold-out.
 
     Args:
         frame: As for `reconstruction_curves`.
         k: Atoms.
         method: Which to draw.
+        measure: As for `reconstruction_curves`.
         title: Replaces the title.
         source: Model and hook point, for the line below the title.
 
@@ -114,8 +122,7 @@ def reconstruction_layers(
         >>> reconstruction_layers(pd.DataFrame(rows)).layout.title.text
         'Roles from 5 traits, by layer'
     """
-    check_columns(frame, COLUMNS, what="frame of a reconstruction")
-    known = _of_method(frame, method)
+    known = _measured(_of_method(frame, method), measure)
     found = known.loc[known["k"] == k]
     if found.empty:
         ks = ", ".join(str(each) for each in sorted(set(known["k"])))
@@ -124,7 +131,7 @@ def reconstruction_layers(
     fig = draw_facets(
         _facets(found, "layer", _span(found)),
         title=title or f"Roles from {k} traits, by layer",
-        subtitle="<br>".join(part for part in (source, _words(method)) if part),
+        subtitle="<br>".join(part for part in (source, _words(method, found)) if part),
         x_title=LAYER_TITLE,
         x_axis={"dtick": 1} if len(layers) <= FEW_LAYERS else {"nticks": 8},
         height=HEIGHT,
@@ -135,6 +142,7 @@ def reconstruction_layers(
 
 def _of_method(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     """Rows of a method; components are taken in order, by none, and belong to each."""
+    check_columns(frame, COLUMNS, what="frame of a reconstruction")
     own = frame["method"].astype(str) == method
     if not own.any():
         methods = ", ".join(dict.fromkeys(frame["method"].astype(str)))
@@ -146,10 +154,22 @@ def _of_method(frame: pd.DataFrame, method: str) -> pd.DataFrame:
     return known if has or pcs.empty else pd.concat([known, pcs.loc[first]])
 
 
+def _measured(frame: pd.DataFrame, measure: Measure | None) -> pd.DataFrame:
+    """The frame with what is drawn as `value`, `low` and `high`, and its sign as `measure`."""
+    chosen = measure or ("share" if "share" in frame else "r2")
+    value, low, high = ENDS[chosen]
+    check_columns(frame, (value, low, high), what="frame of a reconstruction")
+    drawn = frame.assign(
+        value=frame[value], low=frame[low], high=frame[high], measure=SIGNS[chosen]
+    )
+    # Of what repeats, a role's own vector explains all.
+    return drawn if chosen == "r2" else drawn.drop(columns="ceiling", errors="ignore")
+
+
 def _best(known: pd.DataFrame) -> int:
     """The layer at which traits do best, shown first."""
     traits = known.loc[known["dictionary"].astype(str) == "traits"]
-    means: Any = (known if traits.empty else traits).groupby("layer")["r2"].mean()
+    means: Any = (known if traits.empty else traits).groupby("layer")["value"].mean()
     return int(means.index[0] if means.isna().all() else means.idxmax())
 
 
@@ -160,7 +180,7 @@ def _at_layer(
     fig = draw_facets(
         _facets(rows, "k", span),
         title=title,
-        subtitle="<br>".join(part for part in (source, _words(method)) if part),
+        subtitle="<br>".join(part for part in (source, _words(method, rows)) if part),
         x_title="Atoms of the dictionary (k)",
         x_axis={"dtick": 1} if len(ks) <= FEW_LAYERS else {"nticks": 8},
         height=HEIGHT,
@@ -198,7 +218,7 @@ def _curve(rows: pd.DataFrame, x: str, name: str) -> Curve:
     return Curve(
         SHORT.get(name, name),
         ordered[x].to_numpy(),
-        ordered["r2"].to_numpy(dtype=float),
+        ordered["value"].to_numpy(dtype=float),
         hover=[_hover(row, name) for row in ordered.to_dict("records")],
         low=ordered["low"].to_numpy(dtype=float),
         high=ordered["high"].to_numpy(dtype=float),
@@ -228,13 +248,14 @@ def _hover(row: Mapping[Any, Any], name: str) -> str:
     atoms = f"{row['k']} atom{'s'[: row['k'] != 1]}"
     return (
         f"<b>{name}</b>, {atoms}, layer {row['layer']}<br>"
-        f"R² {with_interval(row['r2'], row['low'], row['high'], '.3f')}<br>{counts(pd.Series([row['n']]))} roles"
+        f"{row['measure']} {with_interval(row['value'], row['low'], row['high'], '.3f')}<br>"
+        f"{counts(pd.Series([row['n']]))} roles"
     )
 
 
 def _span(rows: pd.DataFrame) -> tuple[float, float]:
     """One vertical axis for all panels and layers; what overfits far below zero is cut off."""
-    columns = [each for each in ("r2", "low", "high", "ceiling") if each in rows]
+    columns = [each for each in ("value", "low", "high", "ceiling") if each in rows]
     values = rows[columns].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
     low = max(LOWEST, float(values.min(initial=0.0)))
@@ -243,10 +264,16 @@ def _span(rows: pd.DataFrame) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _words(method: str) -> str:
+def _words(method: str, rows: pd.DataFrame) -> str:
+    chosen = f"atoms chosen by {METHODS.get(method, method)}. Bands: 95 % intervals."
+    if (rows["measure"] == SIGNS["share"]).all():
+        return (
+            "Share explained of what repeats of role vectors from one half of the questions to the other; "
+            f"{chosen} One is all of it."
+        )
     return (
-        f"R² of held-out role vectors, from the mean role; atoms chosen by {METHODS.get(method, method)}. "
-        "Bands: 95 % intervals. Noise ceiling: the role's own vector, from other questions."
+        f"R² of held-out role vectors, from the mean role; {chosen} "
+        "Noise ceiling: the role's own vector, from other questions."
     )
 
 
@@ -256,7 +283,9 @@ def _caption(rows: pd.DataFrame) -> str:
         parts.append(
             "Matched random directions are mixtures of the roles; traits must beat these to mean something."
         )
-    cut = int((rows["r2"] < LOWEST).sum())
+    cut = int((rows["value"] < LOWEST).sum())
     if cut:
-        parts.append(f"Below R² = {number(LOWEST, 'g')}, and cut off: {cut} points.")
+        parts.append(
+            f"Below {rows['measure'].iloc[0]} = {number(LOWEST, 'g')}, and cut off: {cut} points."
+        )
     return " ".join(parts)

@@ -19,6 +19,7 @@ from persona_lens.files import write_json, write_tensors
 from persona_lens.space.calibration import HALVES, LEVELS, POPULATIONS, Calibration, Unit
 from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
+from persona_lens.space.shipped import SHIPPED
 from persona_lens.vectors import VectorTable
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
         raise SpaceError(
             f"no space in {folder}",
             expected="card.json and space.safetensors",
-            remedy="fit one: persona-lens fit --help",
+            remedy=f"fit one: persona-lens fit --help; or open a packaged one: {', '.join(SHIPPED)}",
         ) from error
     if card["format"] != FORMAT:
         raise SpaceError(

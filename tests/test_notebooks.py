@@ -1,0 +1,51 @@
+"""The notebooks run from the first cell to the last, as they stand, on the packaged space."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import nbformat
+import pytest
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+NAMES = [
+    "01_first_persona_map",
+    "02_steer_and_cap",
+    "03_layers_traits_and_personas",
+    "04_your_own_roles_and_model",
+]
+MEGABYTE = 1_000_000
+
+
+def runner():
+    spec = importlib.util.spec_from_file_location("notebook_runner", NOTEBOOKS / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("name", NAMES)
+def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
+    copy = tmp_path / f"{name}.ipynb"
+    copy.write_bytes((NOTEBOOKS / f"{name}.ipynb").read_bytes())
+    done = runner().run(copy, renderer="json")  # raises where a cell fails
+    code = [cell for cell in done.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_outputs_are_whole_and_small(name: str) -> None:
+    file = NOTEBOOKS / f"{name}.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert file.stat().st_size < MEGABYTE
+    assert all(cell.execution_count == place for place, cell in enumerate(code, start=1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not any(output.output_type == "error" for output in outputs)
+    assert not any(output.get("name") == "stderr" for output in outputs)  # warnings name folders
+    assert {file.stem for file in NOTEBOOKS.glob("*.ipynb")} == set(NAMES)
