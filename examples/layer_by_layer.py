@@ -56,10 +56,11 @@ def main() -> None:
             sep="\n",
         )
     print("\nsingle units:", found.emergence_by_kind().to_string(index=False), sep="\n")
+    model = str(found.card["model"])
     figures = {
         "layer_sweep": found.plot(controls=controls, metrics=SHOWN),
-        "emergence": emergence(found.emergence(), source=str(found.card["model"])),
-        "trait_heatmap": trait_heatmap(trait_view(space)),
+        "emergence": emergence(found.emergence(), source=model),
+        "trait_heatmap": trait_heatmap(trait_view(space), source=model),
     }
 
     rebuilt = space.reconstruct(methods=("omp",))
@@ -67,7 +68,7 @@ def main() -> None:
     gain = rebuilt.gain().query("layer == @options.layer and k in (1, 5, 20)")
     print("\ntraits minus matched random directions:", gain.to_string(index=False), sep="\n")
     figures["reconstruction"] = rebuilt.plot(layer=options.layer)
-    figures["reconstruction_layers"] = reconstruction_layers(rebuilt.frame, k=5)
+    figures["reconstruction_layers"] = reconstruction_layers(rebuilt.frame, k=5, source=model)
 
     if options.other:
         comparison = compare(space, PersonaSpace.load(options.other))

@@ -94,9 +94,7 @@ def compact_tensors(table: VectorTable) -> dict[str, np.ndarray]:
     return tensors
 
 
-def vectors_and_folds(
-    tensors: Mapping[str, np.ndarray], kinds: Sequence[str]
-) -> dict[str, Any]:
+def vectors_and_folds(tensors: Mapping[str, np.ndarray], kinds: Sequence[str]) -> dict[str, Any]:
     """`values`, `folds` and `fold_counts` of a table, from the tensors of either kind of file.
 
     The mean of the two halves, weighted by their replies, is the vector itself; so their difference restores both.

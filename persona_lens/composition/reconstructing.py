@@ -121,6 +121,7 @@ def reconstruct(
     with bar.running(), threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(bar.counted(pool.map(design.layer, places)))
     card = {
+        "model": table.card.get("reader", {}).get("model"),
         "roles": len(roles),
         "traits": len(traits),
         "question_folds": splits.shape[1],

@@ -116,9 +116,7 @@ class Reconstruction:
         """The curves; `options` as for `persona_lens.plots.reconstruction_curves`."""
         from persona_lens.plots import reconstruction_curves  # noqa: PLC0415
 
-        source = " · ".join(
-            str(self.card[part]) for part in ("model", "hook_point") if self.card.get(part)
-        )
+        source = str(self.card.get("model") or "")
         return reconstruction_curves(self.frame, **{"source": source, **options})
 
     def save(self, folder: str | Path) -> Path:

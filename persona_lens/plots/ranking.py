@@ -211,7 +211,9 @@ def _span(rows: pd.DataFrame, default: float, margin: float) -> list[float]:
 
 
 def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
-    folds = 0 if space.table.folds is None else space.table.folds.shape[1]
+    # A compact space keeps two halves of the folds its intervals come from.
+    kept = 0 if space.table.folds is None else space.table.folds.shape[1]
+    folds = space.table.card.get("folds", kept)
     known = int(ranking["low"].notna().sum())
     if not known:
         return (

@@ -115,6 +115,7 @@ def vector_table(
             "questions": len(questions),
             "prompts": _prompts_asked(manifest),
             "fold_by": fold_by,
+            "folds": n_folds,
             "judge": None if labels is None else {"key": labels.key, **labels.card()},
             "min_count": None if labels is None else min_count,
             "label_counts": counts,

@@ -159,7 +159,8 @@ class Sweep:
             name: entry.frame if isinstance(entry, Sweep) else entry
             for name, entry in (options.pop("controls", None) or {}).items()
         }
-        place = [self.card.get("model"), self.card.get("hook_point")]
+        hook_point = str(self.card.get("hook_point") or "").replace("{layer}", "*")
+        place = [self.card.get("model"), hook_point]
         source = ", ".join(str(part) for part in place if part)
         return layer_sweep(self.frame, controls=controls, **{"source": source, **options})
 
