@@ -74,7 +74,8 @@ def compare(
     Traits are compared likewise where both spaces have at least ten in common.
 
     Args:
-        space_a, space_b: Fitted spaces.
+        space_a: Fitted.
+        space_b: Fitted; of any width and depth.
         layers: Blocks of the first to compare; all by default. Each is matched with the nearest block of the
             second by relative depth; by default, each of the space with fewer layers with the nearest of the
             other.

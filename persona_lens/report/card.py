@@ -27,7 +27,7 @@ def header(space: PersonaSpace) -> dict[str, str]:
     table, card = space.table, space.table.card
     found = {
         "model": model_name(space),
-        "hook point": str(card.get("hook_point", _UNKNOWN)),
+        "hook point": str(card.get("hook_point", _UNKNOWN)).replace("{layer}", "*"),
         "layers": f"{span(space.layers_)} (blocks from 0), width {table.d_model}",
         "replies": _replies(space),
         "roles": f"{len({table.names[row] for row in table.indices(kind='role')}):,}",
