@@ -23,6 +23,7 @@ from persona_lens.plots import (
     save_figures,
     trait_heatmap,
 )
+from persona_lens.separability import lead
 
 SHOWN = ["identity", "auc_probe", "reliability", "fisher", "participation_ratio", "roles_in_traits"]
 
@@ -34,6 +35,10 @@ def main() -> None:
     )
     parser.add_argument("--space", default="smollm2-135m-instruct", help="folder or packaged name")
     parser.add_argument("--control", help="space of an untrained reader")
+    parser.add_argument(
+        "--paired",
+        help="space of the control's replies as the model reads them; --space by default",
+    )
     parser.add_argument("--other", help="space to compare with")
     parser.add_argument("--layer", type=int, default=20, help="of the reconstruction figure")
     parser.add_argument("--out", type=Path, default=Path("layers"))
@@ -49,6 +54,13 @@ def main() -> None:
         control.save(out / "control")
         controls["random weights"] = control
         print("Untrained:", control.emergence_of_mean().to_string(index=False), sep="\n")
+        paired = PersonaSpace.load(options.paired or options.space).separability_
+        if paired is not None and control.separability is not None:
+            for metric in ("identity", "reliability", "auc_probe"):
+                ahead = lead(paired, control.separability, metric)
+                ahead.to_parquet(out / f"lead_{metric}.parquet", index=False)
+                clear = ahead.loc[ahead["low"] > 0].groupby("kind")["layer"].agg(list)
+                print(f"\n{metric}, ahead of the untrained at layers:", clear.to_string(), sep="\n")
     for metric in ("identity", "reliability"):
         print(
             f"\n{metric}, mean curves:",

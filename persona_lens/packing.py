@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int8
 
+from persona_lens.errors import SpaceError
+
 if TYPE_CHECKING:
     from persona_lens.vectors import VectorTable
 
 LARGEST = 127
+TINY = float(np.finfo(np.float32).tiny)
 
 
 class Packed(NamedTuple):
@@ -41,12 +44,17 @@ def pack(
         values: Finite.
         groups: Group of each vector, numbered from 0.
 
+    Raises:
+        SpaceError: Values that are not finite.
+
     Examples:
         >>> values = np.random.default_rng(0).normal(size=(50, 2, 8)).astype(np.float32)
         >>> groups = np.zeros(50, dtype=int)
         >>> bool(np.abs(unpack(pack(values, groups), groups) - values).max() < 0.02)
         True
     """
+    if not np.isfinite(values).all():
+        raise SpaceError("vectors that are not finite cannot be packed")
     shape = (int(groups.max(initial=-1)) + 1, *values.shape[1:])
     offsets, scales = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     codes = np.empty(values.shape, np.int8)
@@ -55,9 +63,9 @@ def pack(
         if not members.any():
             continue
         low, high = values[members].min(axis=0), values[members].max(axis=0)
-        offsets[group] = (low + high) / 2
-        spread = (high - low) / 2
-        scales[group] = np.where(spread > 0, spread, 1.0) / LARGEST
+        offsets[group] = low / 2 + high / 2
+        spread = high / 2 - low / 2
+        scales[group] = np.where(spread > LARGEST * TINY, spread, 1.0) / LARGEST
         codes[members] = np.rint((values[members] - offsets[group]) / scales[group])
     return Packed(codes, offsets, scales)
 

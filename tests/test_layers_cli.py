@@ -54,6 +54,17 @@ def test_sweep_writes_tables_and_a_figure(tmp_path: Path) -> None:
     assert "made" in (out / "sweep.html").read_text("utf-8")
 
 
+def test_two_controls_of_one_name_are_refused(tmp_path: Path) -> None:
+    for place in ("a", "b"):
+        made(tmp_path / place / "space", seed=1)
+    controls = [word for place in ("a", "b") for word in ("--control", tmp_path / place / "space")]
+    result = CliRunner().invoke(
+        app, ["sweep", PACKAGED, "--out", str(tmp_path / "out"), *map(str, controls)]
+    )
+    assert result.exit_code != 0
+    assert "two controls have one name" in str(result.exception)
+
+
 def test_sweep_of_the_packaged_space_tells_which_comes_first(tmp_path: Path) -> None:
     said = run(
         *("sweep", PACKAGED, "--out", tmp_path, "--metrics", "identity", "--layers", "0,15,29"),

@@ -10,6 +10,7 @@ import pytest
 from persona_lens import VectorTable
 from persona_lens.errors import SpaceError
 from persona_lens.files import PARTIAL_PREFIX, remove_partials, whole_or_nothing
+from persona_lens.packing import pack, unpack
 
 
 def table(**changes) -> VectorTable:
@@ -155,3 +156,13 @@ def test_a_compact_table_is_small_and_close(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1] / 5
     again = VectorTable.load(loaded.save(tmp_path / "again", compact=True))
     np.testing.assert_allclose(again.values, loaded.values, rtol=1e-5, atol=1e-3)
+
+
+def test_packing_takes_any_finite_number() -> None:
+    for low, high in ((1e-44, 2e-44), (-3e38, 3e38), (5.0, 5.0)):
+        values = np.array([[[low]], [[high]]], dtype=np.float32)
+        groups = np.zeros(2, dtype=int)
+        again = unpack(pack(values, groups), groups)
+        np.testing.assert_allclose(again, values, rtol=0.01, atol=1e-37)
+    with pytest.raises(SpaceError, match="not finite"):
+        pack(np.full((1, 1, 1), np.nan), np.zeros(1, dtype=int))

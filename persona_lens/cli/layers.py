@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from persona_lens.cli.options import Quiet, err, example, next_steps, out, parse_layers
+from persona_lens.errors import SpaceError
 
 app = typer.Typer()
 
@@ -53,7 +54,10 @@ def sweep(
             progress=not quiet,
         )
 
-    others = dict(_named(entry) for entry in control or ())
+    named = [_named(entry) for entry in control or ()]
+    others = dict(named)
+    if len(others) < len(named):
+        raise SpaceError("two controls have one name", remedy="write --control NAME=SPACE")
     found = swept(space)
     found.save(folder)
     controls = {name: swept(source) for name, source in others.items()}
@@ -132,5 +136,7 @@ def _named(entry: str) -> tuple[str, str]:
         >>> _named("random weights=spaces/random"), _named("spaces/base")
         (('random weights', 'spaces/random'), ('base', 'spaces/base'))
     """
+    if Path(entry).is_dir():
+        return Path(entry).name, entry
     name, equals, source = entry.partition("=")
     return (name, source) if equals else (Path(entry).name, entry)

@@ -12,8 +12,9 @@ crossed with prompt folds, and each cell of that grid is tested once. Sums and s
 so all splits together cost little more than one. What each metric is stands in `METRICS`.
 """
 
+from persona_lens.separability.leading import lead
 from persona_lens.separability.measuring import measure, measure_run
 from persona_lens.separability.replies import Replies
 from persona_lens.separability.result import METRICS, Separability
 
-__all__ = ["METRICS", "Replies", "Separability", "measure", "measure_run"]
+__all__ = ["METRICS", "Replies", "Separability", "lead", "measure", "measure_run"]

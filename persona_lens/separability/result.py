@@ -59,7 +59,8 @@ class Separability:
         shuffled: The same, averaged over question folds, with labels shuffled between system prompts: replies
             to one prompt stay together. `auc`, `auc_probe` and `d_prime` have the prompts of the two sides
             shuffled instead, as has the reliability of traits. A draw is the same shuffle at every layer.
-            Few prompts allow few shuffles: five pairs have 16 that differ, so that p is at least 1/16.
+            Few prompts allow few shuffles: five pairs have 16 that differ, so that p is at least 1/16, and two
+            prompts against two of the default six, a third of which are the truth: no power.
         random: The same along random directions, for `auc` and `d_prime`. Which end of a random direction is
             which means nothing, so that values lie on both sides of chance: test against both.
         chance: What labels without meaning give on average; None where it depends on the data, see `shuffled`.

@@ -18,5 +18,6 @@ def shipped_folder(name: str | Path) -> Path | None:
         >>> shipped_folder("smollm2-135m-instruct").name
         'smollm2-135m-instruct'
     """
-    known = str(name) in SHIPPED and not (Path(name) / "card.json").is_file()
-    return _DATA / str(name) if known else None
+    plain = str(name).rstrip("/")
+    known = plain in SHIPPED and not (Path(name) / "card.json").is_file()
+    return _DATA / plain if known else None

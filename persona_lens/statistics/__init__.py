@@ -7,7 +7,13 @@ Roles share their questions, so replies are not independent: an interval resampl
 
 from persona_lens.statistics.budget import default_reply_advice
 from persona_lens.statistics.nulls import fdr, permutation_p
-from persona_lens.statistics.resampling import Interval, crossed_means, draw_counts, interval_of
+from persona_lens.statistics.resampling import (
+    Interval,
+    crossed_means,
+    draw_counts,
+    interval_of,
+    widened,
+)
 
 __all__ = [
     "Interval",
@@ -17,4 +23,5 @@ __all__ = [
     "fdr",
     "interval_of",
     "permutation_p",
+    "widened",
 ]

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
 N_DRAWS = 200
 LEVEL = 0.95
@@ -80,3 +82,25 @@ def interval_of(draws: Float[np.ndarray, " draw"], level: float = LEVEL) -> Inte
         return Interval(np.nan, np.nan)
     low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def widened(
+    draws: Float[np.ndarray, "draw ..."],
+    n_folds: int,
+) -> Float[np.ndarray, "draw ..."]:
+    """Draws of few folds, spread out about their median as far as so few can be trusted.
+
+    As Student's t is wider than the normal distribution, and as deviations from a mean of n are too small: with
+    six folds by 1.4, with two by 9. With a single one nothing is drawn, and nothing changed.
+
+    Examples:
+        >>> widened(np.array([[-1.0], [0.0], [1.0]]), 6).ravel().round(2)
+        array([-1.44,  0.  ,  1.44])
+    """
+    if n_folds < 2:
+        return draws
+    factor = student_t.ppf(0.975, n_folds - 1) / norm.ppf(0.975) * np.sqrt(n_folds / (n_folds - 1))
+    known = np.isfinite(draws).any(axis=0)
+    middle = np.full(draws.shape[1:], np.nan)
+    middle[known] = np.nanmedian(draws[:, known], axis=0)
+    return middle + factor * (draws - middle)

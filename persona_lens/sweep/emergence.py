@@ -18,11 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
 from persona_lens.errors import SpaceError
-from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p
+from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p, widened
 from persona_lens.sweep.replies import known_mean
 
 if TYPE_CHECKING:
@@ -115,8 +113,9 @@ def first_passage(
     here = np.take_along_axis(values, place[..., None], axis=-1)[..., 0]
     there = np.take_along_axis(values, np.maximum(previous, 0)[..., None], axis=-1)[..., 0]
     step = layers[place] - layers[np.maximum(previous, 0)]
-    rise = np.where(within, here - there, 1.0)
-    back = np.where(within, (here - goal[..., 0]) / np.where(rise > 0, rise, 1.0), 0.0)
+    with np.errstate(invalid="ignore"):  # a curve that is known nowhere
+        rise = np.where(within, here - there, 1.0)
+        back = np.where(within, (here - goal[..., 0]) / np.where(rise > 0, rise, 1.0), 0.0)
     return np.where(best[..., 0] > 0, depth - back * step, np.nan)
 
 
@@ -206,15 +205,6 @@ def _weighted(
     total = np.einsum("f,ufl->ul", counts, np.where(known, scores, 0.0))
     weight = np.einsum("f,ufl->ul", counts, known.astype(float))
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
-
-
-def widened(drawn: Float[np.ndarray, "draw unit"], n_folds: int) -> Float[np.ndarray, "draw unit"]:
-    """Draws of few folds, spread out about their median as far as so few can be trusted."""
-    if n_folds < 2:
-        return drawn
-    factor = student_t.ppf(0.975, n_folds - 1) / norm.ppf(0.975) * np.sqrt(n_folds / (n_folds - 1))
-    middle = _median(drawn.T)
-    return middle + factor * (drawn - middle)
 
 
 def about(

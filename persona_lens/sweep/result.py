@@ -115,13 +115,14 @@ class Sweep:
         Args:
             metric: Of single replies.
             threshold: Share of the maximum, less chance.
-            n_draws: Bootstrap samples, of units and question folds both.
+            n_draws: Bootstrap samples, of units and question folds both; of `fisher` and `reliability`, which have
+                no question folds, of units alone.
             seed: Of the samples.
 
         Returns:
             kind (`role`, `trait`, `role minus trait`), depth (in layers; NaN for a kind whose mean never beats
-            shuffled labels), low, high (95 %), relative (depth over the last layer), n (units), p (of the highest
-            point of the mean curve against shuffled labels; the smallest there can be is 1 / (shuffles + 1)).
+            shuffled labels, p above 0.05), low, high (95 %), relative (depth over the last layer), n (units), p
+            (of the highest point of the mean curve against shuffled labels, at least 1 / (shuffles + 1)).
 
         Raises:
             SpaceError: No such scores, or no shuffled ones.

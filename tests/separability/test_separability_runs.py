@@ -18,6 +18,7 @@ from persona_lens.separability import (
     METRICS,
     Replies,
     Separability,
+    lead,
     measure,
     measure_run,
     measuring,
@@ -233,6 +234,31 @@ def test_a_compact_copy_is_smaller_and_close(tmp_path: Path) -> None:
         for folder in (tmp_path / "compact", found.save(tmp_path / "plain"))
     ]
     assert sizes[0] < sizes[1]
+
+
+def test_a_reader_leads_another_where_it_sees_more() -> None:
+    clear = measure(planted(), n_shuffles=0, n_random=0)
+    rng = np.random.default_rng(5)
+    replies = planted()
+    blurred = replace(
+        replies, values=replies.values + 3 * rng.normal(size=replies.values.shape).astype("f4")
+    )
+    dim = measure(blurred, n_shuffles=0, n_random=0)
+    ahead = lead(clear, dim, "identity")
+    assert set(ahead["kind"]) == {"role", "trait"}
+    expected = clear.values("identity", "role") - dim.values("identity", "role")
+    values = ahead.loc[ahead["kind"] == "role", "value"]
+    np.testing.assert_allclose(values, expected.mean(axis=0), atol=1e-6)
+    assert ahead.groupby("kind")["value"].max().min() > 0.05
+    assert (ahead["low"] <= ahead["value"] + 1e-9).all()
+    assert (ahead["value"] <= ahead["high"] + 1e-9).all()
+    same = lead(clear, clear, "reliability")
+    assert (same[["value", "low", "high"]] == 0).all(axis=None)
+    fewer = replace(dim, counts={kind: n - 1 for kind, n in dim.counts.items()})
+    with pytest.raises(SpaceError, match="not measured alike"):
+        lead(clear, fewer, "identity")
+    with pytest.raises(SpaceError, match="not measured for both"):
+        lead(clear, dim, "beauty")
 
 
 def test_frame_is_tidy() -> None:
