@@ -131,7 +131,7 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
         raise SpaceError(
             f"no space in {folder}",
             expected="card.json and space.safetensors",
-            remedy=f"fit one: persona-lens fit --help; or open a packaged one: {', '.join(SHIPPED)}",
+            remedy=f"make one with persona-lens fit; packaged: {', '.join(SHIPPED)}",
         ) from error
     if card["format"] != FORMAT:
         raise SpaceError(

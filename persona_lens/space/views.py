@@ -83,6 +83,7 @@ class SpaceViews(SpaceThresholds):
         """Every metric at every layer, with intervals and nulls; `options` as for `persona_lens.sweep.sweep`.
 
         Examples:
+            >>> from persona_lens import PersonaSpace
             >>> space = PersonaSpace.load("smollm2-135m-instruct")
             >>> found = space.sweep(metrics=["participation_ratio"], layers=[10, 20], progress=False)
             >>> sorted(found.frame["kind"].unique())
