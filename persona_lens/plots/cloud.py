@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from persona_lens.plots import style
 from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.labels import Label, place_labels
+from persona_lens.plots.labels import Label, label_annotation, place_labels
 from persona_lens.plots.marks import CROWDED, FAR
 from persona_lens.plots.style import GroupLook
 from persona_lens.plots.text import shown
@@ -125,22 +125,8 @@ def name_roles(
     for key, point, label, spot in zip(keys, at, labels, spots, strict=True):
         if spot is None:
             continue
-        look: dict[str, Any] = {
-            "name": key,
-            "text": label.text,
-            "font": {"size": label.size, "color": style.INK},
-            "x": float(point[0]),
-            "y": float(point[1]),
-            "borderpad": 0,
-            "bgcolor": "rgba(255,255,255,0.65)",
-            "showarrow": spot.leader,
-        }
-        if spot.leader:
-            look |= {"arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": style.FAINT}
-            look |= {"ax": spot.dx, "ay": spot.dy, "standoff": label.radius}
-        else:
-            look |= {"xshift": spot.dx, "yshift": -spot.dy}
-        found.append(look)
+        at_point = float(point[0]), float(point[1])
+        found.append(label_annotation(key, label, spot, at_point))
     return found
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from persona_lens.plots import style
 from persona_lens.plots.frames import COLOURS, check_columns, with_interval
-from persona_lens.plots.labels import Label, place_labels
+from persona_lens.plots.labels import Label, label_annotation, place_labels
 from persona_lens.plots.layer_sweep import LAYER_TITLE, by_kind, kind_name
 from persona_lens.plots.subjects import number
 from persona_lens.plots.swarm import median_interval, swarm
@@ -199,22 +199,8 @@ def _labels(
     for place, label, spot in zip(named, labels, spots, strict=True):
         if spot is None:
             continue
-        look: dict[str, Any] = {
-            "name": f"unit:{units['name'][place]}",
-            "text": label.text,
-            "font": {"size": label.size, "color": style.INK},
-            "x": units["depth"].tolist()[place],
-            "y": float(row + at[place, 1] / ROW - 0.5),
-            "borderpad": 0,
-            "bgcolor": "rgba(255,255,255,0.65)",
-            "showarrow": spot.leader,
-        }
-        if spot.leader:
-            look |= {"arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": style.FAINT}
-            look |= {"ax": spot.dx, "ay": spot.dy, "standoff": label.radius}
-        else:
-            look |= {"xshift": spot.dx, "yshift": -spot.dy}
-        found.append(look)
+        point = units["depth"].tolist()[place], float(row + at[place, 1] / ROW - 0.5)
+        found.append(label_annotation(f"unit:{units['name'][place]}", label, spot, point))
     return found
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import isotonic_regression
 
+from persona_lens.plots import style
 from persona_lens.plots.geometry import (
     boxes_meet,
     boxes_meet_circles,
@@ -104,6 +106,33 @@ def overlap(a: Box, b: Box) -> bool:
         (True, False)
     """
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def label_annotation(
+    name: str, label: Label, spot: Placement, point: tuple[float, float]
+) -> dict[str, Any]:
+    """A placed label as a plotly annotation: beside its point, or with a line to it.
+
+    Args:
+        name: Of the annotation.
+        label: What stands there.
+        spot: Where, in pixels from the point.
+        point: In the units of the axes.
+    """
+    look: dict[str, Any] = {
+        "name": name,
+        "text": label.text,
+        "font": {"size": label.size, "color": style.INK},
+        "x": point[0],
+        "y": point[1],
+        "borderpad": 0,
+        "bgcolor": "rgba(255,255,255,0.65)",
+        "showarrow": spot.leader,
+    }
+    if spot.leader:
+        look |= {"arrowhead": 0, "arrowwidth": 0.8, "arrowcolor": style.FAINT}
+        return look | {"ax": spot.dx, "ay": spot.dy, "standoff": label.radius}
+    return look | {"xshift": spot.dx, "yshift": -spot.dy}
 
 
 def place_labels(
