@@ -21,9 +21,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +31,7 @@ from jaxtyping import Float
 from persona_lens.errors import InterventionError
 from persona_lens.interop.torch_files import as_array, read_torch
 from persona_lens.interventions import Ceil, Direction, Floor, Plan, Step
+from persona_lens.interventions.where import Where
 
 Reading = Literal["auto", "ceiling", "floor"]
 
@@ -67,30 +68,49 @@ class CappingVector:
         return self.cosine <= -MIN_COSINE
 
 
+class Cap(NamedTuple):
+    """One intervention of an experiment.
+
+    Attributes:
+        vector: Key of its vector.
+        value: Where the projection on the vector as stored is cut off.
+        sinks: Whether BOS and attention sinks are capped too; only files of `write_capping_config` say so.
+    """
+
+    vector: str
+    value: float
+    sinks: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class CappingConfig:
     """The settings in a file, and how they are read.
 
     Attributes:
         vectors: By key.
-        experiments: Pairs of a key and a cap, by the id of the experiment, in the order they are run.
+        experiments: Caps by the id of the experiment, in the order they are run.
+        skipped: How many interventions of an experiment have no cap, where any have none: the released code passes
+            over them, and so does `plan`.
         reading: What a cap does along the vector as stored: `ceiling`, `floor`, or `auto`: a ceiling on reversed
             vectors, as in the released code and files, and a floor on those that point to the Assistant, as in the
             paper's equation.
     """
 
     vectors: Mapping[str, CappingVector]
-    experiments: Mapping[str, Sequence[tuple[str, float]]]
+    experiments: Mapping[str, Sequence[Cap]]
     reading: Reading = "auto"
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def plan(self, experiment: str) -> Plan:
-        """The plan of one experiment, on every token but sinks and BOS; directions point to the Assistant.
+        """The plan of one experiment; directions point to the Assistant.
+
+        It is on every token but BOS and sinks, unless the file says that its plan was on all of them.
 
         Vectors that lie neither along nor against the axis keep the direction they are stored in.
 
         Raises:
-            InterventionError: No such experiment, or a vector whose orientation cannot be told while the reading
-                is `auto`.
+            InterventionError: No such experiment, one without any cap, or a vector whose orientation cannot be
+                told while the reading is `auto`.
         """
         if experiment not in self.experiments:
             close = difflib.get_close_matches(experiment, self.experiments, n=3)
@@ -98,15 +118,22 @@ class CappingConfig:
                 f"no experiment {experiment!r} in this release",
                 remedy=f"did you mean {', '.join(close)}?" if close else "see release.experiments",
             )
+        if not self.experiments[experiment]:
+            raise InterventionError(
+                f"the experiment {experiment!r} caps nothing",
+                expected="interventions with a cap",
+                given=f"{self.skipped.get(experiment, 0)} without one",
+                remedy="choose another: see release.experiments",
+            )
         groups: list[_Group] = []
-        for key, cap in self.experiments[experiment]:
-            vector = self.vectors[key]
-            kind, name = self._kind(vector), _name(vector)
+        for cap in self.experiments[experiment]:
+            vector = self.vectors[cap.vector]
+            what = (self._kind(vector), _name(vector), cap.sinks)
             # One step holds a layer once; what is stored later at the same layer runs later.
-            if not groups or not groups[-1].takes(kind, name, vector.layer):
-                groups.append(_Group(kind, name, [], [], []))
-            groups[-1].add(vector, cap)
-        return Plan(tuple(Step(group.operation()) for group in groups))
+            if not groups or not groups[-1].takes(what, vector.layer):
+                groups.append(_Group(*what, [], [], []))
+            groups[-1].add(vector, cap.value)
+        return Plan(tuple(Step(group.operation(), Where(sinks=group.sinks)) for group in groups))
 
     def _kind(self, vector: CappingVector) -> type[Floor] | type[Ceil]:
         if self.reading == "auto" and not vector.oriented:
@@ -155,6 +182,12 @@ class CappingConfig:
             notes.append(
                 f"{len(lost)} capping vectors lie neither along nor against the axis, such as {lost[0]}: {read}"
             )
+        if self.skipped:
+            first, count = next(iter(self.skipped.items()))
+            notes.append(
+                f"{len(self.skipped)} experiments have interventions without a cap, such as {first} ({count}): "
+                "passed over, as in the released code"
+            )
         return tuple(notes)
 
     def _percentiles(self) -> str:
@@ -169,12 +202,13 @@ class _Group:
 
     kind: type[Floor] | type[Ceil]
     name: str
+    sinks: bool
     layers: list[int]
     values: list[np.ndarray]
     thresholds: list[float]
 
-    def takes(self, kind: type, name: str, layer: int) -> bool:
-        return (kind, name) == (self.kind, self.name) and layer not in self.layers
+    def takes(self, what: tuple[type, str, bool], layer: int) -> bool:
+        return what == (self.kind, self.name, self.sinks) and layer not in self.layers
 
     def add(self, vector: CappingVector, cap: float) -> None:
         sign = -1.0 if vector.reversed else 1.0
@@ -213,12 +247,16 @@ def read_capping_config(
             str(key): _vector(str(key), entry, axis, path)
             for key, entry in content["vectors"].items()
         }
+        listed = {str(entry["id"]): entry["interventions"] for entry in content["experiments"]}
         experiments = {
-            str(entry["id"]): tuple(
-                (str(cap["vector"]), float(cap["cap"])) for cap in entry["interventions"]
+            name: tuple(
+                Cap(str(cap["vector"]), float(cap["cap"]), cap.get("sinks") is True)
+                for cap in caps
+                if _has_cap(cap)
             )
-            for entry in content["experiments"]
+            for name, caps in listed.items()
         }
+        lacking = {name: len(caps) - len(experiments[name]) for name, caps in listed.items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InterventionError(
             f"{path.name} is no capping configuration: {error}",
@@ -226,14 +264,19 @@ def read_capping_config(
             '"experiments": [{"id", "interventions": [{"vector", "cap"}]}]}',
             given=path,
         ) from error
-    unknown = {key for caps in experiments.values() for key, _ in caps} - set(vectors)
+    unknown = {cap.vector for caps in experiments.values() for cap in caps} - set(vectors)
     if unknown:
         raise InterventionError(
             f"{path.name} caps along vectors it does not hold", given=", ".join(sorted(unknown)[:3])
         )
     if operation == "auto" and content.get("operation") == "ceiling":
         operation = "ceiling"
-    return CappingConfig(vectors, experiments, operation)
+    skipped = {name: count for name, count in lacking.items() if count}
+    return CappingConfig(vectors, experiments, operation, skipped)
+
+
+def _has_cap(intervention: Mapping[str, Any]) -> bool:
+    return intervention.get("cap") is not None
 
 
 def _vector(key: str, entry: Mapping[str, Any], axis: Direction, path: Path) -> CappingVector:

@@ -5,6 +5,7 @@ The format, and what is easy to get wrong about it, is told in `persona_lens.int
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ def write_capping_config(plans: Mapping[str, Plan], path: str | Path) -> Path:
     Ceilings stay as they are. The file says that all its caps are ceilings, which the released code takes for
     granted, so that `read_release` takes them so whichever way they point.
 
-    The released code caps every token, BOS and attention sinks too; a plan does so only with
-    `.where("all", sinks=True)`.
+    The released code caps every token, BOS and attention sinks too. A plan does so only with
+    `.where("all", sinks=True)`; one that spares them has another effect there, and writing it warns. What
+    `read_release` makes of the file spares the tokens that the plan spared.
 
     Args:
         plans: By the id of the experiment, such as "layers_14:22-p0.25" (end left out).
@@ -40,7 +42,7 @@ def write_capping_config(plans: Mapping[str, Plan], path: str | Path) -> Path:
         >>> import tempfile, torch
         >>> from persona_lens.interventions import Direction
         >>> axis = Direction("assistant", (14,), np.array([[3.0, 4.0]]))
-        >>> plan = Plan.of(Floor(axis, thresholds=np.array([2.5])))
+        >>> plan = Plan.of(Floor(axis, thresholds=np.array([2.5]))).where("all", sinks=True)
         >>> file = Path(tempfile.mkdtemp()) / "capping_config.pt"
         >>> written = write_capping_config({"layers_14:15-p0.25": plan}, file)
         >>> config = torch.load(written, weights_only=True)
@@ -63,12 +65,23 @@ def write_capping_config(plans: Mapping[str, Plan], path: str | Path) -> Path:
                 stored = sign * direction.values[place]
                 key = _free_key(vectors, f"layer_{layer}/{_suffix(operation)}", stored)
                 vectors[key] = {"vector": torch.from_numpy(stored), "layer": layer}
-                caps.append({"vector": key, "cap": sign * float(operation.thresholds[place])})
+                cap = sign * float(operation.thresholds[place])
+                caps.append({"vector": key, "cap": cap, "sinks": step.where.sinks})
         if not caps:
             raise InterventionError(f"the plan {name!r} does nothing", remedy="leave it out")
+        if not all(step.where.sinks for step in plan.steps):
+            _warn_of_sinks(name)
         experiments.append({"id": name, "interventions": caps})
     content = {"vectors": vectors, "experiments": experiments, "operation": "ceiling"}
     return write_torch(Path(path), content)
+
+
+def _warn_of_sinks(plan: str) -> None:
+    warnings.warn(
+        f"the plan {plan!r} leaves BOS and attention sinks alone, and the released code will cap them too, which "
+        'can change every later token; for the same effect in both write plan.where("all", sinks=True)',
+        stacklevel=3,
+    )
 
 
 def _expressible(step: Step, plan: str) -> Floor | Ceil:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import spans
@@ -12,6 +13,16 @@ PAPER_LAYERS = {
     "llama-3.3-70b": (80, range(56, 72)),
 }
 """Blocks and layers of the paper's capping (section 5), by a part of the model's name."""
+
+PAPER_STEERED = {
+    "gemma-2-27b": (46, range(22, 23)),
+    "qwen3-32b": (64, range(32, 33)),
+    "llama-3.3-70b": (80, range(40, 41)),
+}
+"""Blocks and the layer at which the paper adds and measures (section 3.2.1): of Gemma's 46 not the 23rd but 22."""
+
+Purpose = Literal["cap", "steer"]
+_PRESETS = {"cap": PAPER_LAYERS, "steer": PAPER_STEERED}
 
 CAPPING_DEPTH = (0.7, 0.9)
 """Where the paper's best ranges lie: 0.72 to 0.83 of Qwen 3 32B, 0.70 to 0.89 of Llama 3.3 70B."""
@@ -41,15 +52,17 @@ def layers_at_depth(depth: tuple[float, float], n_layers: int) -> tuple[int, ...
     return chosen
 
 
-def paper_layers(model: str, n_layers: int) -> tuple[int, ...] | None:
-    """The layers the paper caps in this model; None if it did not.
+def paper_layers(model: str, n_layers: int, purpose: Purpose = "cap") -> tuple[int, ...] | None:
+    """The layers the paper caps, or steers by adding, in this model; None if it did not.
 
     Examples:
         >>> paper_layers("Qwen/Qwen3-32B", 64)
         (46, 47, 48, 49, 50, 51, 52, 53)
+        >>> paper_layers("google/gemma-2-27b-it", 46, "steer")
+        (22,)
     """
     plain = model.lower().replace("_", "-").replace("qwen-3", "qwen3")
-    for name, (blocks, layers) in PAPER_LAYERS.items():
+    for name, (blocks, layers) in _PRESETS[purpose].items():
         if name in plain and blocks == n_layers:
             return tuple(layers)
     return None
@@ -63,6 +76,7 @@ def choose_layers(
     n_layers: int,
     model: str,
     default: Sequence[int],
+    purpose: Purpose = "cap",
 ) -> tuple[int, ...]:
     """The layers a user means.
 
@@ -73,6 +87,7 @@ def choose_layers(
         n_layers: Blocks of the model.
         model: Its name, for "paper".
         default: If neither is given.
+        purpose: What "paper" is asked for: the layers it capped, or the one it steered at.
 
     Raises:
         InterventionError: Both given, no preset, or a layer without a vector.
@@ -84,12 +99,14 @@ def choose_layers(
     elif layers is None:
         chosen = tuple(default)
     elif layers == "paper":
-        preset = paper_layers(model, n_layers)
+        preset = paper_layers(model, n_layers, purpose)
         if preset is None:
             raise InterventionError(
                 f"the paper names no layers for {model!r}",
-                expected=", ".join(PAPER_LAYERS),
-                remedy=f"depth={CAPPING_DEPTH} covers the paper's ranges in other models",
+                expected=", ".join(_PRESETS[purpose]),
+                remedy=f"depth={CAPPING_DEPTH} covers the paper's ranges in other models"
+                if purpose == "cap"
+                else "leave layers out for the middle one, as in the paper's models",
             )
         chosen = preset
     elif isinstance(layers, str):

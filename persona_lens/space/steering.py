@@ -35,8 +35,8 @@ class SpaceSteering(SpaceThresholds):
     """What a fitted space can do to a model; `PersonaSpace` inherits it.
 
     All methods return a `Plan`, on every token but pads, BOS and attention sinks; `plan.where(...)` restricts it.
-    They take `layers` (indices, or "paper" for the layers the paper capped in this model) or `depth` (a range
-    between 0 and 1).
+    They take `layers` (indices, or "paper": the layers the paper capped in this model, and for `add` and `rotate`
+    the one it steered at) or `depth` (a range between 0 and 1).
     """
 
     def add(
@@ -58,7 +58,8 @@ class SpaceSteering(SpaceThresholds):
             unit: Of the strength: `residual`, the mean norm of the residual stream at that layer (of a space
                 calibrated on tokens); `spread`, a standard deviation of the roles along the direction; `raw`, the
                 vector as it is stored.
-            layers: The middle layer by default, as in the paper.
+            layers: The middle layer by default; in the paper's models the one it steered at (Gemma 2 27B 22,
+                Qwen 3 32B 32, Llama 3.3 70B 40), which "paper" asks for too.
             depth: Instead of `layers`.
             kl: Solve for the strength that costs so many nats on neutral text (`persona_lens.space.budget`), in
                 the direction of the sign of `strength`.
@@ -66,7 +67,7 @@ class SpaceSteering(SpaceThresholds):
 
         Source: paper section 3.2.1 (`unit="residual"`), released demo notebook (`unit="raw"`).
         """
-        direction = self._direction_at(what, layers, depth, self._middle())
+        direction = self._steered(what, layers, depth)
         lengths, unit_text = self._lengths(direction, unit)
         plan = Plan.of(Add(direction, lengths, unit_text, strength=_as_strength(strength)))
         if kl is None:
@@ -183,8 +184,8 @@ class SpaceSteering(SpaceThresholds):
         layers: Layers = None,
         depth: Depth = None,
     ) -> Plan:
-        """Turn residual vectors towards a direction and keep their norms; the middle layer by default."""
-        direction = self._direction_at(what, layers, depth, self._middle())
+        """Turn residual vectors towards a direction and keep their norms; layers as for `add`."""
+        direction = self._steered(what, layers, depth)
         return Plan.of(Rotate(direction, np.full(len(direction.layers), np.radians(degrees))))
 
     def gate(

@@ -14,6 +14,7 @@ from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
 from persona_lens.interventions.layers import (
     CAPPING_DEPTH,
+    Purpose,
     choose_layers,
     layers_at_depth,
     paper_layers,
@@ -68,12 +69,17 @@ class SpaceThresholds(SpaceGeometry):
         return self._direction_at(what, layers, depth, self.layers_)
 
     def _direction_at(
-        self, what: What, layers: Layers, depth: Depth, default: Sequence[int]
+        self,
+        what: What,
+        layers: Layers,
+        depth: Depth,
+        default: Sequence[int],
+        purpose: Purpose = "cap",
     ) -> Direction:
         if isinstance(what, Direction):
             self._check_width(what.d_model)
-            return what.at(self._layers(layers, depth, what.layers))
-        chosen = self._layers(layers, depth, default)
+            return what.at(self._layers(layers, depth, what.layers, purpose))
+        chosen = self._layers(layers, depth, default, purpose)
         if not isinstance(what, str):
             vectors = np.asarray(what)
             self._check_width(vectors.shape[-1] if vectors.ndim else 0)
@@ -259,7 +265,14 @@ class SpaceThresholds(SpaceGeometry):
             default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
         return self._direction_at(what, layers, depth, default)
 
-    def _layers(self, layers: Layers, depth: Depth, default: Sequence[int]) -> tuple[int, ...]:
+    def _steered(self, what: What, layers: Layers, depth: Depth) -> Direction:
+        preset = paper_layers(self._model_name, self._n_blocks, "steer")
+        default = preset or (self._n_blocks // 2,)
+        return self._direction_at(what, layers, depth, default, "steer")
+
+    def _layers(
+        self, layers: Layers, depth: Depth, default: Sequence[int], purpose: Purpose = "cap"
+    ) -> tuple[int, ...]:
         return choose_layers(
             # As a list, for an array does not compare with "paper" as one value.
             list(layers)
@@ -270,10 +283,8 @@ class SpaceThresholds(SpaceGeometry):
             n_layers=self._n_blocks,
             model=self._model_name,
             default=default,
+            purpose=purpose,
         )
-
-    def _middle(self) -> tuple[int, ...]:
-        return (self._n_blocks // 2,)
 
     @property
     def _n_blocks(self) -> int:

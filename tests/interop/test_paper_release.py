@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -315,6 +316,27 @@ def test_a_text_is_no_torch_file(tmp_path: Path, content: bytes) -> None:
         read_release(folder)
 
 
+def test_interventions_without_a_cap_are_passed_over_as_in_the_released_code(
+    tmp_path: Path,
+) -> None:
+    folder = write_release(tmp_path / "qwen")
+    config = torch.load(folder / "capping_config.pt")
+    whole = read_release(folder).plan(WINDOW)
+    some, key = config["experiments"][0]["interventions"], "layer_0/contrast_role_pos3_default1"
+    some += [{"vector": key}, {"vector": key, "cap": None}, {"vector": "gone", "coefficient": 2.0}]
+    config["experiments"].append({"id": "added", "interventions": [{"vector": key, "coeff": -1}]})
+    torch.save(config, folder / "capping_config.pt")
+
+    release = read_release(folder)
+    assert repr(release.plan(WINDOW)) == repr(whole)
+    assert release.notes[-1] == (
+        f"2 experiments have interventions without a cap, such as {WINDOW} (3): "
+        "passed over, as in the released code"
+    )
+    with pytest.raises(InterventionError, match=r"(?s)'added' caps nothing.*given 1 without one"):
+        release.plan("added")
+
+
 def test_unknown_names_are_met_with_help(tmp_path: Path) -> None:
     folder = write_release(tmp_path / "all" / "qwen-3-32b")
     assert read_release(folder).experiments == (WINDOW, "layers_3:4-p0.01")
@@ -390,11 +412,10 @@ def test_written_settings_do_the_same_in_the_released_code(tmp_path: Path) -> No
     plans = {
         "layers_1:4-p0.25": Plan.of(Floor(axis, thresholds=[1.0, -2.0, 0.5])),
         "below": Plan.of(Ceil(axis.at([2, 3]), thresholds=[0.4, -0.2])),
-        "both": Plan.of(Floor(ghost, thresholds=0.3), Ceil(axis, thresholds=1.0)).where(
-            "all", sinks=True
-        ),
+        "both": Plan.of(Floor(ghost, thresholds=0.3), Ceil(axis, thresholds=1.0)),
         "in turn": Plan.of(Ceil(ghost, thresholds=0.1), Floor(axis, thresholds=2.0)),
     }
+    plans = {name: plan.where("all", sinks=True) for name, plan in plans.items()}
     path = write_capping_config(plans, tmp_path / "capping_config.pt")
     residuals = drawn_residuals()
     for name, plan in plans.items():
@@ -405,7 +426,7 @@ def test_written_settings_do_the_same_in_the_released_code(tmp_path: Path) -> No
 
 def test_floors_are_written_reversed_like_the_released_ones(tmp_path: Path) -> None:
     axis = drawn_direction("assistant", (1, 2))
-    plan = Plan.of(Floor(axis, thresholds=[1.0, -2.0]))
+    plan = Plan.of(Floor(axis, thresholds=[1.0, -2.0])).where("all", sinks=True)
     path = write_capping_config({"layers_1:3-p0.25": plan}, tmp_path / "capping_config.pt")
     config = torch.load(path, weights_only=True)
     assert list(config["vectors"]) == [
@@ -427,14 +448,30 @@ def test_settings_survive_the_round_trip(tmp_path: Path) -> None:
         "ceiling on the axis": Plan.of(Ceil(release.axis.at([3, 4]), thresholds=0.5)),
         "elsewhere": Plan.of(Floor(across, thresholds=0.2)),
         "stacked": release.plan(WINDOW) + Plan.of(Ceil(release.axis, thresholds=2.0)),
+        "on every token": release.plan(WINDOW).where("all", sinks=True),
+        "on some": release.plan(WINDOW) + release.plan(WINDOW).where("all", sinks=True),
     }
-    write_capping_config(plans, folder / "capping_config.pt")
+    with pytest.warns(UserWarning, match="leaves BOS and attention sinks alone"):
+        write_capping_config(plans, folder / "capping_config.pt")
     again = read_release(folder)
     residuals = drawn_residuals()
     for name, plan in plans.items():
         assert_same(as_our_plan(again.plan(name), residuals), as_our_plan(plan, residuals))
-    for name in (WINDOW, "ceiling on the axis", "stacked"):
+    for name in plans.keys() - {"elsewhere"}:
         assert repr(again.plan(name)) == repr(plans[name])
+
+
+def test_plans_that_spare_sinks_are_told_apart(tmp_path: Path) -> None:
+    everywhere = Plan.of(Floor(drawn_direction("assistant", (1,)), thresholds=1.0)).where(
+        "all", sinks=True
+    )
+    sparing = everywhere.where("all")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_capping_config({"everywhere": everywhere}, tmp_path / "a.pt")
+    for plans in ({"sparing": sparing}, {"mixed": everywhere + sparing}):
+        with pytest.warns(UserWarning, match=rf"the plan '{next(iter(plans))}' leaves BOS"):
+            write_capping_config(plans, tmp_path / "b.pt")
 
 
 @pytest.mark.parametrize(

@@ -162,18 +162,39 @@ def test_layers_by_default(made: PersonaSpace) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "n_layers", "layers"),
+    ("model", "n_layers", "capped", "steered"),
     [
-        ("Qwen/Qwen3-32B", 64, range(46, 54)),
-        ("meta-llama/Llama-3.3-70B-Instruct", 80, range(56, 72)),
+        ("Qwen/Qwen3-32B", 64, range(46, 54), 32),
+        ("meta-llama/Llama-3.3-70B-Instruct", 80, range(56, 72), 40),
     ],
 )
-def test_layers_of_the_paper(model: str, n_layers: int, layers: range) -> None:
+def test_layers_of_the_paper(model: str, n_layers: int, capped: range, steered: int) -> None:
     card = {"reader": {"model": model, "n_layers": n_layers}}
     space = calibrated_by_hand(made_space(n_layers, 8, card=card))
-    assert space.direction("assistant", layers="paper").layers == tuple(layers)
-    assert space.floor().layers == space.ceil("pc1").layers == tuple(layers)
-    assert space.add(unit="raw").layers == (n_layers // 2,)
+    assert space.direction("assistant", layers="paper").layers == tuple(capped)
+    assert space.floor().layers == space.ceil("pc1").layers == tuple(capped)
+    assert space.floor(layers="paper").layers == space.band(layers="paper").layers == tuple(capped)
+    for layers in (None, "paper"):
+        assert space.add(unit="raw", layers=layers).layers == (steered,)
+        assert space.rotate(degrees=5, layers=layers).layers == (steered,)
+    assert space.add(space.direction("pc1"), unit="raw", layers="paper").layers == (steered,)
+
+
+@pytest.mark.parametrize("model", ["google/gemma-2-27b-it", "google/gemma-2-27b"])
+def test_gemma_is_steered_at_22_of_46_and_capped_nowhere_by_the_paper(model: str) -> None:
+    card = {"reader": {"model": model, "n_layers": 46}}
+    space = calibrated_by_hand(made_space(46, 8, card=card))
+    assert space.add(unit="raw").layers == space.add(unit="raw", layers="paper").layers == (22,)
+    with pytest.raises(InterventionError, match="names no layers for"):
+        space.floor(layers="paper")
+
+
+def test_other_models_are_steered_in_the_middle() -> None:
+    card = {"reader": {"model": "google/gemma-2-9b-it", "n_layers": 42}}
+    space = made_space(42, 8, card=card)
+    assert space.add(unit="raw").layers == (21,)
+    with pytest.raises(InterventionError, match=r"(?s)names no layers.*the middle one"):
+        space.add(unit="raw", layers="paper")
 
 
 @pytest.mark.parametrize(
