@@ -140,6 +140,8 @@ def test_collect_continues_and_says_where_to_go(tiny_llama: Path, tmp_path: Path
             "q01,q02",
             "--prompts",
             "1",
+            "--defaults",
+            "Be yourself.",
         ),
         *(
             "--default-samples",
@@ -154,6 +156,6 @@ def test_collect_continues_and_says_where_to_go(tiny_llama: Path, tmp_path: Path
     ]
     first, second = run(*arguments), run(*arguments)
     assert first.returncode == second.returncode == 0, first.stderr
-    assert "16 replies" in first.stderr
+    assert "8 replies" in first.stderr
     assert "persona-lens fit" in first.stderr
     assert "To do" not in second.stderr

@@ -17,10 +17,10 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from persona_lens.catalog.doubles import TOKEN_LIMITS, Embedder, Limits, find_doubles
-from persona_lens.catalog.report import Report
+from persona_lens.catalog.report import Fault, Report
 from persona_lens.catalog.rules import Standard, leaks, lengths, repeated_names, shortfalls
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 from persona_lens.catalog.texts import catalog_texts
@@ -35,6 +35,7 @@ def check_catalog(
     embedder: Embedder | None = None,
     limits: Limits = TOKEN_LIMITS,
     standard: Standard | None = None,
+    imported: Collection[str] = (),
 ) -> Report:
     """Look for everything that would make a catalogue measure badly.
 
@@ -48,19 +49,23 @@ def check_catalog(
         limits: What is too alike, which depends on the embedder.
         standard: How much there has to be, such as `rules.FULL`; by default entries have what they
             have.
+        imported: Entries that others wrote to rules of their own, such as "role baker": only their
+            names are looked at, and own entries are held against them.
 
     Returns:
         A report, which Rich prints as a table and a list of faults.
     """
     texts = catalog_texts(roles, traits, questions, defaults)
-    doubles, measures = find_doubles(texts, embedder, limits)
-    faults = [
+    has_own = any(text.owner not in imported for text in texts)
+    doubles, measures = find_doubles(texts, embedder, limits) if has_own else ([], [])
+    found = [
         *([] if standard is None else shortfalls(standard, roles, traits, questions, defaults)),
         *repeated_names(roles, traits, questions),
         *lengths(texts),
         *leaks(roles, traits, questions),
         *doubles,
     ]
+    faults = [fault for fault in found if not _is_about(fault, imported)]
     counts = {
         "roles": len(roles),
         "traits": len(traits),
@@ -71,3 +76,8 @@ def check_catalog(
         "texts": len(texts),
     }
     return Report(counts, measures, faults)
+
+
+def _is_about(fault: Fault, imported: Collection[str]) -> bool:
+    """Whether a fault, other than a name given twice, concerns imported entries alone."""
+    return fault.check != "name" and bool(fault.owners) and set(fault.owners) <= set(imported)

@@ -130,7 +130,7 @@ def _expand(kind: Kind[Model], spec: object, where: str) -> Iterator[tuple[str, 
                 yield place, _entry(kind, row, place)
         case str() if spec.startswith(PREFIX):
             yield from _expand(kind, open_table(spec), spec)
-        case str() | os.PathLike() if path := _path(kind, spec):
+        case str() | os.PathLike() if path := source_path(kind, spec):
             # What is read holds entries but never names another file, so reading always ends.
             for place, value in read_path(kind, path):
                 yield place, _entry(kind, value, place)
@@ -141,7 +141,7 @@ def _expand(kind: Kind[Model], spec: object, where: str) -> Iterator[tuple[str, 
             yield where, _entry(kind, spec, where)
 
 
-def _path(kind: Kind[Any], spec: str | os.PathLike[str]) -> Path | None:
+def source_path(kind: Kind[Any], spec: str | os.PathLike[str]) -> Path | None:
     """The file or folder that is meant, if one is."""
     path = Path(spec).expanduser()
     if not isinstance(spec, str) or spec.lower().endswith(SUFFIXES):

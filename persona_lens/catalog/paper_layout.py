@@ -128,6 +128,15 @@ def holds(kind: Kind[Any], folder: Path) -> bool:
     return bool(_files_with_many(kind, folder) or _entry_files(kind, folder))
 
 
+def is_written_as_in_the_paper(kind: Kind[Any], path: Path) -> bool:
+    """Whether the first entry of a kind in a file or folder is written as in the paper's files."""
+    files = [path]
+    if path.is_dir():
+        files = _files_with_many(kind, path) or _entry_files(kind, path)
+    values = (value for file in files[:1] for _, value in read_values(file, kind.plural))
+    return is_paper_entry(kind, next(values, None))
+
+
 def export_catalog(
     folder: Path | str,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from persona_lens.catalog import (
 )
 from persona_lens.catalog.documents import read_values
 from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind
+from persona_lens.catalog.origin import in_paper_layout
 from persona_lens.catalog.packaged import full_names, packaged_entry
 from persona_lens.catalog.paper_layout import export_catalog, holds, kind_of
 from persona_lens.cli.options import err, example, out, parse_entries
@@ -124,6 +125,7 @@ def show(
         "persona-lens catalog check mine.json",
         "persona-lens catalog check data/ --embedder sentence-transformers/all-MiniLM-L6-v2",
         "persona-lens catalog check --roles full,mine.json",
+        "persona-lens catalog check assistant-axis/data --house-rules",
     )
 )
 def check(
@@ -137,8 +139,19 @@ def check(
     questions: Questions = None,
     defaults: Defaults = None,
     embedder: Embedding = "tokens",
+    house_rules: Annotated[
+        bool,
+        typer.Option(
+            "--house-rules",
+            help="Hold entries in the paper's layout to the rules of the packaged texts too.",
+        ),
+    ] = False,
 ) -> None:
-    """Look for doubles, leaks, and texts missing, too short or too long; exit code 1 if there are any."""
+    """Look for doubles, leaks, and texts missing, too short or too long; exit code 1 if there are any.
+
+    Entries in the layout of the paper's data were written by other people to other rules: of them only the format
+    and the names are checked, unless you ask for more.
+    """
     from persona_lens.catalog.checking import check_catalog  # noqa: PLC0415
     from persona_lens.catalog.rules import FULL  # noqa: PLC0415
 
@@ -154,10 +167,18 @@ def check(
         load(["full"] if standard else own[kind])
         for kind, load in zip(KINDS, _LOADERS.values(), strict=True)
     ]
+    imported = set() if house_rules else _imported(own)
     with err.status("Comparing all texts"):
         embed, limits = _embedder(embedder)
-        report = check_catalog(*entries, embedder=embed, limits=limits, standard=standard)
+        report = check_catalog(
+            *entries, embedder=embed, limits=limits, standard=standard, imported=imported
+        )
     out.print(report)
+    if imported:
+        err.print(
+            f"{len(imported)} entries in the paper's layout: format and names only (--house-rules checks them as "
+            "the packaged ones)."
+        )
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -233,6 +254,17 @@ def new_trait(
         embed, limits = _embedder(embedder)
         entry = writing.new_trait(name, endpoint, hint=hint, embedder=embed, limits=limits)
     _save(entry, target)
+
+
+def _imported(own: Mapping[Kind[Any], Sequence[Any]]) -> set[str]:
+    """Owners, such as "role baker", that come from files in the paper's layout."""
+    owners: set[str] = set()
+    for kind, load in zip(KINDS, _LOADERS.values(), strict=True):
+        for source in own[kind]:
+            for spec in source if isinstance(source, list) else [source]:
+                if in_paper_layout(kind, spec):
+                    owners |= {f"{kind.noun} {kind.key_of(entry)}" for entry in load(spec)}
+    return owners
 
 
 def _kinds_in(source: Path) -> Sequence[Kind[Any]]:

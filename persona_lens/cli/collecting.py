@@ -57,6 +57,8 @@ def demo(
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --roles pirate,ghost,tutor "
         "--device-map auto",
         "persona-lens collect -m smollm2-135m-instruct --run runs/mine --roles my_role.json",
+        "persona-lens collect -m Qwen/Qwen3-32B --run runs/paper --roles data --traits data --questions data "
+        "--defaults data",
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --base-url http://localhost:8000/v1",
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --engine ray --workers 4 "
         "--gpus-per-worker 1",
@@ -68,6 +70,12 @@ def collect(
     roles: Entries = "core",
     traits: Entries = "core",
     questions: Entries = "core",
+    defaults: Annotated[
+        str,
+        typer.Option(
+            help="System prompts of the default Assistant, which has full weight in the axis; as for roles."
+        ),
+    ] = "core",
     prompts: Annotated[
         int | None,
         typer.Option(min=1, help="System prompts of each role and trait; all by default."),
@@ -196,6 +204,7 @@ def collect(
             roles=parse_entries(roles),
             traits=parse_entries(traits),
             questions=parse_entries(questions),
+            defaults=parse_entries(defaults),
             prompts=prompts,
             default_samples=default_samples,
             trait_questions=trait_questions,  # pyright: ignore[reportArgumentType]

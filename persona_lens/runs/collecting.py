@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.model_names import short_name
 from persona_lens.rollouts.plan import Shard, TraitQuestions, work_units
 from persona_lens.runs.disk import check_room, full_disk_explained
 from persona_lens.runs.engine import Engine, LocalEngine
@@ -121,7 +122,9 @@ def collect_run(
         roles: What `persona_lens.catalog.load_roles` takes: "core", "full", names, dicts, files.
         traits: Likewise.
         questions: Likewise; plain sentences too.
-        defaults: Likewise.
+        defaults: Likewise; their mean enters the axis with full weight. A folder of roles that brings default
+            prompts of its own does not replace these, and is warned about. `{model_name}` in a prompt becomes the
+            family's name (Gemma, Qwen, Llama, Mistral), of other models the name they were loaded by.
         prompts: System prompts of each role and trait to use, from the first; all by default.
         default_samples: Replies of the default Assistant to each question under each of its prompts.
         trait_questions: `shared`, or `own` for those each trait brings.
@@ -154,10 +157,11 @@ def collect_run(
     facts = None if engine is None else engine.facts()
     if served is not None:
         host = {"server": served.settings.host()}
-        writer = Writer(served.name, {"server": served.conditions()}, host)
+        told = served.model_name or short_name(served.name)
+        writer = Writer(told, {"server": served.conditions()}, host)
     else:
         assert facts is not None, "whoever writes has an engine"
-        writer = Writer(facts.name, {"model": facts.writer}, {})
+        writer = Writer(short_name(facts.name), {"model": facts.writer}, {})
     manifest = plan_run(
         writer,
         facts,

@@ -6,11 +6,13 @@ import hashlib
 import importlib.metadata
 import platform
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
+from persona_lens.catalog.origin import folders_with_defaults
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard, TraitQuestions, plan_shards
@@ -29,7 +31,7 @@ class Writer:
     """Who writes the replies of a run.
 
     Attributes:
-        name: As in "You are {model_name}.".
+        name: What it is told its name is, as in "You are {model_name}.".
         conditions: What decides its replies besides shard and sampling, under `model` or `server`.
         facts: For the record alone, beside the versions.
 
@@ -67,6 +69,8 @@ def plan_run(
         CatalogError: Unknown or malformed entries.
     """
     chosen_roles, chosen_traits = load_roles(roles), load_traits(traits)
+    if defaults == "core":
+        _warn_of_other_defaults(roles)
     chosen_layers = () if reader is None else _chosen_layers(layers, reader)
     return Manifest(
         conditions={**writer.conditions, "sampling": sampling.model_dump()},
@@ -86,6 +90,16 @@ def plan_run(
         about=_about(chosen_roles, chosen_traits),
         versions={**_versions(), **writer.facts},
     )
+
+
+def _warn_of_other_defaults(roles: Any) -> None:
+    """The default has full weight in the axis: whoever brings roles with defaults should know whose are asked."""
+    for folder in folders_with_defaults(roles):
+        warnings.warn(
+            f"the packaged default prompts are asked beside the roles of {folder}, which holds default prompts of "
+            f'its own: take those with defaults="{folder}" (--defaults {folder})',
+            stacklevel=4,
+        )
 
 
 def continued(wanted: Manifest, stored: Manifest) -> Manifest:

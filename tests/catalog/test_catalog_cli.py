@@ -96,6 +96,47 @@ def test_check_against_the_packaged_ones(tmp_path: Path):
     assert "role surfer, prompts[0] and role twin, prompts[0] are the same" in result.output
 
 
+@pytest.fixture
+def imported(tmp_path: Path) -> Path:
+    """A folder as the paper's data are: texts too short, too long and too alike for the house rules."""
+    data = tmp_path / "data"
+    for name in ("baker", "miller"):
+        told = {"instruction": [{"pos": f"You are a {name}."}, {"pos": f"Be a {name}."}]}
+        file = data / "roles" / "instructions" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(told), "utf-8")
+    asked = {"question": "Bakers?", "id": 0}
+    (data / "extraction_questions.jsonl").write_text(json.dumps(asked), "utf-8")
+    return data
+
+
+def test_texts_of_others_are_held_to_the_format_alone(imported: Path):
+    result = run("check", imported, "--embedder", "none")
+    assert result.exit_code == 0
+    assert "No faults" in result.output
+    assert "3 entries in the paper's layout: format and names only" in result.output
+    strict = run("check", imported, "--house-rules", "--embedder", "none")
+    assert strict.exit_code == 1
+    assert "role baker, prompts[0] has 4 words" in strict.output
+    assert "names the role 'baker'" in strict.output
+    file = imported / "roles" / "instructions" / "baker.json"
+    assert run("check", file, "--embedder", "none").exit_code == 0
+    file.write_text('{"instruction": [{"neg": "?"}]}', "utf-8")
+    assert "a negative side, so it is a trait" in complaint("check", "--roles", imported)
+
+
+def test_own_entries_are_held_against_those_of_others(imported: Path, tmp_path: Path):
+    mine = tmp_path / "mine.json"
+    mine.write_text(
+        json.dumps({**KEEPER, "name": "twin", "prompts": ["You are a baker."]}), "utf-8"
+    )
+    result = run("check", "--roles", f"{imported},{mine}", "--embedder", "none")
+    assert result.exit_code == 1
+    assert "are the same" in result.output
+    assert "role twin, prompts[0] has 4 words" in result.output
+    assert "role baker, prompts[0] has" not in result.output
+
+
 def test_check_of_something_else(tmp_path: Path):
     path = tmp_path / "package.json"
     path.write_text('{"version": 1}', "utf-8")
