@@ -12,6 +12,7 @@ Names load on first use: importing the package does not import torch.
 from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
+from persona_lens.threads import wait_briefly
 
 if TYPE_CHECKING:
     from persona_lens.catalog import (
@@ -81,6 +82,8 @@ __all__ = [
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)
+
+wait_briefly()
 
 
 def __dir__() -> list[str]:

@@ -1,8 +1,14 @@
-"""The progress of a collection on standard error: replies, tokens a second, time left."""
+"""Progress on standard error: a bar in a terminal or notebook, a line every half minute in a log file.
+
+Collecting: 310 of 1,480 replies, 212 tokens/s, 4 min gone, 14 min left
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -11,18 +17,173 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
-from persona_lens.runs.estimate import Estimate
+from persona_lens.runs.estimate import Estimate, format_seconds
+
+SECONDS_BETWEEN_LINES = 30.0
 
 _Item = TypeVar("_Item")
 
 
-class CollectionProgress:
-    """A progress bar over replies, or silence.
+class Pace:
+    """The time left, by what was measured of late.
+
+    Args:
+        window: Seconds that count, though never less than the last two steps.
+        clock: Tells the time in seconds.
+
+    Examples:
+        >>> now = iter([0.0, 10.0, 10.0])
+        >>> pace = Pace(clock=lambda: next(now))
+        >>> pace.note(0)
+        >>> pace.note(5)
+        >>> pace.left(20)
+        40.0
+    """
+
+    def __init__(self, window: float = 120.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._window = window
+        self._clock = clock
+        self._points: deque[tuple[float, float]] = deque()
+
+    def note(self, done: float) -> None:
+        """So many are done by now."""
+        now = self._clock()
+        self._points.append((now, done))
+        while len(self._points) > 3 and self._points[1][0] < now - self._window:
+            self._points.popleft()
+
+    def left(self, remaining: float) -> float | None:
+        """Seconds for those that remain; None before the first step. It grows while nothing gets done."""
+        if not self._points:
+            return None
+        (begun, before), (_, done) = self._points[0], self._points[-1]
+        if done <= before:
+            return None
+        return (self._clock() - begun) / (done - before) * remaining
+
+
+class StageProgress:
+    """The progress of one stage, or silence.
+
+    Args:
+        title: What is being done.
+        total: How many there are to do.
+        shown: False keeps quiet.
+        unit: What is counted.
+        console: Where to show it; standard error by default.
+        seconds_between_lines: Where there is neither terminal nor notebook.
+
+    Examples:
+        >>> bar = StageProgress("Judging", total=2, shown=False)
+        >>> with bar.running():
+        ...     bar.advance(2)
+    """
+
+    def __init__(
+        self,
+        title: str,
+        total: int,
+        *,
+        shown: bool,
+        unit: str = "replies",
+        console: Console | None = None,
+        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+    ) -> None:
+        self.console = console or Console(stderr=True, quiet=not shown)
+        self.total = total
+        self._title = title
+        self._unit = unit
+        self._pace = Pace()
+        self._seconds_between_lines = seconds_between_lines
+        self._drawn = _can_redraw(self.console)
+        self._shown = shown
+        self._bar = Progress(
+            TextColumn(title),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(unit + "{task.fields[remark]} ·"),
+            TimeElapsedColumn(),
+            TextColumn("· left"),
+            _TimeLeft(self._pace),
+            console=self.console,
+            disable=not (shown and self._drawn),
+        )
+        self._task = self._bar.add_task(title, total=total, remark="")
+
+    @contextmanager
+    def running(self, done: int = 0) -> Iterator[None]:
+        """Show the progress while the stage runs, starting from what is done already."""
+        self.reach(done)
+        with self._bar, self._lines():
+            yield
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.reach(self.done + count)
+
+    def reach(self, done: int, remark: str = "") -> None:
+        """So many are done; `remark` stands behind the count."""
+        self._pace.note(done)
+        self._bar.update(self._task, completed=done, remark=remark)
+
+    @property
+    def done(self) -> int:
+        """How many are done."""
+        return int(self._bar.tasks[0].completed)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the stage began."""
+        return self._bar.tasks[0].elapsed or 0.0
+
+    def counted(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """The same items, each counted when the next is asked for."""
+        for item in items:
+            yield item
+            self.advance(1)
+
+    @contextmanager
+    def _lines(self) -> Iterator[None]:
+        """Print lines for a log file, from a thread of their own: a step may take longer than half a minute."""
+        if self._drawn or not self._shown:
+            yield
+            return
+        over = threading.Event()
+
+        def write() -> None:
+            while not over.wait(self._seconds_between_lines):
+                self._write_line()
+
+        writer = threading.Thread(target=write, daemon=True)
+        writer.start()
+        try:
+            yield
+        finally:
+            over.set()
+            writer.join()
+            self._write_line()
+
+    def _write_line(self) -> None:
+        task = self._bar.tasks[0]
+        left = self._pace.left(self.total - task.completed)
+        parts = [
+            f"{self._title}: {self.done:,} of {self.total:,} {self._unit}{task.fields['remark']}",
+            f"{format_seconds(self.elapsed)} gone",
+        ]
+        if left:
+            parts.append(f"{format_seconds(left)} left")
+        self.console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+
+class CollectionProgress(StageProgress):
+    """The progress of a collection in replies and tokens a second, or silence.
 
     Args:
         total: Replies of the whole plan, finished ones included.
@@ -30,24 +191,10 @@ class CollectionProgress:
     """
 
     def __init__(self, total: int, *, shown: bool) -> None:
-        self.console = Console(stderr=True, quiet=not shown)
-        self.total = total
+        super().__init__("Collecting", total, shown=shown)
         self._tokens = 0
         self._stored = 0
         self._sampled = 0
-        self._bar = Progress(
-            TextColumn("Collecting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("replies · {task.fields[rate]} tokens/s ·"),
-            TimeElapsedColumn(),
-            TextColumn("· left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=self.console,
-            speed_estimate_period=120,
-            disable=not shown,
-        )
-        self._task = self._bar.add_task("collect", total=total, rate="-")
 
     def announce(self, estimate: Estimate, done: int) -> None:
         """Say what is to come, and what is there already."""
@@ -56,64 +203,39 @@ class CollectionProgress:
         self.console.print(f"To do: {estimate}.")
 
     @contextmanager
-    def running(self, done: int) -> Iterator[None]:
-        """Show the bar while the collection runs, starting from the replies that are there."""
+    def running(self, done: int = 0) -> Iterator[None]:
+        """Show the progress while the collection runs, starting from the replies that are there."""
         self._stored = done
-        self._bar.update(self._task, completed=done)
-        with self._bar:
+        with super().running(done):
             yield
 
     def advance_tokens(self, replies: int, tokens: int) -> None:
         """A batch is sampled, though not yet stored."""
         self._tokens += tokens
         self._sampled += replies
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        rate = f"{self._tokens / elapsed:,.0f}" if elapsed else "-"
-        self._bar.update(self._task, completed=self._stored + self._sampled, rate=rate)
+        rate = f", {self._tokens / self.elapsed:,.0f} tokens/s" if self.elapsed else ""
+        self.reach(self._stored + self._sampled, rate)
 
     def advance_replies(self, replies: int) -> None:
         """The replies of a unit are stored."""
         self._stored += replies
         self._sampled = 0
-        self._bar.update(self._task, completed=self._stored)
+        self.reach(self._stored, self._bar.tasks[0].fields["remark"])
 
 
-class StageProgress:
-    """A progress bar over one stage, or silence.
+class _TimeLeft(ProgressColumn):
+    """The time left by a pace, for a bar."""
 
-    Examples:
-        >>> bar = StageProgress("Judging", total=2, shown=False)
-        >>> with bar.running():
-        ...     bar.advance(2)
-    """
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
 
-    def __init__(self, title: str, total: int, *, shown: bool, unit: str = "replies") -> None:
-        self._bar = Progress(
-            TextColumn(title),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{unit} ·"),
-            TimeElapsedColumn(),
-            TextColumn("· left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=Console(stderr=True, quiet=not shown),
-            speed_estimate_period=120,
-            disable=not shown,
-        )
-        self._task = self._bar.add_task(title, total=total)
+    def render(self, task: Task) -> Text:
+        """The time as a person says it, or a dash before anything is measured."""
+        left = self._pace.left(task.remaining or 0)
+        return Text("-" if left is None else format_seconds(left), style="progress.remaining")
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Show the bar while the stage runs."""
-        with self._bar:
-            yield
 
-    def advance(self, count: int) -> None:
-        """So many more are done."""
-        self._bar.advance(self._task, count)
-
-    def counted(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """The same items, each counted when the next is asked for."""
-        for item in items:
-            yield item
-            self.advance(1)
+def _can_redraw(console: Console) -> bool:
+    """Whether a line can be drawn over; elsewhere lines follow one another."""
+    return console.is_jupyter or (console.is_terminal and not console.is_dumb_terminal)
