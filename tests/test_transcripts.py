@@ -30,7 +30,7 @@ from persona_lens.transcripts import Group, Transcript, TranscriptEncoder
 from persona_lens.transcripts.alignment import assign, canonical, check, tile
 from persona_lens.transcripts.layout import lay_out
 from persona_lens.transcripts.rendering import Span, locate
-from persona_lens.transcripts.replies import reply_groups
+from persona_lens.transcripts.replies import SampledReply
 
 TEMPLATES = Path(__file__).parent / "templates"
 CORPUS = [
@@ -510,7 +510,8 @@ def test_reasoning_content_is_thinking():
         ("<think>a ghost</think>the night", "a ghost", "the night"),
         ("  <think> a ghost", "a ghost", ""),
         ("a ghost</think> the night", "a ghost", "the night"),
-        ("hello <think>a</think> there <think>the</think>", "athe", "hellothere"),
+        ("<think>a</think> there\n<think>\nthe\n</think>\n\nhello", "athe", "therehello"),
+        ("hello <think>a</think> there", "", "hello <think>a</think> there"),
         ("<think></think>", "", ""),
         ("<think>\n\n</think>\n\nhello", "", "hello"),
     ],
@@ -615,21 +616,30 @@ def test_a_prompt_that_opens_the_think_block_makes_the_reply_start_with_thinking
         (["A", " ghost"], False, "aa"),
         (["<think>", "Hm", "</think>", "\n\n", "Yes"], False, "xtxxa"),
         (["<", "think", ">", "\n", "Hm", "\n", "</", "think", ">", "Yes"], False, "xxxxtxxxxa"),
-        (["So<", "think", ">Hm</", "think", ">Yes"], False, "axtxa"),
+        (["<", "think", ">Hm</", "think", ">Yes"], False, "xxtxa"),
+        (["So", " <think>", " it", " says"], False, "aaaa"),
         (["Hm", "</think>", "Yes"], False, "txa"),
         (["Hm", "</think>", "Yes"], True, "txa"),
         (["Hm"], True, "t"),
         (["<think>", "Hm", " hm"], False, "xtt"),
-        (["<think>", "A", "</think>", "B", "<think>", "C"], False, "xtxaxt"),
+        (["<think>", "A", "</think>", "<think>", "B", "</think>", "C"], False, "xtxxtxa"),
+        (
+            ["<think>", "A", "</think>", "B", "\n", "<think>", "\n", "C\n", "</think>", "\n", "D"],
+            False,
+            "xtxaxxxtxxa",
+        ),
+        (["<think>", "A", "</think>", "B", "<think>", "C"], False, "xtxaaa"),
         ([], False, ""),
     ],
 )
 def test_reply_groups(words, opened, expected):
-    found = reply_groups(
-        range(len(words)), lambda ids: "".join(words[i] for i in ids), opened=opened
+    reply = SampledReply(
+        range(len(words)),
+        lambda ids: "".join(words[i] for i in ids),
+        opened="<think>" if opened else None,
     )
     letters = {Group.ASSISTANT: "a", Group.THINKING: "t", Group.TEMPLATE: "x"}
-    assert "".join(letters[group] for group in found) == expected
+    assert "".join(letters[group] for group in reply.groups()) == expected
 
 
 def test_a_first_space_of_a_sentencepiece_reply_is_kept_in_the_text():
@@ -1002,7 +1012,7 @@ def test_text_before_a_closing_think_tag_may_be_dropped():
         assert encoder.tokenizer.decode(transcript.ids[transcript.mask("assistant", 0)]) == "three"
     kept = make_encoder("chatml").encode(talk)
     decode = make_encoder("chatml").tokenizer.decode
-    assert decode(kept.ids[kept.mask("assistant", 0)]) == "twothree"
+    assert decode(kept.ids[kept.mask("assistant", 0)]) == "two</think> three"
     assert decode(kept.ids[kept.mask("thinking", 0)]) == "one"
 
 

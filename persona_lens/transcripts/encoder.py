@@ -16,10 +16,12 @@ from persona_lens.errors import TranscriptError
 from .alignment import NOBODY, assign, check, tile
 from .defaults import DEFAULT_KWARGS, PLAIN_TEMPLATE, with_stopped_clock
 from .groups import Group, Transcript
-from .layout import THINK_OPEN, Layout, lay_out
+from .layout import Layout, lay_out
+from .marks import Notation
 from .probing import probe
 from .rendering import locate
-from .replies import reply_groups
+from .replies import SampledReply
+from .thoughts import Said, heard
 from .tokens import TokenReader
 from .validation import validate
 
@@ -47,6 +49,7 @@ class TranscriptEncoder:
         injected_text: What it writes even for ``messages(prompt, system="")``, for example
             Llama 3's date lines. Such text cannot be avoided, only reported.
         special_ids: Ids of all special tokens.
+        notation: The marks of thoughts that are in force (``marks``).
 
     Raises:
         TranscriptError: The tokenizer has no character offsets, or the template is unusable.
@@ -81,6 +84,12 @@ class TranscriptEncoder:
         self.special_ids = self._reader.special_ids
         self._source = with_stopped_clock(self.template)
         self.template_hash = self._hash()
+        self.notation = Notation.of(
+            self._reader.added_ids,
+            self.template,
+            special=self._reader.special_texts,
+            render=lambda messages: self._render(messages, prompt=False),
+        )
         self._habits = probe(self._render, self._reader.special_texts)
         self.supports_system = self._habits.supports_system
         self.injects_system = self._habits.injects_system
@@ -184,8 +193,8 @@ class TranscriptEncoder:
             end_ids: Ids that count as special at the end of the reply, beside ``special_ids``.
 
         Returns:
-            Prompt and reply. Trailing end ids are special, think tags template, the text inside
-            them thinking, all else assistant (special ids amid the reply too).
+            Prompt and reply. Trailing end ids are special, marks of thoughts template, the text
+            inside them thinking, all else assistant (special ids amid the reply too).
 
         Raises:
             TranscriptError: ``prompt`` does not end in a generation prompt, or the ids are not one
@@ -209,14 +218,9 @@ class TranscriptEncoder:
                 given=f"shape {reply.shape}, type {reply.dtype}",
                 remedy="pass the new ids of one sample, without the prompt",
             )
-        ends = self.special_ids.union(end_ids or ())
         ids = reply.astype(np.int64).tolist()
-        spoken = len(ids)
-        while spoken and ids[spoken - 1] in ends:
-            spoken -= 1
-        opened = prompt.text.rstrip().endswith(THINK_OPEN)
-        groups = reply_groups(ids[:spoken], self._reader.decode, opened=opened)
-        groups += [Group.SPECIAL] * (len(ids) - spoken)
+        spoken, sampled = self._sampled(prompt, ids, end_ids or ())
+        groups = sampled.groups()[:spoken] + [Group.SPECIAL] * (len(ids) - spoken)
         codes = np.array([group.code for group in groups], dtype=np.int8)
         said = [group in (Group.ASSISTANT, Group.THINKING) for group in groups]
         return Transcript(
@@ -229,15 +233,89 @@ class TranscriptEncoder:
             reply_start=len(prompt),
         )
 
+    def said(
+        self, prompt: Transcript, reply_ids: Sequence[int] | Int[np.ndarray, " n_reply"]
+    ) -> Said:
+        """The answer in a sampled reply, and whether there is a thought beside it.
+
+        Args:
+            prompt: A transcript from ``prompt``.
+            reply_ids: As for ``with_reply``.
+
+        Example::
+
+            encoder.said(prompt, ids)       # Said(answer='A ghost.', thought='whole')
+        """
+        said = self._sampled(prompt, np.asarray(reply_ids, dtype=np.int64).tolist(), ())[1].said()
+        return Said(self._without_special(said.answer), said.thought)
+
+    def said_text(self, prompt: Transcript, text: str) -> Said:
+        """The same of a reply of which only the text is known."""
+        tail = self._tail(prompt)
+        said = heard(text, self.notation, opened=self.notation.opened_by(tail), before=tail)
+        whole = said.answer == text
+        return said if whole else Said(self._without_special(said.answer), said.thought)
+
+    def text_of(self, reply_ids: Sequence[int] | Int[np.ndarray, " n_reply"]) -> str:
+        """A reply as text, without special tokens other than those that mark thoughts."""
+        ids = np.asarray(reply_ids, dtype=np.int64).tolist()
+        kept = self.notation.token_ids & self.special_ids
+        if kept.isdisjoint(ids):
+            return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        shown = [index for index in ids if index in kept or index not in self.special_ids]
+        return str(self.tokenizer.decode(shown, skip_special_tokens=False))
+
+    def opens_thought(self, prompt: Transcript) -> bool:
+        """Whether a reply to this prompt begins within a thought."""
+        return self.notation.opened_by(self._tail(prompt)) is not None
+
     def __repr__(self) -> str:
         return (
             f"TranscriptEncoder({type(self.tokenizer).__name__}, template {self.template_hash}, "
             f"supports_system={self.supports_system}, injects_system={self.injects_system})"
         )
 
+    def _sampled(
+        self, prompt: Transcript, ids: Sequence[int], end_ids: Iterable[int]
+    ) -> tuple[int, SampledReply]:
+        """How many ids come before those that end the turn, and the reply cut into its parts."""
+        ends = self.special_ids.union(end_ids)
+        spoken = len(ids)
+        while spoken and ids[spoken - 1] in ends:
+            spoken -= 1
+        marked = spoken  # a mark may be special as well, and end a thought or a message
+        while marked < len(ids) and ids[marked] in self.notation.token_ids:
+            marked += 1
+        tail = self._tail(prompt)
+        reply = SampledReply(
+            ids[:marked],
+            self._reader.decode,
+            self.notation,
+            opened=self.notation.opened_by(tail),
+            before=tail,
+        )
+        return spoken, reply
+
+    def _tail(self, prompt: Transcript) -> str:
+        """The text of a prompt behind its last message."""
+        structure = (Group.TEMPLATE.code, Group.SPECIAL.code)
+        messages = np.flatnonzero(~np.isin(prompt.groups, structure))
+        start = int(messages[-1]) + 1 if len(messages) else 0
+        return self._reader.decode(prompt.ids[start:].tolist())
+
+    def _without_special(self, text: str) -> str:
+        for token in self._reader.special_texts:
+            text = text.replace(token, "")
+        return text
+
     def _lay_out(self, messages: Sequence[Mapping[str, str]]) -> Layout:
         validate(messages)
-        return lay_out(messages, fold_system=not self.supports_system)
+        return lay_out(
+            messages,
+            fold_system=not self.supports_system,
+            notation=self.notation,
+            template=self.template,
+        )
 
     def _transcribe(self, layout: Layout, *, generating: bool) -> Transcript:
         text, spans = locate(layout, lambda messages: self._render(messages, prompt=generating))

@@ -11,17 +11,15 @@ Examples:
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
 
 from .groups import Group
-
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
-_THINK_TAG = re.compile(f"({THINK_OPEN}|{THINK_CLOSE})")
+from .marks import Notation
+from .thoughts import DEFAULT, cut
 
 Part = str | int  # literal text, or the index of a slot
 
@@ -60,38 +58,50 @@ class Layout:
         ]
 
 
-def split_thinking(content: str) -> list[tuple[str, bool | None]]:
-    """Cut assistant content at its think tags: (text, is thinking), None marking a literal.
+def split_thinking(
+    content: str, notation: Notation = DEFAULT, template: str = ""
+) -> Iterator[tuple[str, Group]]:
+    """Cut assistant content into thoughts, answer, and marks with the white space that touches them (template).
 
-    Tags and the white space that touches them are structure, not thought. Text before a closing
-    tag that nothing opened is thinking, and so is all text after a tag that nothing closed.
+    Args:
+        content: Of an assistant's message.
+        notation: Marks of thoughts.
+        template: The template that will print it. A closing mark that it looks for is structure wherever it
+            stands: what the template makes of the text before it, only the template knows.
 
     Examples:
-        >>> split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")
-        [('<think>', None), ('\\n', None), ('Hm.', True), ('\\n', None), ('</think>', None), \
-    ('\\n\\n', None), ('Yes.', False)]
+        >>> [(text, group.value) for text, group in split_thinking("<think>\\nHm.\\n</think>\\n\\nYes.")]
+        [('<think>\\n', 'template'), ('Hm.', 'thinking'), ('\\n</think>\\n\\n', 'template'), ('Yes.', 'assistant')]
     """
-    pieces = _THINK_TAG.split(content)
-    thinking = len(pieces) > 1 and pieces[1] == THINK_CLOSE
-    cut: list[tuple[str, bool | None]] = []
-    for index, piece in enumerate(pieces):
-        if index % 2:
-            thinking = piece == THINK_OPEN
-            cut.append((piece, None))
+    for start, end, group in cut(content, notation)[0]:
+        if group is not Group.ASSISTANT:
+            yield content[start:end], group
             continue
-        start = len(piece) - len(piece.lstrip()) if index else 0
-        end = len(piece.rstrip()) if index < len(pieces) - 1 else len(piece)
-        parts: list[tuple[str, bool | None]] = [
-            (piece[:start], None),
-            (piece[start:end], thinking),
-            (piece[max(start, end) :], None),
-        ]
-        cut += [part for part in parts if part[0]]
-    return cut
+        at = start
+        for mark in notation.closer.finditer(content, start, end):
+            if mark[0] in template:
+                said = content[at : mark.start()].rstrip()
+                behind = len(content[mark.end() : end]) - len(content[mark.end() : end].lstrip())
+                yield said, group
+                yield content[at + len(said) : mark.end() + behind], Group.TEMPLATE
+                at = mark.end() + behind
+        yield content[at:end], group
 
 
-def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False) -> Layout:
+def lay_out(
+    messages: Sequence[Mapping[str, str]],
+    *,
+    fold_system: bool = False,
+    notation: Notation = DEFAULT,
+    template: str = "",
+) -> Layout:
     """Take valid messages apart; optionally put the system text before the first user message.
+
+    Args:
+        messages: Already validated.
+        fold_system: Whether the template takes no system message.
+        notation: Marks of thoughts.
+        template: Source of the template.
 
     Raises:
         TranscriptError: There is system text to fold and no user message to fold it into.
@@ -128,11 +138,15 @@ def lay_out(messages: Sequence[Mapping[str, str]], *, fold_system: bool = False)
             laid.append((role, {"content": content}))
             continue
         fields: dict[str, list[Part]] = {"content": []}
-        cut = split_thinking(message["content"])
-        for at, (text, thinks) in enumerate(cut):
-            kind = "thinking" if thinks else "assistant"
-            may_drop = bool(thinks) or (THINK_CLOSE, None) in cut[at:]
-            fields["content"] += [text] if thinks is None else parts(text, kind, may_drop)
+        pieces = list(split_thinking(message["content"], notation, template))
+        for at, (text, group) in enumerate(pieces):
+            if group is Group.TEMPLATE:
+                fields["content"].append(text)
+            else:
+                may_drop = group is Group.THINKING or any(
+                    later is Group.TEMPLATE for _, later in pieces[at:]
+                )
+                fields["content"] += parts(text, group.value, may_drop)
         if "reasoning_content" in message:
             fields["reasoning_content"] = parts(message["reasoning_content"], "thinking", True)
         laid.append((role, fields))

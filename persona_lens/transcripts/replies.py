@@ -6,65 +6,80 @@ thinking and answer by looking at what its ids decode to, never by encoding its 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from .groups import Group
-from .layout import THINK_CLOSE, THINK_OPEN
+from .marks import Notation
+from .thoughts import DEFAULT, Piece, Said, ThoughtState, cut
 
 
-def reply_groups(
-    ids: Sequence[int], decode: Callable[[Sequence[int]], str], *, opened: bool = False
-) -> list[Group]:
-    """Assistant, thinking or template (the think tags) for each id of a reply.
+class SampledReply:
+    """Sampled ids, cut into thoughts and answer.
 
     Args:
-        ids: Sampled ids without the special ids at their end.
+        ids: Without the ids at their end that end the turn; marks of thoughts may stand there.
         decode: Ids to text, special tokens kept.
-        opened: True where the prompt itself ends in an open think tag.
+        notation: How the model writes thoughts.
+        opened: The mark that the prompt left open.
+        before: End of the prompt.
+
+    Attributes:
+        text: What the ids decode to.
+        state: Whether a thought is there: ``none``, ``whole`` or ``cut``.
 
     Examples:
         >>> words = ["<think>", "Hm", "</think>", "Yes"]
-        >>> [g.value for g in reply_groups(range(4), lambda ids: "".join(words[i] for i in ids))]
-        ['template', 'thinking', 'template', 'assistant']
+        >>> reply = SampledReply(range(4), lambda ids: "".join(words[i] for i in ids))
+        >>> [group.value for group in reply.groups()], reply.said()
+        (['template', 'thinking', 'template', 'assistant'], Said(answer='Yes', thought='whole'))
     """
-    whole = decode(ids)
-    close, open_ = whole.find(THINK_CLOSE), whole.find(THINK_OPEN)
-    thinking = opened or (close >= 0 and (open_ < 0 or close < open_))
-    groups = [Group.ASSISTANT] * len(ids)
-    at = 0
-    while True:
-        inside, beyond = _kinds(thinking)
-        tag = THINK_CLOSE if thinking else THINK_OPEN
-        if tag not in decode(ids[at:]):
-            groups[at:] = [inside] * (len(ids) - at)
-            return groups
-        # The first end after which the tag is whole, then the last start before which it is whole.
-        end = bisect_left(
-            range(at, len(ids) + 1), True, key=lambda k, at=at, tag=tag: tag in decode(ids[at:k])
+
+    def __init__(
+        self,
+        ids: Sequence[int],
+        decode: Callable[[Sequence[int]], str],
+        notation: Notation = DEFAULT,
+        *,
+        opened: str | None = None,
+        before: str = "",
+    ) -> None:
+        self.ids = list(ids)
+        self.text = decode(self.ids)
+        self._notation = notation
+        self._reached = cache(lambda count: len(decode(self.ids[:count])))
+        self._pieces: list[Piece]
+        self.state: ThoughtState
+        self._pieces, self.state = cut(
+            self.text, notation, opened=opened, before=before, genuine=self._is_token
         )
-        end += at
-        start = next(k for k in range(end - 1, at - 1, -1) if tag in decode(ids[k:end]))
-        before, _, after = decode(ids[start:end]).partition(tag)
-        groups[at:start] = [inside] * (start - at)
-        groups[start:end] = [Group.TEMPLATE] * (end - start)
-        if before.strip():
-            groups[start] = inside
-        shared = bool(after.strip())
-        if shared:
-            groups[end - 1] = beyond
-        # White space that touches a tag is structure, as it is in a rendered conversation.
-        while start > at and not decode(ids[start - 1 : start]).strip():
-            start -= 1
-            groups[start] = Group.TEMPLATE
-        while end < len(ids) and not decode(ids[end : end + 1]).strip():
-            groups[end] = Group.TEMPLATE
-            end += 1
-        # One token may end this tag and begin the next.
-        at, thinking = (end - 1 if shared and end - 1 > at else end), not thinking
 
+    def groups(self) -> list[Group]:
+        """Assistant, thinking or template (the marks) for each id.
 
-def _kinds(thinking: bool) -> tuple[Group, Group]:
-    if thinking:
-        return Group.THINKING, Group.ASSISTANT
-    return Group.ASSISTANT, Group.THINKING
+        A token that a mark shares with words belongs to the words.
+        """
+        if all(group is Group.ASSISTANT for _, _, group in self._pieces):
+            return [Group.ASSISTANT] * len(self.ids)
+        groups = [Group.TEMPLATE] * len(self.ids)
+        for start, end, group in self._pieces:
+            if group is not Group.TEMPLATE:
+                first, last = self._token(start), self._token(end - 1)
+                # Bytes that complete the last character belong to it.
+                behind = max(last + 1, self._token(end) if end < len(self.text) else len(self.ids))
+                groups[first:behind] = [group] * (behind - first)
+        return groups
+
+    def said(self) -> Said:
+        """The answer, special tokens kept, and whether there is a thought beside it."""
+        return Said.of(self.text, self._pieces, self.state)
+
+    def _token(self, at: int) -> int:
+        """The token that a character of the text begins in."""
+        return bisect_right(range(1, len(self.ids)), at, key=self._reached)
+
+    def _is_token(self, at: int, mark: str) -> bool:
+        """Whether the mark at this place is its own token, where it has one."""
+        own = self._notation.ids.get(mark)
+        return own is None or self.ids[self._token(at)] == own

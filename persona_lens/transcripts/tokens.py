@@ -30,6 +30,7 @@ class TokenReader:
     Attributes:
         special_ids: Ids of all special tokens, added ones included.
         special_texts: The texts of those tokens.
+        added_ids: Ids of all added tokens, special or not, by their texts.
 
     Raises:
         TranscriptError: The tokenizer has no character offsets.
@@ -53,6 +54,7 @@ class TokenReader:
         self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids) | {
             index for index, token in added.items() if token.special
         }
+        self.added_ids = {str(token.content): index for index, token in added.items()}
         self.special_texts = {str(added[i].content) for i in self.special_ids if i in added}
 
     def encode(self, text: str) -> tuple[Int[np.ndarray, " n_tokens"], list[tuple[int, int]]]:
