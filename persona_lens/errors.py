@@ -74,5 +74,9 @@ class SpaceError(PersonaLensError):
     """A persona space is not fitted, or is asked for something it does not hold."""
 
 
+class PathError(PersonaLensError):
+    """A path cannot be read from or written to."""
+
+
 class FigureError(PersonaLensError):
     """A figure cannot be drawn or exported."""

@@ -1,9 +1,9 @@
 """How the threads of PyTorch wait for one another, so that a busy machine stays usable.
 
 PyTorch's threads meet several times in every layer, and GNU OpenMP lets one that is early spin for milliseconds
-before it sleeps. On idle cores that saves a wake-up. Where other processes want the cores too, spinning threads hold
-the cores that the late thread needs, and replies take many times as long. Ten thousand turns of waiting are too few
-to disturb anybody and enough on idle cores (`benchmarks/busy_machine.py`).
+before it sleeps. On idle cores that saves a wake-up. Where other processes want the cores too, spinning threads
+hold the cores that the late thread needs, and replies take many times as long. Ten thousand turns of waiting are
+too few to disturb anybody and enough on idle cores (`benchmarks/busy_machine.py`).
 """
 
 from __future__ import annotations

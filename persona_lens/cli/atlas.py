@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from persona_lens.cli.options import err, example
+from persona_lens.cli.options import PLACE, TARGET, err, example
 
 app = typer.Typer()
 
@@ -22,10 +22,12 @@ def atlas(
     space: Annotated[
         str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
     ],
-    target: Annotated[Path, typer.Option("--out", help="A .html file.")],
+    target: Annotated[Path, typer.Option("--out", click_type=TARGET, help="A .html file.")],
     sweep: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="A saved layer sweep, to be shown as well."),
+        typer.Option(
+            metavar="FOLDER", click_type=PLACE, help="A saved layer sweep, to be shown as well."
+        ),
     ] = None,
     title: Annotated[
         str | None, typer.Option(help="Of the page; the model's name by default.")

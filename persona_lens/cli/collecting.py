@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persona_lens.cli.options import (
+    TARGET,
     Device,
     DeviceMap,
     Dtype,
@@ -41,7 +42,9 @@ WORKERS = "Workers"
 
 @app.command(epilog=example("persona-lens demo", "persona-lens demo --out demo --layer 20"))
 def demo(
-    folder: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo"),
+    folder: Annotated[
+        Path, typer.Option("--out", click_type=TARGET, help="Where everything goes.")
+    ] = Path("demo"),
     layer: Annotated[int, typer.Option(help="Block the map is drawn at.")] = 20,
 ) -> None:
     """From nothing to a persona map of the embedded model, offline, in some minutes."""
@@ -65,7 +68,9 @@ def demo(
     )
 )
 def collect(
-    run: Annotated[Path, typer.Option(help="Run folder, new or to be continued.")],
+    run: Annotated[
+        Path, typer.Option(click_type=TARGET, help="Run folder, new or to be continued.")
+    ],
     model: Model = "smollm2-135m-instruct",
     roles: Entries = "core",
     traits: Entries = "core",
@@ -100,7 +105,10 @@ def collect(
     batch_size: Annotated[int, typer.Option(min=1, help="Replies sampled at a time.")] = 64,
     fork: Annotated[
         Path | None,
-        typer.Option(help="Collect changed settings here, starting with what of RUN still holds."),
+        typer.Option(
+            click_type=TARGET,
+            help="Collect changed settings here, starting with what of RUN still holds.",
+        ),
     ] = None,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -288,7 +296,8 @@ def _json_object(text: str | None) -> dict[str, Any]:
 def gate(
     model: Model = "smollm2-135m-instruct",
     run: Annotated[
-        Path | None, typer.Option(help="Folder for the replies; runs/gate-MODEL by default.")
+        Path | None,
+        typer.Option(click_type=TARGET, help="Folder for the replies; runs/gate-MODEL by default."),
     ] = None,
     judge: Annotated[str, typer.Option(help="likelihood or rules.")] = "likelihood",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 64,

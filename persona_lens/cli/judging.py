@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persona_lens.cli.options import (
+    PLACE,
+    TARGET,
     Device,
     Dtype,
     Quiet,
@@ -38,7 +40,7 @@ JUDGES = ("likelihood", "rules", "local", "openai")
     )
 )
 def judge(
-    run: Annotated[Path, typer.Argument(help="A run with its replies.")],
+    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A run with its replies.")],
     which: Annotated[str, typer.Option("--judge", help=", ".join(JUDGES) + ".")] = "likelihood",
     model: Annotated[
         str | None,
@@ -110,22 +112,27 @@ def judge(
     ),
 )
 def judge_audit(
-    run: Annotated[Path, typer.Argument(help="A labelled run.")],
+    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A labelled run.")],
     judges: Annotated[
         str | None, typer.Option(help="Names separated by commas; all that labelled it by default.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for figures and tables.")
+        Path | None, typer.Option("--out", click_type=TARGET, help="Folder for figures and tables.")
     ] = None,
     layers: Annotated[
         str | None, typer.Option(help="Such as 10-20 or 3,7,11; eight by default.")
     ] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Replies a label needs for a vector.")] = 10,
     sample: Annotated[
-        Path | None, typer.Option(help="Write a sheet of replies for a person to label, and stop.")
+        Path | None,
+        typer.Option(
+            click_type=TARGET, help="Write a sheet of replies for a person to label, and stop."
+        ),
     ] = None,
     sample_size: Annotated[int, typer.Option(min=10, help="Replies on that sheet.")] = 120,
-    labelled: Annotated[Path | None, typer.Option(help="The sheet, labelled by a person.")] = None,
+    labelled: Annotated[
+        Path | None, typer.Option(click_type=PLACE, help="The sheet, labelled by a person.")
+    ] = None,
 ) -> None:
     """Tell how far judges agree with each other and with a person, and what they do to the axis."""
     chosen = None if judges is None else [name.strip() for name in judges.split(",")]

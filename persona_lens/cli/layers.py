@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from persona_lens.cli.options import Quiet, err, example, next_steps, out, parse_layers
+from persona_lens.cli.options import TARGET, Quiet, err, example, next_steps, out, parse_layers
 from persona_lens.errors import SpaceError
 
 app = typer.Typer()
@@ -15,7 +15,9 @@ app = typer.Typer()
 Space = Annotated[
     str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
 ]
-Folder = Annotated[Path, typer.Option("--out", help="Folder for tables and figures.")]
+Folder = Annotated[
+    Path, typer.Option("--out", click_type=TARGET, help="Folder for tables and figures.")
+]
 Layers = Annotated[str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")]
 
 

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.console import Console
 
 from persona_lens.errors import SpaceError
+from persona_lens.paths import check_path, check_target
+
+MOST_LAYERS = 10_000
+"""More than any model has blocks."""
 
 out = Console()
 err = Console(stderr=True)
+
+
+class _Target(click.ParamType):
+    """A path that is going to be written, checked before any work is done."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return check_target(value)
+
+
+class _Place(click.ParamType):
+    """A path that is to be read."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return check_path(value)
+
+
+TARGET, PLACE = _Target(), _Place()
 
 Model = Annotated[
     str,
@@ -66,21 +93,32 @@ def parse_entries(text: str) -> Any:
     if text == "none":
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return text if Path(text).exists() or len(parts) == 1 else parts
+    # os.path.exists, because Path.exists fails on a list too long for a file name.
+    return text if os.path.exists(text) or len(parts) == 1 else parts
 
 
 def parse_layers(text: str) -> list[int]:
-    """Layers from `10-20` (both ends) or `3,7,11`.
+    """Layers from `10-20` (both ends) or `3,7,11`, each once.
+
+    Raises:
+        SpaceError: It is neither, a range runs backwards, or no model has so many layers.
 
     Examples:
         >>> parse_layers("3,7-9")
         [3, 7, 8, 9]
     """
     layers: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            layers += range(int(first), int(last or first) + 1)
-    except ValueError:
-        raise SpaceError("cannot read the layers", expected="10-20 or 3,7,11", given=text) from None
-    return layers
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        try:
+            begin, end = int(first), int(last if dash else first)
+        except ValueError:
+            begin, end = 0, -1
+        if not 0 <= begin <= end < MOST_LAYERS:
+            raise SpaceError(
+                "cannot read the layers",
+                expected=f"10-20 or 3,7,11, each from 0 to {MOST_LAYERS - 1}",
+                given=repr(text),
+            )
+        layers += range(begin, end + 1)
+    return list(dict.fromkeys(layers))

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from persona_lens.cli.options import (
+    PLACE,
+    TARGET,
     Device,
     Dtype,
     err,
@@ -27,8 +29,8 @@ app = typer.Typer()
     )
 )
 def fit(
-    run: Annotated[Path, typer.Argument(help="A finished run.")],
-    folder: Annotated[Path, typer.Option("--out", help="Folder for the space.")],
+    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A finished run.")],
+    folder: Annotated[Path, typer.Option("--out", click_type=TARGET, help="Folder for the space.")],
     judge: Annotated[
         str | None,
         typer.Option(help="Use this judge's labels, such as likelihood; all replies by default."),
@@ -82,7 +84,9 @@ def draw_map(
     folder: Annotated[
         str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
     ],
-    target: Annotated[Path, typer.Option("--out", help="A .html, .png or .svg file.")],
+    target: Annotated[
+        Path, typer.Option("--out", click_type=TARGET, help="A .html, .png or .svg file.")
+    ],
     layer: Annotated[
         int | None, typer.Option(help="Block; two thirds up the model by default.")
     ] = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from persona_lens.cli.options import Device, Dtype, err, example, out, parse_layers
+from persona_lens.cli.options import PLACE, Device, Dtype, err, example, out, parse_layers
 from persona_lens.errors import SpaceError
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ app = typer.Typer()
     )
 )
 def steer(
-    folder: Annotated[Path, typer.Argument(metavar="SPACE", help="A saved space.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="SPACE", click_type=PLACE, help="A saved space.")
+    ],
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[
         str | None,
