@@ -64,7 +64,7 @@ class Behaviour:
     """What happens to one request: an answer after `latency` seconds, a cut connection, or nothing at all."""
 
     status: int = 200
-    body: str | dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] = ""
+    body: str | bytes | dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] = ""
     headers: tuple[tuple[str, str], ...] = ()
     latency: float = 0.0
     good: bool = False
@@ -341,7 +341,7 @@ class _Connection(asyncio.Protocol):
             return
         if callable(body):
             body = body(self.current.body)
-        if not isinstance(body, str):
+        if not isinstance(body, str | bytes):
             body = json.dumps(body)
         if behaviour.cut:
             if body:
@@ -357,15 +357,13 @@ class _Connection(asyncio.Protocol):
             self.transport.write(b" ")
             asyncio.get_running_loop().call_later(0.02, self._trickle)
 
-    def _write(self, behaviour: Behaviour, body: str, *, cut: bool = False) -> None:
-        content = body.encode()
-        kind = "application/json" if body.startswith(("{", "[")) else "text/html"
-        headers = [
-            ("content-type", kind),
-            ("content-length", str(len(content))),
-            *behaviour.headers,
-        ]
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    def _write(self, behaviour: Behaviour, body: str | bytes, *, cut: bool = False) -> None:
+        content = body.encode() if isinstance(body, str) else body
+        kind = "application/json" if content.startswith((b"{", b"[")) else "text/html"
+        usual = {"content-type": kind, "content-length": str(len(content))}
+        lines = "".join(
+            f"{name}: {value}\r\n" for name, value in {**usual, **dict(behaviour.headers)}.items()
+        )
         head = f"HTTP/1.1 {behaviour.status} Scripted\r\n{lines}\r\n".encode("latin-1")
         self.transport.write(head + (content[: len(content) // 2] if cut else content))
 

@@ -61,6 +61,13 @@ class Completion:
     top_logprobs: list[dict[str, float]] | None = None
     model: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse, as a TypeError, what a server sent in the place of text."""
+        for name in ("text", "finish", "refusal"):
+            value = getattr(self, name)
+            if not (isinstance(value, str) or (value is None and name == "refusal")):
+                raise TypeError(f"{name} is not text: {type(value).__name__}")
+
 
 Reason = Literal["bad_request", "invalid_response", "empty", "gave_up"]
 

@@ -17,15 +17,18 @@ import anyio  # comes with openai, like httpx2
 import httpx2
 import openai
 
+from persona_lens.endpoints.bodies import body_text, make_readable, parsed
 from persona_lens.endpoints.calls import Call, Completion, Failure, Retry
-from persona_lens.endpoints.faults import Fault, status_fault
+from persona_lens.endpoints.faults import Fault, error_in_place_of_answer, status_fault
 from persona_lens.endpoints.pace import Gate, random_backoff
+from persona_lens.endpoints.secrets import Secret
 from persona_lens.endpoints.settings import EndpointSettings
 from persona_lens.endpoints.wire import BadAnswerError, Dialect, read_completion
 from persona_lens.errors import EndpointError
 
 _LOG = logging.getLogger("persona_lens.endpoints")
-_SHORTEST_SECRET = 8
+_DETAIL_LENGTH = 300
+_SEARCHED_LENGTH = 20_000  # of an error's text, for the key
 _REFUSALS_PER_LOSS = 8
 _ROUNDS_TO_CLOSE = 3  # of the loop, until the sockets of closed connections are closed too
 
@@ -54,6 +57,7 @@ class Crew:
         self.arrived = SimpleQueue()
         self._settings = settings
         self._key = key
+        self._secret = Secret(key)
         self._gate = gate
         self._dialect = dialect
         self._address = settings.url()
@@ -64,6 +68,7 @@ class Crew:
         self._successes = 0
         self._lost_in_a_row = 0
         self._refused = 0
+        self._put_off = False  # whether that is how the last call was lost
         self._waiting: asyncio.Queue[Call] = asyncio.Queue()
         self._closing = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,6 +140,7 @@ class Crew:
             verify=self._verify,
             # What is on this machine is not behind the proxy that the environment may name.
             trust_env=not self._settings.is_local(),
+            event_hooks={"response": [make_readable]},
         )
         client = openai.AsyncOpenAI(
             api_key=self._key,
@@ -164,19 +170,13 @@ class Crew:
             if result.wait and self._successes > before:
                 attempt -= 1  # put off, but the server does work: it will be this call's turn
             if attempt >= settings.max_attempts:
+                self._put_off = result.put_off
                 return Failure(result.reason, result.detail, attempt)
             await self._wait(call, attempt, result)
 
     async def _wait(self, call: Call, attempt: int, fault: Fault) -> None:
         settings = self._settings
         delay = fault.wait or random_backoff(attempt, settings.backoff, settings.longest_backoff)
-        if fault.wait and fault.wait > settings.longest_pause:
-            raise EndpointError(
-                f"{settings.host()} asks to wait {fault.wait:.0f} s",
-                given=fault.detail,
-                remedy=f"run the same again later, or allow longer waits than longest_pause="
-                f"{settings.longest_pause:g}",
-            )
         self.arrived.put(Retry(call, attempt, delay, fault.detail))
         if fault.wait:
             self._gate.pause(fault.wait)
@@ -208,28 +208,39 @@ class Crew:
         settings = self._settings
         of_text = "prompt" in body
         path = "/completions" if of_text else "/chat/completions"
+        text = ""
         try:
             # The client's timeout is for each read; a server that sends a blank now and then evades it.
             with anyio.fail_after(settings.timeout):
                 # Not by `chat.completions.create`: its typed bodies double what a call costs.
                 answer = await client.post(self._address + path, body=body, cast_to=httpx2.Response)
-            return read_completion(answer.text, of_text=of_text)
+            text = self._secret.whole_hidden(body_text(answer))
+            return read_completion(text, of_text=of_text)
         except BadAnswerError as error:
-            fault = Fault("retry", str(error), error.reason)
-            if error.error and isinstance(code := error.error.get("code"), int) and code >= 400:
-                fault = status_fault(code, error.error, {}, settings)
+            plain = Fault("retry", str(error), error.reason)
+            fault = error_in_place_of_answer(parsed(text), plain, settings)
         except (TimeoutError, openai.APITimeoutError):
             fault = Fault("retry", f"no answer within {settings.timeout:g} s")
         except openai.APIStatusError as error:
-            fault = status_fault(error.status_code, error.body, error.response.headers, settings)
+            body = parsed(body_text(error.response))
+            fault = status_fault(error.status_code, body, error.response.headers, settings)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             fault = Fault("retry", f"no connection to {settings.host()}: {cause or type(cause)}")
+            if isinstance(cause, httpx2.DecodingError):
+                unreadable = f"an answer that cannot be unpacked: {cause}"
+                fault = Fault("retry", unreadable, "invalid_response")
         except UnicodeEncodeError:
             fault = Fault("leave", "the messages hold half a surrogate pair, which is no text")
-        if len(self._key) >= _SHORTEST_SECRET:
-            fault = replace(fault, detail=fault.detail.replace(self._key, "***"))
-        return fault
+        except RecursionError:
+            fault = Fault("retry", "an answer nested too deep to be read", "invalid_response")
+        return replace(fault, detail=self._shown(fault.detail))
+
+    def _shown(self, detail: str) -> str:
+        """A detail without the key, on one line and cut: in this order, or a piece of the key would stay."""
+        line = " ".join(self._secret.hidden(detail[:_SEARCHED_LENGTH]).split())
+        line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+        return line if len(line) <= _DETAIL_LENGTH else line[:_DETAIL_LENGTH] + "..."
 
     def _stop_if_hopeless(self, outcome: Completion | Failure) -> None:
         host, patience = self._settings.host(), self._settings.give_up_after
@@ -238,11 +249,15 @@ class Crew:
         elif outcome.reason != "bad_request":
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= patience:
+                what = "puts off every call" if self._put_off else "seems to be down"
                 raise EndpointError(
-                    f"{host} seems to be down: {self._lost_in_a_row} calls in a row failed "
+                    f"{host} {what}: {self._lost_in_a_row} calls in a row failed "
                     f"{outcome.attempts} times each",
                     given=outcome.detail,
-                    remedy=f"see that the server at {self._settings.url()} runs, then run the same again",
+                    remedy=f"ask for less at a time than concurrency={self._settings.concurrency}, or wait, "
+                    "then run the same again"
+                    if self._put_off
+                    else f"see that the server at {self._settings.url()} runs, then run the same again",
                 )
         # A setting that the model does not take makes every call fail; a call too long only itself.
         elif not self._successes and self._refused >= _REFUSALS_PER_LOSS * patience:

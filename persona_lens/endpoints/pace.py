@@ -6,9 +6,6 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 
 # A generator of its own: nobody's seeded draws may depend on how a server behaved.
 _RANDOM = random.Random()
@@ -45,41 +42,3 @@ def random_backoff(attempt: int, base: float, longest: float) -> float:
     """
     # The exponent is bounded because a float is not: 2.0**1024 raises.
     return _RANDOM.uniform(0.0, min(longest, base * 2.0 ** min(attempt - 1, 60)))
-
-
-def told_wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, or None where it does not say.
-
-    Examples:
-        >>> told_wait({"retry-after": "2"}), told_wait({"retry-after-ms": "150"}), told_wait({})
-        (2.0, 0.15, None)
-        >>> told_wait({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"})
-        0.0
-    """
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        seconds = _number(value)
-        if seconds is not None:
-            return max(0.0, seconds * unit)
-        date = _date(value)
-        if date is not None:
-            return max(0.0, (date - datetime.now(timezone.utc)).total_seconds())
-    return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if abs(number) < float("inf") else None  # nan and inf fail alike
-
-
-def _date(text: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=timezone.utc)

@@ -42,7 +42,8 @@ from persona_lens.endpoints import (
     Retry,
 )
 from persona_lens.endpoints.faults import status_fault
-from persona_lens.endpoints.pace import random_backoff, told_wait
+from persona_lens.endpoints.pace import random_backoff
+from persona_lens.endpoints.waits import told_wait
 from persona_lens.errors import EndpointError, PersonaLensError
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -262,6 +263,16 @@ def test_a_server_that_is_down_stops_the_stream(make_endpoint: Make, make_call: 
     assert next(taken) <= 6 + 4 + 2 * 4
 
 
+def test_a_server_that_puts_everything_off_is_not_called_down(
+    make_endpoint: Make, make_call: MakeCall
+) -> None:
+    with FaultyServer(too_many()) as server:
+        stream = make_endpoint(server.url, give_up_after=3).map(map(make_call, range(99)))
+        outcomes, problem = given_back(stream)
+    assert {type(outcome) for outcome in outcomes} == {Failure}
+    assert re.search(r"(?s)puts off every call.*429.*concurrency=4", str(problem))
+
+
 def test_what_failed_before_the_stop_is_given_back(
     make_endpoint: Make, make_call: MakeCall
 ) -> None:
@@ -375,11 +386,13 @@ def test_waits_are_random_and_grow_up_to_a_limit() -> None:
 
 
 def test_a_date_to_come_back_at_is_understood() -> None:
-    def at(seconds: float) -> float | None:
-        date = datetime.now(timezone.utc) + timedelta(seconds=seconds)
-        return told_wait({"retry-after": format_datetime(date, usegmt=True)})
+    now = datetime.now(timezone.utc)
 
-    assert 98 <= (at(100) or 0) <= 100
+    def at(seconds: float) -> float | None:
+        dates = {"date": now, "retry-after": now + timedelta(seconds=seconds)}
+        return told_wait({name: format_datetime(d, usegmt=True) for name, d in dates.items()})
+
+    assert at(100) == 100
     assert at(-100) == 0
     for nonsense in ("soon", "nan", "inf", ""):
         assert told_wait({"retry-after": nonsense}) is None

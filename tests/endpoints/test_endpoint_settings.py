@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import traceback
+from base64 import b64encode
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from faulty_server import Behaviour, FaultyServer, error, ok, server_error, unauthorised
 from pydantic import ValidationError
 
 from persona_lens.endpoints import Call, Endpoint, EndpointSettings
+from persona_lens.endpoints.secrets import Secret
 from persona_lens.errors import EndpointError
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-SECRET = "sk-verysecret-0123456789"
+SECRET = "sk-Very/secret+0123456789abcdefXYZ=="
+PASSWORD = "verysecret-0123456789"
+INSIDE_BASE64 = b64encode(f"Bearer {SECRET}".encode()).decode()[16:32]
 REMOTE = "https://judge.example.com/v1"
 
 Make = Callable[..., Endpoint]
@@ -31,6 +36,16 @@ MakeCall = Callable[..., Call]
         server_error(),
         Behaviour(body=f"<html>Bearer {SECRET}</html>"),
         Behaviour(cut=True),
+        # However the text around it is cut, and wherever it stands in it.
+        *(
+            error(400, f"{'x' * before} Bearer {SECRET}")
+            for before in (0, 60, 70, 270, 275, 280, 285, 290, 300)
+        ),
+        *(Behaviour(body=f"<html>{'x' * before} {SECRET}</html>") for before in range(40, 84, 6)),
+        error(400, f"odd header: {quote(SECRET, safe='')}"),
+        error(400, f"odd header: {b64encode(f'Bearer {SECRET}'.encode()).decode()}"),
+        error(400, f"{SECRET[:11]}..."),
+        ok(f"Error: invalid key {SECRET}"),
     ],
 )
 def test_the_key_is_sent_and_shown_nowhere(
@@ -61,7 +76,37 @@ def test_the_key_is_sent_and_shown_nowhere(
     shown += [f"{record.getMessage()} {vars(record)}" for record in caplog.records]
     assert len(caplog.records) > 5
     assert "JUDGE_KEY" in repr(settings)
-    assert not [text for text in shown if SECRET in text]
+    hidden = [SECRET[:7], SECRET[10:24], quote(SECRET, safe="")[:8], INSIDE_BASE64]
+    assert not [text for text in shown for part in hidden if part.lower() in text.lower()]
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [
+        SECRET,
+        SECRET.upper(),
+        quote(SECRET),
+        SECRET.replace("/", "\\/"),
+        SECRET.replace("/", "&#47;")[10:],
+        "".join(f"\\u{ord(c):04x}" if c in "/+=-" else c for c in SECRET),
+        SECRET.encode().hex(),
+        *(b64encode(("x" * n + SECRET).encode()).decode() for n in range(3)),
+        *(SECRET[:length] for length in range(6, len(SECRET))),
+        SECRET[8:25],
+    ],
+)
+def test_a_key_is_hidden_in_every_spelling(spelt: str) -> None:
+    told = Secret(SECRET).hidden(f"Grüße, {spelt} is wrong.")
+    assert "***" in told
+    assert told.startswith("Grüße, ")
+    assert told.endswith(" is wrong.")
+    assert len(told) <= len("Grüße, *** is wrong.") + 8
+
+
+@pytest.mark.parametrize("text", ["", "sk- is how keys begin", "0123 of 6789", "Straße İstanbul"])
+def test_what_is_no_part_of_a_key_stays(text: str) -> None:
+    assert Secret(SECRET).hidden(text) == text
+    assert Secret("none").hidden("none of them") == "none of them"
 
 
 def test_a_server_on_this_machine_needs_no_key(
@@ -101,8 +146,8 @@ def test_a_key_in_place_of_its_name_is_refused_unseen(given: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        (f"https://me:{SECRET}@example.com/v1", "neither a user name nor a password"),
-        (f"https://example.com/v1?key={SECRET}", "nor a query"),
+        (f"https://me:{PASSWORD}@example.com/v1", "neither a user name nor a password"),
+        (f"https://example.com/v1?key={PASSWORD}", "nor a query"),
         ("localhost:8000/v1", "an address such as"),
         ("ftp://example.com", "an address such as"),
         ("http://[::1/v1", "an address such as"),
@@ -112,7 +157,7 @@ def test_a_key_in_place_of_its_name_is_refused_unseen(given: str) -> None:
 def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
         EndpointSettings(model="m", base_url=url)
-    assert SECRET not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_the_address_comes_from_the_environment_if_not_given(
@@ -123,10 +168,10 @@ def test_the_address_comes_from_the_environment_if_not_given(
     assert (settings.url(), settings.host()) == ("https://api.openai.com/v1", "api.openai.com")
     monkeypatch.setenv("OPENAI_BASE_URL", "http://gpu-box:8000/v1/")
     assert (settings.url(), settings.host()) == ("http://gpu-box:8000/v1", "gpu-box")
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{SECRET}@gpu-box/v1")
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://me:{PASSWORD}@gpu-box/v1")
     with pytest.raises(EndpointError, match="OPENAI_BASE_URL cannot be used") as caught:
         settings.url()
-    assert SECRET not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
 
 
 def test_the_full_address_of_completions_is_understood() -> None:
