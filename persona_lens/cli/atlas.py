@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from persona_lens.cli.options import PLACE, TARGET, err, example
+from persona_lens.cli.options import err, example
+from persona_lens.paths import check_path, check_target
 
 app = typer.Typer()
 
@@ -22,11 +23,13 @@ def atlas(
     space: Annotated[
         str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
     ],
-    target: Annotated[Path, typer.Option("--out", click_type=TARGET, help="A .html file.")],
+    target: Annotated[
+        Path, typer.Option("--out", metavar="PATH", parser=check_target, help="A .html file.")
+    ],
     sweep: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", click_type=PLACE, help="A saved layer sweep, to be shown as well."
+            metavar="FOLDER", parser=check_path, help="A saved layer sweep, to be shown as well."
         ),
     ] = None,
     title: Annotated[

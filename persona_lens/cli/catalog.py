@@ -23,12 +23,14 @@ from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind
 from persona_lens.catalog.origin import in_paper_layout
 from persona_lens.catalog.packaged import full_names, packaged_entry
 from persona_lens.catalog.paper_layout import export_catalog, holds, kind_of
-from persona_lens.cli.options import TARGET, err, example, out, parse_entries
+from persona_lens.cli.options import err, example, out, parse_entries
 from persona_lens.errors import CatalogError
 
 if TYPE_CHECKING:
     from persona_lens.catalog.doubles import Embedder, Limits
     from persona_lens.endpoints import Endpoint
+
+from persona_lens.paths import check_target
 
 app = typer.Typer(
     help="Roles, traits and questions: list, show, check, export, or have new ones written.",
@@ -68,7 +70,9 @@ BaseUrl = Annotated[
     str | None, typer.Option(help="An OpenAI-compatible server; OPENAI_BASE_URL, or OpenAI.")
 ]
 ApiKeyEnv = Annotated[str, typer.Option(help="Environment variable with the API key.")]
-Target = Annotated[Path, typer.Option("--out", click_type=TARGET, help="A new .json file.")]
+Target = Annotated[
+    Path, typer.Option("--out", metavar="PATH", parser=check_target, help="A new .json file.")
+]
 
 
 @app.command(
@@ -189,7 +193,10 @@ def check(
     )
 )
 def export(
-    folder: Annotated[Path, typer.Argument(click_type=TARGET, help="A new or an empty folder.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", parser=check_target, help="A new or an empty folder."),
+    ],
     roles: Roles = None,
     traits: Traits = None,
     questions: Questions = None,

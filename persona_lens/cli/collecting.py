@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persona_lens.cli.options import (
-    TARGET,
     Device,
     DeviceMap,
     Dtype,
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from persona_lens.runs.engine import Engine
     from persona_lens.runs.worker_spec import WorkerSpec
 
+from persona_lens.paths import check_target
+
 app = typer.Typer()
 
 SERVER = "Replies from a server"
@@ -43,7 +44,8 @@ WORKERS = "Workers"
 @app.command(epilog=example("persona-lens demo", "persona-lens demo --out demo --layer 20"))
 def demo(
     folder: Annotated[
-        Path, typer.Option("--out", click_type=TARGET, help="Where everything goes.")
+        Path,
+        typer.Option("--out", metavar="PATH", parser=check_target, help="Where everything goes."),
     ] = Path("demo"),
     layer: Annotated[int, typer.Option(help="Block the map is drawn at.")] = 20,
 ) -> None:
@@ -69,7 +71,10 @@ def demo(
 )
 def collect(
     run: Annotated[
-        Path, typer.Option(click_type=TARGET, help="Run folder, new or to be continued.")
+        Path,
+        typer.Option(
+            metavar="PATH", parser=check_target, help="Run folder, new or to be continued."
+        ),
     ],
     model: Model = "smollm2-135m-instruct",
     roles: Entries = "core",
@@ -106,7 +111,8 @@ def collect(
     fork: Annotated[
         Path | None,
         typer.Option(
-            click_type=TARGET,
+            metavar="PATH",
+            parser=check_target,
             help="Collect changed settings here, starting with what of RUN still holds.",
         ),
     ] = None,
@@ -297,7 +303,11 @@ def gate(
     model: Model = "smollm2-135m-instruct",
     run: Annotated[
         Path | None,
-        typer.Option(click_type=TARGET, help="Folder for the replies; runs/gate-MODEL by default."),
+        typer.Option(
+            metavar="PATH",
+            parser=check_target,
+            help="Folder for the replies; runs/gate-MODEL by default.",
+        ),
     ] = None,
     judge: Annotated[str, typer.Option(help="likelihood or rules.")] = "likelihood",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 64,

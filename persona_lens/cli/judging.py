@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persona_lens.cli.options import (
-    PLACE,
-    TARGET,
     Device,
     Dtype,
     Quiet,
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from persona_lens.judges import Judge
     from persona_lens.runs import RunFolder
 
+from persona_lens.paths import check_path, check_target
+
 app = typer.Typer()
 
 JUDGES = ("likelihood", "rules", "local", "openai")
@@ -40,7 +40,9 @@ JUDGES = ("likelihood", "rules", "local", "openai")
     )
 )
 def judge(
-    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A run with its replies.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", parser=check_path, help="A run with its replies.")
+    ],
     which: Annotated[str, typer.Option("--judge", help=", ".join(JUDGES) + ".")] = "likelihood",
     model: Annotated[
         str | None,
@@ -112,12 +114,15 @@ def judge(
     ),
 )
 def judge_audit(
-    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A labelled run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=check_path, help="A labelled run.")],
     judges: Annotated[
         str | None, typer.Option(help="Names separated by commas; all that labelled it by default.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--out", click_type=TARGET, help="Folder for figures and tables.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="PATH", parser=check_target, help="Folder for figures and tables."
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(help="Such as 10-20 or 3,7,11; eight by default.")
@@ -126,12 +131,15 @@ def judge_audit(
     sample: Annotated[
         Path | None,
         typer.Option(
-            click_type=TARGET, help="Write a sheet of replies for a person to label, and stop."
+            metavar="PATH",
+            parser=check_target,
+            help="Write a sheet of replies for a person to label, and stop.",
         ),
     ] = None,
     sample_size: Annotated[int, typer.Option(min=10, help="Replies on that sheet.")] = 120,
     labelled: Annotated[
-        Path | None, typer.Option(click_type=PLACE, help="The sheet, labelled by a person.")
+        Path | None,
+        typer.Option(metavar="PATH", parser=check_path, help="The sheet, labelled by a person."),
     ] = None,
 ) -> None:
     """Tell how far judges agree with each other and with a person, and what they do to the axis."""

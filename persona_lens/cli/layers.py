@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from persona_lens.cli.options import TARGET, Quiet, err, example, next_steps, out, parse_layers
+from persona_lens.cli.options import Quiet, err, example, next_steps, out, parse_layers
 from persona_lens.errors import SpaceError
+from persona_lens.paths import check_target
 
 app = typer.Typer()
 
@@ -16,7 +17,10 @@ Space = Annotated[
     str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
 ]
 Folder = Annotated[
-    Path, typer.Option("--out", click_type=TARGET, help="Folder for tables and figures.")
+    Path,
+    typer.Option(
+        "--out", metavar="PATH", parser=check_target, help="Folder for tables and figures."
+    ),
 ]
 Layers = Annotated[str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")]
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 
 from persona_lens.errors import SpaceError
-from persona_lens.paths import check_path, check_target
 
 MOST_LAYERS = 10_000
 """More than any model has blocks."""
@@ -21,26 +18,6 @@ MOST_LAYERS = 10_000
 out = Console()
 err = Console(stderr=True)
 
-
-class _Target(click.ParamType):
-    """A path that is going to be written, checked before any work is done."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return check_target(value)
-
-
-class _Place(click.ParamType):
-    """A path that is to be read."""
-
-    name = "path"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return check_path(value)
-
-
-TARGET, PLACE = _Target(), _Place()
 
 Model = Annotated[
     str,

@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from persona_lens.cli.options import (
-    PLACE,
-    TARGET,
     Device,
     Dtype,
     err,
@@ -18,6 +16,7 @@ from persona_lens.cli.options import (
     out,
 )
 from persona_lens.errors import SpaceError
+from persona_lens.paths import check_path, check_target
 
 app = typer.Typer()
 
@@ -29,8 +28,11 @@ app = typer.Typer()
     )
 )
 def fit(
-    run: Annotated[Path, typer.Argument(click_type=PLACE, help="A finished run.")],
-    folder: Annotated[Path, typer.Option("--out", click_type=TARGET, help="Folder for the space.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", parser=check_path, help="A finished run.")],
+    folder: Annotated[
+        Path,
+        typer.Option("--out", metavar="PATH", parser=check_target, help="Folder for the space."),
+    ],
     judge: Annotated[
         str | None,
         typer.Option(help="Use this judge's labels, such as likelihood; all replies by default."),
@@ -85,7 +87,10 @@ def draw_map(
         str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
     ],
     target: Annotated[
-        Path, typer.Option("--out", click_type=TARGET, help="A .html, .png or .svg file.")
+        Path,
+        typer.Option(
+            "--out", metavar="PATH", parser=check_target, help="A .html, .png or .svg file."
+        ),
     ],
     layer: Annotated[
         int | None, typer.Option(help="Block; two thirds up the model by default.")

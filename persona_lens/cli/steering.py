@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from persona_lens.cli.options import PLACE, Device, Dtype, err, example, out, parse_layers
+from persona_lens.cli.options import Device, Dtype, err, example, out, parse_layers
 from persona_lens.errors import SpaceError
 
 if TYPE_CHECKING:
     from persona_lens.interventions import Plan
     from persona_lens.space.persona_space import PersonaSpace
+
+from persona_lens.paths import check_path
 
 app = typer.Typer()
 
@@ -26,7 +28,7 @@ app = typer.Typer()
 )
 def steer(
     folder: Annotated[
-        Path, typer.Argument(metavar="SPACE", click_type=PLACE, help="A saved space.")
+        Path, typer.Argument(metavar="SPACE", parser=check_path, help="A saved space.")
     ],
     question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[
