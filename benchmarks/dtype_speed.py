@@ -13,7 +13,7 @@ from harness import add_rounds, heading, interleave, parser
 from workload import MODEL, conversations, never_end, role_prompts
 
 from persona_lens import PersonaModel, Sampling
-from persona_lens.model.loading import choose_device, choose_dtype
+from persona_lens.model.hardware import choose_device, choose_dtype
 
 DTYPES = ("float32", "bfloat16")
 

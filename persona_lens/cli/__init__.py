@@ -51,11 +51,14 @@ def main() -> None:
             traceback.print_exc()
         known = isinstance(error, PersonaLensError)
         message = str(error) if known else f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, OSError) and error.strerror:
+            known, named = True, "" if error.filename is None else f": {str(error.filename)[:80]}"
+            message = f"{error.strerror}{named}"
         if isinstance(error, ValidationError):
             known, first = True, error.errors()[0]
-            message = (
-                f"{'.'.join(map(str, first['loc']))}: {first['msg']}, given {first['input']!r}"
-            )
+            message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            if not error.title.startswith("Endpoint"):  # a key may stand where its name belongs
+                message += f", given {first['input']!r}"
         err.print(f"Error: {message}", style="red", markup=False, highlight=False)
         if not known and not debug:
             err.print("  persona-lens --debug ... shows where", markup=False)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -94,7 +94,8 @@ def collect(
         int, typer.Option(min=1, help="Default-Assistant replies to each question and prompt.")
     ] = 4,
     trait_questions: Annotated[
-        str, typer.Option(help="What traits are asked: shared (the paper) or own.")
+        Literal["shared", "own"],
+        typer.Option(help="What traits are asked: shared (the paper) or own."),
     ] = "shared",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 128,
     temperature: Annotated[float, typer.Option(min=0, help="0 decodes greedily.")] = 0.7,
@@ -133,7 +134,7 @@ def collect(
         typer.Option(help="Its name for the model; --model by default.", rich_help_panel=SERVER),
     ] = None,
     template: Annotated[
-        str,
+        Literal["server", "ours"],
         typer.Option(help="Who applies the chat template: server or ours.", rich_help_panel=SERVER),
     ] = "server",
     replies_only: Annotated[
@@ -164,7 +165,7 @@ def collect(
         typer.Option(help="Further fields of each request, as JSON.", rich_help_panel=SERVER),
     ] = None,
     engine: Annotated[
-        str,
+        Literal["local", "ray"],
         typer.Option(help="local, or ray for several workers.", rich_help_panel=WORKERS),
     ] = "local",
     workers: Annotated[int, typer.Option(min=1, rich_help_panel=WORKERS)] = 1,
@@ -183,6 +184,7 @@ def collect(
     Killed at any point, the same command continues.
     """
     chosen_layers = None if layers is None else parse_layers(layers)
+    from persona_lens import catalog  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
     from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
     from persona_lens.runs.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
@@ -196,6 +198,16 @@ def collect(
             trust_remote_code=trust_remote_code,
         )
 
+    # What is asked, and how, is checked before a model is loaded or a server called.
+    sampling = Sampling(
+        temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
+    )
+    asked = {
+        "roles": catalog.load_roles(parse_entries(roles)),
+        "traits": catalog.load_traits(parse_entries(traits)),
+        "questions": catalog.load_questions(parse_entries(questions)),
+        "defaults": catalog.load_defaults(parse_entries(defaults)),
+    }
     served = None
     if base_url is not None:
         settings = {
@@ -215,16 +227,11 @@ def collect(
         folder = collect_run(
             None,
             run,
-            roles=parse_entries(roles),
-            traits=parse_entries(traits),
-            questions=parse_entries(questions),
-            defaults=parse_entries(defaults),
+            **asked,
             prompts=prompts,
             default_samples=default_samples,
-            trait_questions=trait_questions,  # pyright: ignore[reportArgumentType]
-            sampling=Sampling(
-                temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
-            ),
+            trait_questions=trait_questions,
+            sampling=sampling,
             layers=chosen_layers,
             batch_size=batch_size,
             engine=at_work,
@@ -257,15 +264,17 @@ def _engine(worker: WorkerSpec | None, name: str, place: dict[str, Any]) -> Iter
         built = worker.build()
         err.print(f"{built.writer}")
         yield LocalEngine(built.writer, built.reader)
-    elif name == "ray":
+    else:
         with RayEngine(worker, **place) as engine:
             yield engine
-    else:
-        raise RunError("no such engine", expected="local or ray", given=name)
 
 
 def _server(
-    settings: dict[str, Any], template: str, model: str, *, trust_remote_code: bool
+    settings: dict[str, Any],
+    template: Literal["server", "ours"],
+    model: str,
+    *,
+    trust_remote_code: bool,
 ) -> ServedSource:
     """The server, and the tokenizer of the model it serves, which tells what its template does."""
     from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
@@ -273,10 +282,12 @@ def _server(
     from persona_lens.rollouts.serving import ServedSource  # noqa: PLC0415
     from persona_lens.transcripts import TranscriptEncoder  # noqa: PLC0415
 
+    checked = EndpointSettings(**settings)
+    checked.api_key()
     tokenizer = load_tokenizer(resolve_source(model), trust_remote_code=trust_remote_code)
     return ServedSource(
-        EndpointSettings(**settings),
-        template=template,  # pyright: ignore[reportArgumentType]
+        checked,
+        template=template,
         encoder=TranscriptEncoder(tokenizer),
     )
 
@@ -309,7 +320,9 @@ def gate(
             help="Folder for the replies; runs/gate-MODEL by default.",
         ),
     ] = None,
-    judge: Annotated[str, typer.Option(help="likelihood or rules.")] = "likelihood",
+    judge: Annotated[
+        Literal["likelihood", "rules"], typer.Option(help="Who labels the replies.")
+    ] = "likelihood",
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of a reply.")] = 64,
     device: Device = None,
     device_map: DeviceMap = None,
@@ -323,8 +336,6 @@ def gate(
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
 
-    if judge not in ("likelihood", "rules"):
-        raise RunError("no such judge", expected="likelihood or rules", given=judge)
     loaded = PersonaModel.load(
         model,
         device=device,

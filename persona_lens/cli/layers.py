@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,6 +12,8 @@ from persona_lens.errors import SpaceError
 from persona_lens.paths import check_target
 
 app = typer.Typer()
+
+MOST_DRAWS = 100_000
 
 Space = Annotated[
     str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
@@ -42,7 +44,7 @@ def sweep(
         list[str] | None,
         typer.Option(metavar="NAME=SPACE", help="Another space, drawn beside; may be repeated."),
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Behind each interval.")] = 200,
+    draws: Annotated[int, typer.Option(min=2, max=MOST_DRAWS, help="Behind each interval.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -51,8 +53,8 @@ def sweep(
     from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.sweep import Sweep  # noqa: PLC0415
 
-    def swept(source: str) -> Sweep:
-        return PersonaSpace.load(source).sweep(
+    def swept(opened: PersonaSpace) -> Sweep:
+        return opened.sweep(
             metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
             layers=None if layers is None else parse_layers(layers),
             n_draws=draws,
@@ -64,10 +66,14 @@ def sweep(
     others = dict(named)
     if len(others) < len(named):
         raise SpaceError("two controls have one name", remedy="write --control NAME=SPACE")
-    found = swept(space)
+    opened = PersonaSpace.load(space)
+    controls = {name: PersonaSpace.load(source) for name, source in others.items()}
+    found = swept(opened)
     found.save(folder)
-    controls = {name: swept(source) for name, source in others.items()}
-    save_figure(found.plot(controls=controls), folder / "sweep.html")
+    save_figure(
+        found.plot(controls={name: swept(control) for name, control in controls.items()}),
+        folder / "sweep.html",
+    )
     if found.separability is not None and "identity" in set(found.frame["metric"]):
         out.print(found.emergence_by_kind().to_string(index=False))
     next_steps(f"Saved: {folder}.", f"persona-lens atlas {space} --sweep {folder} --out atlas.html")
@@ -83,7 +89,9 @@ def reconstruct(
     folder: Folder,
     layers: Layers = None,
     most: Annotated[int, typer.Option("--k", min=1, help="Traits at most.")] = 20,
-    method: Annotated[str, typer.Option(help="omp, nnls or lasso.")] = "omp",
+    method: Annotated[
+        Literal["omp", "nnls", "lasso"], typer.Option(help="How traits are chosen.")
+    ] = "omp",
     seed: Annotated[int, typer.Option(min=0, help="Of the controls.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -112,7 +120,9 @@ def compare(
     first: Space,
     second: Annotated[str, typer.Argument(metavar="SPACE", help="Another one.")],
     folder: Folder,
-    draws: Annotated[int, typer.Option(min=2, help="Behind each interval and null.")] = 200,
+    draws: Annotated[
+        int, typer.Option(min=2, max=MOST_DRAWS, help="Behind each interval and null.")
+    ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
     quiet: Quiet = False,
 ) -> None:

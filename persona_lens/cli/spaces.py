@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,7 +15,6 @@ from persona_lens.cli.options import (
     next_steps,
     out,
 )
-from persona_lens.errors import SpaceError
 from persona_lens.paths import check_path, check_target
 
 app = typer.Typer()
@@ -40,7 +39,9 @@ def fit(
     min_count: Annotated[
         int, typer.Option(min=1, help="Replies a label needs for a vector of its own.")
     ] = 10,
-    scaling: Annotated[str, typer.Option(help="center (the paper), zscore or l2.")] = "center",
+    scaling: Annotated[
+        Literal["center", "zscore", "l2"], typer.Option(help="Before PCA; the paper centres.")
+    ] = "center",
     seed: Annotated[int, typer.Option(min=0, help="Of the resamples.")] = 0,
     model: Annotated[
         str | None,
@@ -62,7 +63,7 @@ def fit(
             run,
             judge=judge,
             min_count=min_count,
-            scaling=scaling,  # pyright: ignore[reportArgumentType]
+            scaling=scaling,
             seed=seed,
         ).fit()
     if model is not None:
@@ -95,14 +96,17 @@ def draw_map(
     layer: Annotated[
         int | None, typer.Option(help="Block; two thirds up the model by default.")
     ] = None,
-    figure: Annotated[str, typer.Option(help="map, ranking or variance.")] = "map",
+    figure: Annotated[
+        Literal["map", "ranking", "variance"], typer.Option(help="What to draw.")
+    ] = "map",
     dims: Annotated[int, typer.Option(min=2, max=3, help="Of the map.")] = 2,
     traits: Annotated[bool, typer.Option(help="Draw traits as arrows.")] = True,
 ) -> None:
     """Draw the persona map, the ranking along the axis, or the variance by layer."""
-    from persona_lens.plots import save_figure  # noqa: PLC0415
+    from persona_lens.plots import figure_files, save_figure  # noqa: PLC0415
     from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
 
+    figure_files(target)
     space = PersonaSpace.load(folder)
     chosen = space.layers_[len(space.layers_) * 2 // 3] if layer is None else layer
     figures = {
@@ -110,10 +114,8 @@ def draw_map(
         "ranking": lambda: space.axis_plot(chosen),
         "variance": space.variance_plot,
     }
-    if figure not in figures:
-        raise SpaceError("no such figure", expected=", ".join(figures), given=figure)
-    save_figure(figures[figure](), target)
-    err.print(f"Saved: {target}")
+    for written in save_figure(figures[figure](), target):
+        err.print(f"Saved: {written}")
 
 
 @app.command(
@@ -136,7 +138,7 @@ def info(
     dtype: Dtype = "auto",
 ) -> None:
     """Tell what a run, a space or a model is."""
-    path = Path(what)
+    path = check_path(what)
     if check or repair:
         _check(path, repair=repair)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Any
@@ -49,11 +50,11 @@ class EndpointSettings(BaseModel):
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = Field(default=16, ge=1)
-    timeout: float = Field(default=60.0, gt=0)
+    timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_attempts: int = Field(default=8, ge=1)
-    backoff: float = Field(default=1.0, ge=0)
-    longest_backoff: float = Field(default=60.0, ge=0)
-    longest_pause: float = Field(default=600.0, ge=0)
+    backoff: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    longest_backoff: float = Field(default=60.0, ge=0, allow_inf_nan=False)
+    longest_pause: float = Field(default=600.0, ge=0, allow_inf_nan=False)
     give_up_after: int = Field(default=8, ge=1)
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
@@ -67,6 +68,15 @@ class EndpointSettings(BaseModel):
                 "such as OPENAI_API_KEY; not the key itself"
             )
         return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra_body(cls, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(body, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"cannot be sent as JSON: {error}") from None
+        return body
 
     @field_validator("base_url")
     @classmethod
@@ -120,6 +130,8 @@ class EndpointSettings(BaseModel):
 
 def _plain_url(url: str) -> str:
     """Refuse what could hold a secret, because addresses are shown in errors and logs."""
+    if not re.fullmatch(r"[!-~]*", url):
+        raise ValueError("the address has spaces, control characters or letters beyond ASCII in it")
     try:
         parts = urlsplit(url)
         has_host = bool(parts.hostname) and parts.scheme in ("http", "https")

@@ -8,13 +8,12 @@ Loading installs nothing, runs no foreign code unless `trust_remote_code=True`, 
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,11 +24,7 @@ from persona_lens.model.gguf import gguf_cached_folder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
-
 RANDOM = "random:"
-
-logger = logging.getLogger("persona_lens")
 
 
 @dataclass(frozen=True)
@@ -152,51 +147,6 @@ def _unreadable(source: Source, error: Exception) -> ModelError:
     )
     reason = str(error).strip().splitlines()[0]
     return ModelError(f"cannot load {source.name!r}: {reason}", remedy=remedy)
-
-
-def choose_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, else CUDA, else Apple's MPS, else the CPU."""
-    if device is not None:
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def choose_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch.dtype:
-    """The dtype asked for; `auto` is bfloat16 where the hardware multiplies it natively, else float32.
-
-    Hardware flags decide, not a stop-watch, so that the same machine always chooses alike and a run can be
-    resumed. On a CPU with AMX or AVX512-BF16, bfloat16 reads 2 to 3 times faster than float32
-    (`benchmarks/README.md`); emulated, it is slower.
-
-    Examples:
-        >>> choose_dtype("float32", torch.device("cpu"))
-        torch.float32
-    """
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype != "auto":
-        chosen = getattr(torch, dtype, None)
-        if not isinstance(chosen, torch.dtype):
-            raise ModelError(
-                "unknown dtype", expected="auto, float32, bfloat16 or float16", given=dtype
-            )
-        return chosen
-    fast = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": _cpu_multiplies_bfloat16,
-    }.get(device.type, lambda: False)()
-    chosen = torch.bfloat16 if fast else torch.float32
-    logger.info("dtype auto: %s on %s", str(chosen).removeprefix("torch."), device)
-    return chosen
-
-
-def _cpu_multiplies_bfloat16() -> bool:
-    flags = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, flag, lambda: False)() for flag in flags)
 
 
 @contextmanager

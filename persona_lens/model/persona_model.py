@@ -27,12 +27,10 @@ from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
 from persona_lens.model.divergence import divergences
 from persona_lens.model.generation import Generator
+from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
 from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
-    DtypeName,
-    choose_device,
-    choose_dtype,
     load_tokenizer,
     load_weights,
     nothing_installed,
@@ -162,12 +160,13 @@ class PersonaModel:
         if device is not None and device_map is not None:
             raise ModelError("device and device_map exclude each other", remedy="give one of them")
         target = choose_device(device)
+        chosen_dtype = choose_dtype(dtype, target)
         with quiet_transformers():
             found = resolve_source(source, revision)
             tokenizer = tokenizer or load_tokenizer(found, trust_remote_code=trust_remote_code)
             module = load_weights(
                 found,
-                dtype=choose_dtype(dtype, target),
+                dtype=chosen_dtype,
                 device=target if device_map is None else None,
                 device_map=device_map,
                 trust_remote_code=trust_remote_code,

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from transformers import LogitsProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+
+_LEAST_TEMPERATURE = 1e-4
 
 
 class Sampling(BaseModel):
@@ -28,10 +31,17 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(default=0.7, ge=0)
+    temperature: float = Field(default=0.7, ge=0, le=100)
     top_p: float = Field(default=0.9, gt=0, le=1)
-    max_new_tokens: int = Field(default=128, ge=1)
-    seed: int = Field(default=0, ge=0)
+    max_new_tokens: int = Field(default=128, ge=1, le=2**20)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+    @field_validator("temperature")
+    @classmethod
+    def _check_temperature(cls, temperature: float) -> float:
+        if 0 < temperature < _LEAST_TEMPERATURE:  # logits divided by it would overflow
+            raise ValueError(f"is 0 for greedy decoding, or at least {_LEAST_TEMPERATURE}")
+        return temperature
 
     def generate_options(self) -> Mapping[str, Any]:
         """The options of transformers' `generate` that draw from this distribution."""

@@ -17,7 +17,12 @@ from persona_lens.plots.composed_steering import composed_steering
 from persona_lens.plots.curves import variance
 from persona_lens.plots.dose_response import dose_response
 from persona_lens.plots.emergence import emergence
-from persona_lens.plots.export import can_export_images, save_figure, save_figures
+from persona_lens.plots.export import (
+    can_export_images,
+    figure_files,
+    save_figure,
+    save_figures,
+)
 from persona_lens.plots.heatmaps import trait_heatmap
 from persona_lens.plots.layer_map import layer_map
 from persona_lens.plots.layer_sweep import layer_sweep
@@ -36,6 +41,7 @@ __all__ = [
     "composed_steering",
     "dose_response",
     "emergence",
+    "figure_files",
     "layer_map",
     "layer_similarity",
     "layer_sweep",

@@ -20,6 +20,7 @@ from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoun
 
 from persona_lens.errors import FigureError
 from persona_lens.files import whole_or_nothing
+from persona_lens.paths import check_target
 
 SCALE = 2
 PAGE, PICTURES = ".html", (".png", ".svg")
@@ -78,7 +79,7 @@ def save_figures(figures: Mapping[str | Path, go.Figure]) -> list[Path]:
         >>> len(save_figures({folder / "a.html": go.Figure(), folder / "b.html": go.Figure()}))
         2
     """
-    targets = {target: fig for path, fig in figures.items() for target in _targets(Path(path))}
+    targets = {target: fig for path, fig in figures.items() for target in figure_files(path)}
     pictures = {path: fig for path, fig in targets.items() if path.suffix.lower() in PICTURES}
     for path, fig in targets.items():
         if path not in pictures:
@@ -87,6 +88,34 @@ def save_figures(figures: Mapping[str | Path, go.Figure]) -> list[Path]:
     if pictures:
         _draw(pictures)
     return list(targets)
+
+
+def figure_files(path: str | Path) -> list[Path]:
+    """The files `save_figure` writes for a path; asks before a figure is made whether they can be.
+
+    Raises:
+        FigureError: Another ending, or a picture without a browser to draw it.
+        PathError: Nothing can be written there.
+
+    Examples:
+        >>> [file.name for file in figure_files("map.html")]
+        ['map.html']
+    """
+    target = check_target(path)
+    if not target.suffix:
+        endings = (PAGE, ".png") if can_export_images() else (PAGE,)
+        return [target.with_suffix(ending) for ending in endings]
+    ending = target.suffix.lower()
+    if ending not in (PAGE, *PICTURES):
+        raise FigureError(
+            "figures are not written in this format",
+            expected=", ".join((PAGE, *PICTURES)),
+            given=target.suffix,
+            remedy="for a PDF, print the .html or convert the .svg",
+        )
+    if ending in PICTURES and not can_export_images():
+        raise _no_browser()
+    return [target]
 
 
 def can_export_images() -> bool:
@@ -98,20 +127,6 @@ def can_export_images() -> bool:
     """
     browser = Chromium.find_browser(skip_local=False)
     return browser is not None and Path(browser).is_file()
-
-
-def _targets(path: Path) -> list[Path]:
-    if not path.suffix:
-        endings = (PAGE, ".png") if can_export_images() else (PAGE,)
-        return [path.with_suffix(ending) for ending in endings]
-    if path.suffix.lower() not in (PAGE, *PICTURES):
-        raise FigureError(
-            "figures are not written in this format",
-            expected=", ".join((PAGE, *PICTURES)),
-            given=path.suffix,
-            remedy="for a PDF, print the .html or convert the .svg",
-        )
-    return [path]
 
 
 def _page(fig: go.Figure) -> bytes:

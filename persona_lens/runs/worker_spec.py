@@ -21,7 +21,7 @@ from persona_lens.model.persona_model import PersonaModel
 from persona_lens.runs.worker import Worker
 
 if TYPE_CHECKING:
-    from persona_lens.model.loading import DtypeName
+    from persona_lens.model.hardware import DtypeName
 
 
 @dataclass(frozen=True)

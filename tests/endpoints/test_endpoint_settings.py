@@ -136,6 +136,12 @@ def test_blanks_around_a_key_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> Non
     assert EndpointSettings(model="m", base_url=REMOTE).api_key() == SECRET
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}])
+def test_fields_that_cannot_be_sent_are_refused_at_once(value: object) -> None:
+    with pytest.raises(ValidationError, match="cannot be sent as JSON"):
+        EndpointSettings(model="m", extra_body={"inside": [value]})
+
+
 @pytest.mark.parametrize("given", [SECRET, "gsk_abcDEF123", "", "1KEY"])
 def test_a_key_in_place_of_its_name_is_refused_unseen(given: str) -> None:
     with pytest.raises(ValidationError, match="not the key itself") as caught:
@@ -152,6 +158,8 @@ def test_a_key_in_place_of_its_name_is_refused_unseen(given: str) -> None:
         ("ftp://example.com", "an address such as"),
         ("http://[::1/v1", "an address such as"),
         ("http://host:port/v1", "an address such as"),
+        ("http://host/v1\x07", "control characters"),
+        ("http://host/v 1", "spaces"),
     ],
 )
 def test_addresses_that_are_none_or_hold_secrets_are_refused(url: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from transformer_lens.model_bridge.sources import build_bridge_from_module
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import ModelError
-from persona_lens.model.loading import choose_dtype, nothing_installed
+from persona_lens.model.hardware import choose_device, choose_dtype
+from persona_lens.model.loading import nothing_installed
 from persona_lens.model.twin import native_twin
 
 QUESTION = [{"role": "user", "content": "What do you fear?"}]
@@ -188,14 +190,24 @@ def test_the_fingerprint_knows_the_weights(tmp_path: Path, tiny_llama: Path) -> 
 
 
 def test_auto_dtype_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    from persona_lens.model import loading
+    from persona_lens.model import hardware
 
     for fast, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(loading, "_cpu_multiplies_bfloat16", lambda fast=fast: fast)
+        monkeypatch.setattr(hardware, "_cpu_multiplies_bfloat16", lambda fast=fast: fast)
         assert choose_dtype("auto", torch.device("cpu")) is expected
     assert choose_dtype("float16", torch.device("cpu")) is torch.float16
-    with pytest.raises(ModelError, match=r"(?s)unknown dtype.*given float8"):
-        choose_dtype("float8", torch.device("cpu"))  # pyright: ignore
+
+
+@pytest.mark.parametrize("dtype", ["float8", "int8", "complex64", "bool", "", torch.int64])
+def test_a_dtype_that_cannot_compute_is_refused(dtype: Any) -> None:
+    with pytest.raises(ModelError, match=r"(?s)does not compute.*auto, float32, bfloat16"):
+        choose_dtype(dtype, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("device", ["meta", "banana", "", "cuda:99", "vulkan", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(ModelError, match=r"(?s)on this device.*expected .*cpu"):
+        choose_device(device)
 
 
 @pytest.mark.embedded
