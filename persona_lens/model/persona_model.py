@@ -22,13 +22,14 @@ from jaxtyping import Bool, Float
 
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions.hooks import hook_name
-from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
 from persona_lens.model.divergence import divergences
 from persona_lens.model.generation import Generator
 from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
+from persona_lens.model.inputs import check_message, check_transcripts
 from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
     load_tokenizer,
@@ -372,6 +373,7 @@ class PersonaModel:
             >>> "Paris" in model.generate([prompt], Sampling(temperature=0, max_new_tokens=12))[0].text
             True
         """
+        check_transcripts(prompts, "prompt")
         if not prompts:
             return []
         sampling = sampling or Sampling()
@@ -415,6 +417,7 @@ class PersonaModel:
             >>> bool(paris.sum() > rome.sum())
             True
         """
+        check_transcripts(prompts, "prompt")
         if not prompts:
             return []
         budget = token_budget or default_token_budget(self.device)
@@ -509,6 +512,7 @@ class PersonaModel:
             ...                       sampling=Sampling(max_new_tokens=8)), str)
             True
         """
+        check_message(message, system)
         prompt = self.encoder.prompt(self.encoder.messages(message, system=system))
         return self.generate([prompt], sampling)[0].text
 
@@ -535,6 +539,7 @@ class PersonaModel:
 
         Source: paper section 2.1.2.
         """
+        check_transcripts(transcripts, "encode")
         chosen_layers = tuple(range(self.n_layers)) if layers is None else tuple(layers)
         if positions is None:
             positions = [self.reply_positions(transcript) for transcript in transcripts]
@@ -599,6 +604,7 @@ class PersonaModel:
             >>> model.projections([said], np.eye(1, 576)[None], layers=[12])[0].values.shape
             (2, 1, 1)
         """
+        check_transcripts(transcripts, "encode")
         if not transcripts:
             return []
         if positions is None:
@@ -645,7 +651,7 @@ class PersonaModel:
             >>> int(receipt.frame()["seen"].sum())  # the last of four sampled tokens is never fed back
             3
         """
-        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
         receipt = Receipt(plan, detail=detail, decode=lambda ids: str(tokenizer.decode(ids)))
         with self._interventions.adding(plan, receipt):
@@ -702,8 +708,9 @@ class PersonaModel:
             >>> bool(model.kl(push, [said])[0].mean() > 0)
             True
         """
+        check_transcripts(transcripts, "encode")
         budget = token_budget or default_token_budget(self.device)
-        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         without = self._around(transcripts, padding_side="right")
         with self._interventions.adding(plan, Receipt(plan)):
             acting = self._around(transcripts, padding_side="right")
