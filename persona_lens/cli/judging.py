@@ -19,7 +19,6 @@ from persona_lens.cli.options import (
     parse_layers,
 )
 from persona_lens.errors import RunError
-from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.judges import Judge
@@ -216,9 +215,4 @@ def _offline(
             if model is None:
                 raise RunError("this judge needs a model", remedy="pass --model NAME")
             return LocalJudge(PersonaModel.load(model, **options))
-    raise RunError(
-        "no such judge",
-        expected=", ".join(JUDGES),
-        given=which,
-        remedy=did_you_mean(which, JUDGES),
-    )
+    raise RunError("no such judge", expected=", ".join(JUDGES), given=which)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,15 +18,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from persona_lens.errors import ModelError
 from persona_lens.interventions.hooks import tap_hooks
+from persona_lens.model.blocks import ResidualTap, as_forward_hook, find_blocks, find_decoder
+from persona_lens.model.context import context_limit
+from persona_lens.model.own_head import OwnHead, logits_of
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import Cache, PreTrainedModel
 
-ResidualTap = Callable[[Float[Tensor, "batch position d_model"]], Tensor | None]
-"""Reads the residual stream (returns None) or replaces it (returns a new tensor, never an edited one)."""
+__all__ = ["Backend", "BridgeBackend", "NativeBackend", "ResidualTap"]
 
 
 class Backend(Protocol):
@@ -84,7 +86,7 @@ class Backend(Protocol):
 
         Returns:
             The states `unembed` takes, on the device of `ids` wherever the blocks are, and the keys and values,
-            which now include those of `ids`. Do not use `past` again.
+            which now include those of `ids`: None if the model keeps something else. Do not use `past` again.
         """
         ...
 
@@ -96,6 +98,10 @@ class Backend(Protocol):
         """float32 logits of the states `advance` returns, on the device of the output embedding."""
         ...
 
+    def logits(self, ids: Int[Tensor, "batch position"]) -> Float[Tensor, "batch position vocab"]:
+        """float32 logits of whole texts without pads, as the model itself makes them: what `unembed` equals."""
+        ...
+
 
 class NativeBackend:
     """The plain Hugging Face module: sdpa attention, transformers' `generate`, raw forward hooks."""
@@ -104,15 +110,14 @@ class NativeBackend:
         self._module = module
         self.embedding = cast("Tensor", module.get_input_embeddings().weight)
         self.stop_ids = _stop_ids(module)
-        self.decoder = module.get_decoder()
         config = module.config.get_text_config()
         self.n_layers = int(config.num_hidden_layers)
+        self.decoder = find_decoder(module, self.n_layers)
         self.d_model = int(config.hidden_size)
-        self.context = getattr(config, "max_position_embeddings", None)
-        self.layers = _find_layers(self.decoder, self.n_layers)
+        self.context = context_limit(config)
+        self.layers = find_blocks(self.decoder, self.n_layers)
         parameters = signature(self.decoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
-        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
 
     @property
     def module(self) -> PreTrainedModel:
@@ -124,7 +129,7 @@ class NativeBackend:
         """Attach forward hooks to the decoder blocks; all are removed on leaving, whatever happens."""
         with ExitStack() as stack:
             for layer, tap in taps.items():
-                handle = self.layers[layer].register_forward_hook(_as_forward_hook(tap))
+                handle = self.layers[layer].register_forward_hook(as_forward_hook(tap))
                 stack.callback(handle.remove)
             yield
 
@@ -164,13 +169,18 @@ class NativeBackend:
             handle.remove()
 
     @torch.inference_mode()
-    def advance(self, ids: Tensor, mask: Tensor, past: Cache | None = None) -> tuple[Tensor, Cache]:
+    def advance(
+        self, ids: Tensor, mask: Tensor, past: Cache | None = None
+    ) -> tuple[Tensor, Cache | None]:
         """Run the inner decoder with a KV cache; the states are those after the final norm."""
         options: dict[str, Any] = {"attention_mask": mask.long(), "use_cache": True}
         if self._takes_positions:
             options["position_ids"] = _positions(mask)[:, -ids.shape[1] :]
-        output = self.decoder(input_ids=ids, past_key_values=past, **options)
-        return output.last_hidden_state.to(ids.device), output.past_key_values
+        if past is not None:  # models without keys and values do not know the word
+            options["past_key_values"] = past
+        output = self.decoder(input_ids=ids, **options)
+        kept = getattr(output, "past_key_values", None)
+        return output[0].to(ids.device), kept
 
     @torch.inference_mode()
     def select_rows(self, past: Cache, rows: Tensor) -> Cache:
@@ -180,10 +190,17 @@ class NativeBackend:
 
     @torch.inference_mode()
     def unembed(self, states: Tensor) -> Tensor:
-        """The output embedding, and the soft cap of Gemma."""
-        head = cast("nn.Module", self._module.get_output_embeddings())
-        logits = head(states).float()
-        return logits if self._softcap is None else self._softcap * (logits / self._softcap).tanh()
+        """What the module's own `forward` makes of them, whatever scales or caps it has."""
+        return self._head(states)
+
+    @cached_property
+    def _head(self) -> OwnHead:
+        return OwnHead(self._module, self.decoder)
+
+    @torch.inference_mode()
+    def logits(self, ids: Tensor) -> Tensor:
+        """One plain forward pass."""
+        return logits_of(self._module(input_ids=ids, use_cache=False)).float()
 
 
 class BridgeBackend(NativeBackend):
@@ -204,36 +221,9 @@ def _positions(mask: Bool[Tensor, "batch position"]) -> Int[Tensor, "batch posit
     return (mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
-def _as_forward_hook(tap: ResidualTap) -> Callable[..., Any]:
-    def hook(_module: nn.Module, _args: tuple, output: Any) -> Any:
-        if isinstance(output, tuple):
-            changed = tap(output[0])
-            return None if changed is None else (changed, *output[1:])
-        return tap(output)
-
-    return hook
-
-
 def _stop_ids(module: PreTrainedModel) -> tuple[int, ...]:
     config = module.generation_config
     configured = None if config is None else config.eos_token_id
     if configured is None:
         return ()
     return tuple(configured) if isinstance(configured, list) else (configured,)
-
-
-def _find_layers(decoder: nn.Module, n_layers: int) -> nn.ModuleList:
-    """The decoder's list of blocks: its one ModuleList as long as the config says."""
-    lists = [
-        module
-        for module in decoder.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == n_layers
-    ]
-    if not lists:
-        raise ModelError(
-            "cannot find the decoder blocks",
-            expected=f"one list of {n_layers} blocks inside {type(decoder).__name__}",
-            given="none of that length",
-            remedy="pass a decoder-only causal language model",
-        )
-    return lists[0]

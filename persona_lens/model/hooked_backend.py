@@ -177,6 +177,11 @@ class HookedBackend:
         cap: float = self.model.cfg.output_logits_soft_cap
         return cap * (logits / cap).tanh() if cap > 0 else logits
 
+    @torch.no_grad()
+    def logits(self, ids: Tensor) -> Tensor:
+        """One plain forward pass."""
+        return self.model(ids, return_type="logits").float()
+
 
 def refuse_centred_weights(model: Any) -> None:
     """Refuse LayerNorm models with `center_writing_weights`, which no config flag records.

@@ -22,14 +22,23 @@ from jaxtyping import Bool, Float
 
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions.hooks import hook_name
-from persona_lens.interventions.plan import Plan, checked_plan
+from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
+from persona_lens.model.blocks import refuse_declared_streams, refuse_unreadable_blocks
+from persona_lens.model.checking import (
+    checked_layers,
+    checked_positions,
+    checked_replies,
+    checked_transcripts,
+    checked_units,
+)
+from persona_lens.model.conduct import Conduct, rounding
+from persona_lens.model.context import check_context
 from persona_lens.model.divergence import divergences
 from persona_lens.model.generation import Generator
 from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
-from persona_lens.model.inputs import check_message, check_transcripts
 from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
     load_tokenizer,
@@ -115,6 +124,33 @@ class PersonaModel:
         self.d_model = self._backend.d_model
         self.device = self._backend.embedding.device
         self.dtype = self._backend.embedding.dtype
+        self._refuse_unreadable()
+
+    def _refuse_unreadable(self) -> None:
+        """Refuse models whose blocks hand on no single, causal residual stream."""
+        if self._hooked is None:
+            refuse_declared_streams(cast("PreTrainedModel", self._backend.module))
+        if self.device.type != "meta":
+            refuse_unreadable_blocks(
+                self._bare_backend,
+                self._probe_texts[1][:4],
+                self.device,
+                tolerance=10 * rounding(self.dtype),
+            )
+
+    @property
+    def _probe_texts(self) -> tuple[list[int], list[int]]:
+        """Ids of two short texts, the longer one first; ordinary text, since special tokens can ask for images."""
+        long, short, _ = (
+            self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in _SINK_PROBES
+        )
+        room = self._backend.context or 64
+        return list(long)[: min(24, room // 2)], list(short)[: min(9, room // 4)]
+
+    @cached_property
+    def _conduct(self) -> Conduct:
+        """What the model's batches allow, measured without anybody's hooks and without plans."""
+        return Conduct(self._bare_backend, self._probe_texts, self.pad_id, self.device)
 
     @classmethod
     def load(
@@ -331,7 +367,11 @@ class PersonaModel:
         with self._lock:
             backend = self._unhooked_backend
             found = [
-                sink_positions(backend, self.encoder.encode(probe).ids.tolist(), self.device)
+                sink_positions(
+                    backend,
+                    self.encoder.encode(probe).ids[: backend.context].tolist(),
+                    self.device,
+                )
                 for probe in probes
             ]
         everywhere = set.intersection(*(set(positions) for positions in found))
@@ -345,6 +385,14 @@ class PersonaModel:
             if not _is_placed_or_quantised(bridge.original_model):
                 return NativeBackend(self._module or native_twin(bridge))
         return self._backend
+
+    @property
+    def _bare_backend(self) -> Backend:
+        """What is measured on: no hook on it is anybody's, where a copy on the same weights can be made."""
+        backend = self._unhooked_backend
+        if type(backend) is not NativeBackend or _is_placed_or_quantised(backend.module):
+            return backend
+        return NativeBackend(cast("PreTrainedModel", shared_copy(backend.module)))
 
     def generate(
         self,
@@ -373,14 +421,21 @@ class PersonaModel:
             >>> "Paris" in model.generate([prompt], Sampling(temperature=0, max_new_tokens=12))[0].text
             True
         """
-        check_transcripts(prompts, "prompt")
-        if not prompts:
+        if layers is not None:
+            layers = checked_layers(layers, self.n_layers)
+        if not checked_transcripts(prompts):
             return []
         sampling = sampling or Sampling()
         self.check_room(prompts, sampling)
         with self._lock:
+            several = len({len(prompt) for prompt in prompts}) > 1
             generator = Generator(
-                self._backend, self.tokenizer, self.end_ids, self.pad_id, self.device
+                self._backend,
+                self.tokenizer,
+                self.end_ids,
+                self.pad_id,
+                self.device,
+                equal_lengths=several and not self._conduct.pads_in_front,
             )
             replies = generator.sample(
                 [prompt.ids for prompt in prompts],
@@ -417,13 +472,22 @@ class PersonaModel:
             >>> bool(paris.sum() > rome.sum())
             True
         """
-        check_transcripts(prompts, "prompt")
+        _check_generating(checked_transcripts(prompts))
+        said = checked_replies(replies, prompts, len(self._backend.embedding))
         if not prompts:
             return []
+        lengths = [len(prompt) + len(ids) for prompt, ids in zip(prompts, said, strict=True)]
+        check_context(
+            lengths,
+            self._backend.context,
+            problem="prompts and replies do not fit the model's context",
+            remedy="shorten them",
+        )
         budget = token_budget or default_token_budget(self.device)
-        if self._interventions.active:
-            whole = self._with_replies(prompts, replies)
-            with self._lock:
+        with self._lock:
+            self._conduct.check_logits()
+            if self._interventions.active or not self._conduct.shares_prompts:
+                whole = self._with_replies(prompts, said)
                 return transcript_log_probs(
                     self._backend,
                     [transcript.ids for transcript in whole],
@@ -433,11 +497,10 @@ class PersonaModel:
                     device=self.device,
                     token_budget=budget,
                 )
-        with self._lock:
             return reply_log_probs(
                 self._backend,
                 [prompt.ids.tolist() for prompt in prompts],
-                replies,
+                said,
                 pad_id=self.pad_id,
                 device=self.device,
                 token_budget=budget,
@@ -449,20 +512,14 @@ class PersonaModel:
         Raises:
             ModelError: A transcript does not wait for a reply, or prompt and reply exceed the model's context.
         """
-        if not all(prompt.generating for prompt in prompts):
-            raise ModelError(
-                "a transcript does not wait for a reply",
-                expected="transcripts from encoder.prompt(...)",
-            )
-        context = self._backend.context
-        longest = max(len(prompt) for prompt in prompts) + sampling.max_new_tokens
-        if context is not None and longest > context:
-            raise ModelError(
-                "prompt and reply do not fit the model's context",
-                expected=f"at most {context} tokens",
-                given=longest,
-                remedy="lower max_new_tokens or shorten the prompt",
-            )
+        _check_generating(prompts)
+        room = (len(prompt) + sampling.max_new_tokens for prompt in prompts)
+        check_context(
+            room,
+            self._backend.context,
+            problem="prompt and reply do not fit the model's context",
+            remedy="lower max_new_tokens or shorten the prompt",
+        )
 
     @property
     def has_bridge_hooks(self) -> bool:
@@ -471,7 +528,9 @@ class PersonaModel:
         They would act on replies and readings.
         """
         lens = self._bridge if self._hooked is None else self._hooked.model
-        return lens is not None and bool(lens.list_hooks())
+        return lens is not None and any(
+            not _is_of_the_lens(handle) for held in lens.list_hooks().values() for handle in held
+        )
 
     def _without_thinking(
         self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
@@ -512,7 +571,6 @@ class PersonaModel:
             ...                       sampling=Sampling(max_new_tokens=8)), str)
             True
         """
-        check_message(message, system)
         prompt = self.encoder.prompt(self.encoder.messages(message, system=system))
         return self.generate([prompt], sampling)[0].text
 
@@ -539,11 +597,22 @@ class PersonaModel:
 
         Source: paper section 2.1.2.
         """
-        check_transcripts(transcripts, "encode")
-        chosen_layers = tuple(range(self.n_layers)) if layers is None else tuple(layers)
-        if positions is None:
-            positions = [self.reply_positions(transcript) for transcript in transcripts]
-        return self._pooled(transcripts, positions, layers=chosen_layers, token_budget=token_budget)
+        wanted = range(self.n_layers) if layers is None else layers
+        chosen_layers = checked_layers(wanted, self.n_layers)
+        self._check_readable(transcripts)
+        masks = self._positions(transcripts, positions)
+        return self._pooled(transcripts, masks, layers=chosen_layers, token_budget=token_budget)
+
+    def _check_readable(self, transcripts: Sequence[Transcript]) -> None:
+        lengths = [len(transcript) for transcript in checked_transcripts(transcripts)]
+        check_context(lengths, self._backend.context)
+
+    def _positions(
+        self, transcripts: Sequence[Transcript], positions: Any
+    ) -> list[Bool[np.ndarray, " token"]]:
+        if positions is not None:
+            return checked_positions(positions, transcripts)
+        return [self.reply_positions(transcript) for transcript in transcripts]
 
     def _pooled(
         self,
@@ -604,19 +673,20 @@ class PersonaModel:
             >>> model.projections([said], np.eye(1, 576)[None], layers=[12])[0].values.shape
             (2, 1, 1)
         """
-        check_transcripts(transcripts, "encode")
+        chosen_layers = checked_layers(layers, self.n_layers)
+        directions = checked_units(units, len(chosen_layers), self.d_model)
+        self._check_readable(transcripts)
+        masks = self._positions(transcripts, positions)
         if not transcripts:
             return []
-        if positions is None:
-            positions = [self.reply_positions(transcript) for transcript in transcripts]
         around = self._around(transcripts, padding_side="right")
         with self._lock:
             return read_projections(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
-                positions,
-                units,
-                layers=tuple(layers),
+                masks,
+                directions,
+                layers=chosen_layers,
                 pad_id=self.pad_id,
                 device=self.device,
                 token_budget=token_budget or default_token_budget(self.device),
@@ -651,7 +721,7 @@ class PersonaModel:
             >>> int(receipt.frame()["seen"].sum())  # the last of four sampled tokens is never fed back
             3
         """
-        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
+        plan.check(n_layers=self.n_layers, d_model=self.d_model)
         tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
         receipt = Receipt(plan, detail=detail, decode=lambda ids: str(tokenizer.decode(ids)))
         with self._interventions.adding(plan, receipt):
@@ -708,13 +778,14 @@ class PersonaModel:
             >>> bool(model.kl(push, [said])[0].mean() > 0)
             True
         """
-        check_transcripts(transcripts, "encode")
         budget = token_budget or default_token_budget(self.device)
-        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
+        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        self._check_readable(transcripts)
         without = self._around(transcripts, padding_side="right")
         with self._interventions.adding(plan, Receipt(plan)):
             acting = self._around(transcripts, padding_side="right")
         with self._lock:
+            self._conduct.check_logits()
             return divergences(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
@@ -795,6 +866,20 @@ class PersonaModel:
         return (
             f"PersonaModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, "
             f"{dtype} on {self.device})"
+        )
+
+
+def _is_of_the_lens(handle: Any) -> bool:
+    """Whether TransformerLens itself has put a hook there, as its adapters of some architectures do."""
+    home = getattr(getattr(handle, "user_hook", None), "__module__", None) or ""
+    return home.partition(".")[0] == "transformer_lens"
+
+
+def _check_generating(prompts: Sequence[Transcript]) -> None:
+    if not all(prompt.generating for prompt in prompts):
+        raise ModelError(
+            "a transcript does not wait for a reply",
+            expected="transcripts from encoder.prompt(...)",
         )
 
 

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
-from persona_lens.interventions.blocks import block_number, nearest_blocks
 from persona_lens.space.calibration import POPULATIONS, Calibration
 from persona_lens.space.fitting import Fit
-from persona_lens.space.naming import Named, resolve
 from persona_lens.space.pca import unit
-from persona_lens.spelling import did_you_mean
 from persona_lens.vectors import VectorTable
 
 Units = Literal["raw", "roles", "default"]
-UNITS = ("raw", "roles", "default")
 
 
 class SpaceGeometry:
@@ -51,97 +48,36 @@ class SpaceGeometry:
             SpaceError: The space does not cover that block.
         """
         layers = self.table.layers
-        number = block_number(layer, SpaceError)
-        if number < 0 and -len(layers) <= number:
-            return len(layers) + number
-        if number not in layers:
+        if layer < 0 and -len(layers) <= layer:
+            return len(layers) + layer
+        if layer not in layers:
+            raise SpaceError("layer not in this space", expected=span(layers), given=layer)
+        return layers.index(layer)
+
+    def vector(self, name: str) -> Float[np.ndarray, "layer d_model"]:
+        """The vector of a role, a trait, or "default"; "assistant axis" is `axis_`.
+
+        Raises:
+            SpaceError: No such vector.
+        """
+        return self.table.values[self._row(name)]
+
+    def _row(self, name: str) -> int:
+        row = self.table.find(name)
+        if row is None:
+            close = difflib.get_close_matches(name, self.table.names, n=3)
             raise SpaceError(
-                "layer not in this space",
-                expected=span(layers),
-                given=layer,
-                remedy=nearest_blocks(number, layers),
+                f"no vector named {name!r}",
+                remedy=f"did you mean {', '.join(close)}?" if close else "see space.table.frame()",
             )
-        return layers.index(number)
-
-    def vector(self, name: str, *, kind: str | None = None) -> Float[np.ndarray, "layer d_model"]:
-        """The vector of a role, a trait or "default"; of "assistant" and "pc1" the direction itself.
-
-        Args:
-            name: See `persona_lens.space.naming`.
-            kind: `role` or `trait`, where that is known: `name` is then never the axis or a component.
-
-        Raises:
-            SpaceError: No such vector, or two of that name.
-
-        Examples:
-            >>> from persona_lens import PersonaSpace
-            >>> rng = np.random.default_rng(0)
-            >>> roles = {f"role_{i}": rng.normal(size=(1, 8)) for i in range(6)}
-            >>> space = PersonaSpace.from_vectors(roles, np.ones((1, 8)), {"role_1": rng.normal(size=(1, 8))})
-            >>> bool((space.vector("role:role_1") == space.vector("trait:role_1")).any())
-            False
-        """
-        found = self.named(name, kind)
-        return self.table.values[found.row] if found.row >= 0 else self.direction_vectors(found)
-
-    def named(self, name: str, kind: str | None = None) -> Named:
-        """What a name stands for here.
-
-        Args:
-            name: See `persona_lens.space.naming`.
-            kind: `role` or `trait`, where that is known; all by default.
-
-        Raises:
-            SpaceError: Nothing has that name, or a role and a trait have it.
-        """
-        if kind is None:
-            return resolve(self.table, name)
-        if kind not in ("role", "trait"):
-            raise SpaceError(
-                "unknown kind of vector",
-                expected="role or trait",
-                given=kind,
-                remedy=did_you_mean(kind, ("role", "trait")),
-            )
-        return resolve(self.table, name, (kind,))
-
-    def direction_vectors(self, found: Named) -> Float[np.ndarray, "layer d_model"]:
-        """A named direction at all layers: the axis, a component, a trait, or a role from the mean of the roles.
-
-        Raises:
-            SpaceError: Not fitted, fewer components, or components that are no directions (`scaling="l2"`).
-        """
-        self._check_fitted()
-        if found.kind == "axis":
-            return self.axis_
-        if found.kind == "component":
-            if self._fit.scaler.scaling == "l2":
-                raise SpaceError(
-                    "components of an l2-scaled space are not directions of the residual stream",
-                    remedy='fit the space with scaling="center"',
-                )
-            scale = self._fit.scaler.scale
-            vectors = self.components_[:, self._component(found)]
-            return vectors if scale is None else vectors / scale
-        vectors = self.table.values[found.row]
-        return vectors if found.kind == "trait" else vectors - self.role_mean_
+        return row
 
     def transform(
         self,
         vectors: Float[np.ndarray, "*batch d_model"] | Sequence[str],
         layer: int,
-        *,
-        kind: str | None = None,
     ) -> Float[np.ndarray, "*batch component"]:
         """Component scores of residual vectors (or of named ones) at one layer, in PCA coordinates.
-
-        Of names that stand for differences (traits, the axis), the scores are those of the difference: they are
-        not centred.
-
-        Args:
-            vectors: Residual vectors at that layer, or names.
-            layer: Block.
-            kind: `role` or `trait`, if all names are of that kind.
 
         Examples:
             >>> from persona_lens import PersonaSpace
@@ -153,8 +89,7 @@ class SpaceGeometry:
         """
         self._check_fitted()
         index = self.layer_index(layer)
-        values, differences = self._at(vectors, index, kind)
-        return self._in_pca_coordinates(values, differences, index) @ self.components_[index].T
+        return self._fit.scaler(self._at(vectors, index), index) @ self.components_[index].T
 
     def in_pca_units(
         self, differences: Float[np.ndarray, "*batch d_model"], layer: int
@@ -171,21 +106,18 @@ class SpaceGeometry:
         *,
         onto: str | Float[np.ndarray, " d_model"] = "axis",
         units: Units = "raw",
-        kind: str | None = None,
     ) -> Float[np.ndarray, " *batch"]:
         """Projection on the axis, on a component, or on another direction, at one layer.
 
         Args:
-            vectors: Residual vectors at that layer, or names of stored ones; see `persona_lens.space.naming`.
+            vectors: Residual vectors at that layer, or names of stored ones.
             layer: Block.
-            onto: "assistant" or "axis", "pc1", "pc2", ..., the name of a trait or role (a role's direction is its
-                vector minus the mean of the roles), or a direction.
+            onto: "axis", "pc1", "pc2", ..., the name of a trait or role (a role's direction is its vector
+                minus the mean of the roles), or a direction.
             units: `raw`, the dot product with the unit direction (for components: the score, centred on the
                 roles); `roles`, standard deviations from the mean of the role vectors; `default`,
                 standard deviations of single replies from the default Assistant (axis and first components of
-                a space with a run). Both place residual vectors; of a difference (a trait, the axis) there is only
-                `raw`.
-            kind: `role` or `trait`, if all names are of that kind.
+                a space with a run).
 
         Raises:
             SpaceError: Not fitted, unknown direction, or units this space cannot give.
@@ -195,94 +127,60 @@ class SpaceGeometry:
         self._check_fitted()
         index = self.layer_index(layer)
         single = isinstance(vectors, str)
-        values, differences = self._at(
-            [vectors] if isinstance(vectors, str) else vectors, index, kind
-        )
-        target = self.named(onto) if isinstance(onto, str) else onto
-        if units not in UNITS:
-            raise SpaceError(
-                "unknown units",
-                expected="raw, roles or default",
-                given=units,
-                remedy=did_you_mean(units, UNITS),
-            )
-        if units != "raw" and differences.any():
-            raise SpaceError(
-                f"a difference of residual vectors has no place in units of {units!r}",
-                expected='roles, "default" or residual vectors',
-                given=vectors if single else "names of traits or directions",
-                remedy='use units="raw"; the default Assistant is called "default"',
-            )
-        raw = self._raw_projection(values, index, target, differences)
+        values = self._at([vectors] if isinstance(vectors, str) else vectors, index)
+        raw = self._raw_projection(values, index, onto)
         if units == "roles":
-            roles = self._raw_projection(self._axis_roles(index), index, target)
+            roles = self._raw_projection(self._axis_roles(index), index, onto)
             raw = (raw - roles.mean()) / roles.std(ddof=1)
         elif units == "default":
-            mean, deviation = self._default_spread(index, target)
+            mean, deviation = self._default_spread(index, onto)
             raw = (raw - mean) / deviation
+        elif units != "raw":
+            raise SpaceError("unknown units", expected="raw, roles or default", given=units)
         return raw[0] if single else raw
 
     def _raw_projection(
-        self,
-        values: np.ndarray,
-        index: int,
-        onto: Named | np.ndarray,
-        differences: np.ndarray | None = None,
+        self, values: np.ndarray, index: int, onto: str | np.ndarray
     ) -> Float[np.ndarray, " *batch"]:
-        if isinstance(onto, Named) and onto.kind == "component":
+        if isinstance(onto, str) and onto.startswith("pc") and onto[2:].isdigit():
             component = self._component(onto)
-            coordinates = self._in_pca_coordinates(values, differences, index)
-            return coordinates @ self.components_[index, component]
+            return self._fit.scaler(values, index) @ self.components_[index, component]
         return np.asarray(values, np.float64) @ unit(self._direction(onto, index))
 
-    def _in_pca_coordinates(
-        self, values: np.ndarray, differences: np.ndarray | None, index: int
-    ) -> Float[np.ndarray, "*batch d_model"]:
-        """Residual vectors as PCA sees them; differences of such are scaled like them, but not centred."""
-        coordinates = self._fit.scaler(values, index)
-        if differences is None or not differences.any():
-            return coordinates
-        if self._fit.scaler.scaling == "l2":
-            raise SpaceError(
-                "a trait or direction has no component scores in an l2-scaled space",
-                remedy='fit the space with scaling="center"',
-            )
-        scale = self._fit.scaler.scale
-        coordinates[differences] = values[differences] / (1.0 if scale is None else scale[index])
-        return coordinates
-
-    def _direction(self, onto: Named | np.ndarray, index: int) -> Float[np.ndarray, " d_model"]:
-        if isinstance(onto, Named):
-            return self.direction_vectors(onto)[index]
-        direction = np.asarray(onto, dtype=np.float64)
-        if direction.shape != (self.table.d_model,):
-            raise SpaceError(
-                "the direction has the wrong shape",
-                expected=[self.table.d_model],
-                given=list(direction.shape),
-            )
-        return direction
+    def _direction(self, onto: str | np.ndarray, index: int) -> Float[np.ndarray, " d_model"]:
+        if not isinstance(onto, str):
+            direction = np.asarray(onto, dtype=np.float64)
+            if direction.shape != (self.table.d_model,):
+                raise SpaceError(
+                    "the direction has the wrong shape",
+                    expected=[self.table.d_model],
+                    given=list(direction.shape),
+                )
+            return direction
+        if onto == "axis":
+            return self.axis_[index]
+        return self._row_direction(self._row(onto), index)
 
     def _row_direction(self, row: int, index: int) -> Float[np.ndarray, " d_model"]:
         vector = self.table.values[row, index]
         return vector if self.table.kinds[row] == "trait" else vector - self.role_mean_[index]
 
-    def _component(self, found: Named) -> int:
+    def _component(self, name: str) -> int:
         kept = self.components_.shape[1]
-        if not 1 <= found.number <= kept:
-            raise SpaceError("no such component", expected=f"pc1 to pc{kept}", given=found.name)
-        return found.number - 1
+        component = int(name[2:]) - 1
+        if not 0 <= component < kept:
+            raise SpaceError("no such component", expected=f"pc1 to pc{kept}", given=name)
+        return component
 
-    def _default_spread(self, index: int, onto: Named | np.ndarray) -> tuple[float, float]:
+    def _default_spread(self, index: int, onto: str | np.ndarray) -> tuple[float, float]:
         known = () if self.calibration_ is None else self.calibration_.directions
-        name = onto.name if isinstance(onto, Named) else "vectors without a name"
-        if self.calibration_ is None or name not in known:
+        if self.calibration_ is None or not isinstance(onto, str) or onto not in known:
             raise SpaceError(
-                f"no spread of default replies is known for {name!r}",
+                f"no spread of default replies is known for {onto!r}",
                 expected=f"one of {', '.join(known)}" if known else "a space fitted with its run",
                 remedy='use units="roles"',
             )
-        place = POPULATIONS.index("default"), index, known.index(name)
+        place = POPULATIONS.index("default"), index, known.index(onto)
         return float(self.calibration_.means[place]), float(self.calibration_.deviations[place])
 
     def nearest(
@@ -299,30 +197,20 @@ class SpaceGeometry:
         compared.
 
         Args:
-            query: A name (see `persona_lens.space.naming`), or a residual vector (not a difference).
+            query: A name, or a residual vector (not a difference).
             layer: Block.
             k: How many.
-            kind: Of the vectors found: `role`, `trait`, or None for both.
-
-        Raises:
-            SpaceError: Not fitted, unknown name or kind, or nothing of that kind.
+            kind: `role`, `trait`, or None for both.
         """
         self._check_fitted()
-        if kind not in (None, "role", "trait"):
-            raise SpaceError(
-                f"no vectors of kind {kind!r}",
-                expected="role, trait or None",
-                remedy=did_you_mean(kind, ("role", "trait")),
-            )
         index = self.layer_index(layer)
         rows = [
             *(self.table.axis_rows() if kind in (None, "role") else ()),
             *(self.table.trait_rows() if kind in (None, "trait") else ()),
         ]
         if isinstance(query, str):
-            found = self.named(query)
-            direction = self._direction(found, index)
-            rows = [row for row in rows if row != found.row]
+            direction = self._direction(query, index)
+            rows = [row for row in rows if self.table.names[row] != query]
         else:
             direction = np.asarray(query) - self.role_mean_[index]
         if not rows:
@@ -347,9 +235,7 @@ class SpaceGeometry:
         self._check_fitted()
         index = self.layer_index(layer)
         rows = self.table.axis_rows()
-        projections = self._raw_projection(
-            self.table.values[rows, index], index, Named("axis", "axis")
-        )
+        projections = self._raw_projection(self.table.values[rows, index], index, "axis")
         margins = self.projection_margins_[rows, index]
         frame = pd.DataFrame(
             {
@@ -365,30 +251,18 @@ class SpaceGeometry:
         return frame.sort_values("projection", ascending=False, ignore_index=True)
 
     def _at(
-        self, vectors: np.ndarray | Sequence[str], index: int, kind: str | None
-    ) -> tuple[Float[np.ndarray, "*batch d_model"], Bool[np.ndarray, " *batch"]]:
-        """Vectors at a layer, by name or as given, and which of them are differences of residual vectors."""
-        names = _names(vectors)
-        if names is not None:
-            found = [self.named(name, kind) for name in names]
-            values = [
-                self.table.values[each.row, index]
-                if each.row >= 0
-                else self.direction_vectors(each)[index]
-                for each in found
-            ]
-            return (
-                np.stack(values) if values else np.empty((0, self.table.d_model), np.float32),
-                np.array([each.is_difference for each in found], dtype=bool),
-            )
+        self, vectors: np.ndarray | Sequence[str], index: int
+    ) -> Float[np.ndarray, "*batch d_model"]:
+        if isinstance(vectors, Sequence) and all(isinstance(name, str) for name in vectors):
+            return self.table.values[[self._row(str(name)) for name in vectors], index]
         vectors = np.asarray(vectors)
-        if vectors.shape[-1:] != (self.table.d_model,):
+        if vectors.shape[-1] != self.table.d_model:
             raise SpaceError(
                 "vectors have the wrong width",
                 expected=f"[..., {self.table.d_model}]",
                 given=list(vectors.shape),
             )
-        return vectors, np.zeros(vectors.shape[:-1], dtype=bool)
+        return vectors
 
     def _axis_roles(self, index: int) -> Float[np.ndarray, "role d_model"]:
         return self.table.values[self.table.axis_rows(), index]
@@ -402,12 +276,3 @@ def span(layers: tuple[int, ...]) -> str:
     """Layers as a person says them."""
     consecutive = layers == tuple(range(layers[0], layers[-1] + 1))
     return f"{layers[0]} to {layers[-1]}" if consecutive else ", ".join(map(str, layers))
-
-
-def _names(vectors: object) -> list[str] | None:
-    """Names, in a list or in a column of a frame; None for vectors."""
-    if isinstance(vectors, pd.Series | pd.Index | np.ndarray) and vectors.dtype.kind in "OUT":
-        vectors = list(vectors)
-    if isinstance(vectors, Sequence) and all(isinstance(name, str) for name in vectors):
-        return [str(name) for name in vectors]
-    return None

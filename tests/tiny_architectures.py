@@ -1,0 +1,215 @@
+"""Tiny random models of every text architecture that transformers offers and TransformerLens bridges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tiny import tiny_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 4,
+    "max_position_embeddings": 512,
+}
+_MOE: dict[str, Any] = {
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "n_shared_experts": 1,
+}
+_MLA: dict[str, Any] = {
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "num_key_value_heads": 4,
+}
+_LINEAR: dict[str, Any] = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}
+_MAMBA2: dict[str, Any] = {
+    "mamba_d_ssm": 32,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 8,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 8,
+    "mamba_chunk_size": 16,
+    "mamba_expand": 2,
+}
+_WINDOW = {"sliding_window": 8}
+
+CASES: dict[str, dict[str, Any]] = {
+    "afmoe": {**_MOE, **_WINDOW, "num_dense_layers": 1},
+    "apertus": {},
+    "arcee": {},
+    "bamba": {**_MAMBA2, "attn_layer_indices": [1]},
+    "bert": {"is_decoder": True},
+    "bitnet": {},
+    "bloom": {"n_layer": 3, "n_head": 4},
+    "codegen": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 512, "rotary_dim": 4},
+    "cohere": {},
+    "cohere2": _WINDOW,
+    "deepseek_v2": {**_MOE, **_MLA},
+    "deepseek_v3": {**_MOE, **_MLA},
+    "deepseek_v4": {**_MOE},
+    "ernie4_5": {},
+    "ernie4_5_moe": {**_MOE, "moe_num_experts": 4, "moe_k": 2},
+    "exaone4": _WINDOW,
+    "falcon": {"head_dim": None},
+    "falcon_h1": _MAMBA2,
+    "falcon_mamba": {"state_size": 8},
+    "flex_olmo": _MOE,
+    "gemma": {},
+    "gemma2": _WINDOW,
+    "gemma3_text": {**_WINDOW, "sliding_window_pattern": 2},
+    "gemma3n_text": {
+        "vocab_size_per_layer_input": 259,
+        "hidden_size_per_layer_input": 8,
+        "num_kv_shared_layers": 0,
+        "laurel_rank": 4,
+        "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        "activation_sparsity_pattern": [0.0] * 3,
+    },
+    "gemma4_text": {
+        **_WINDOW,
+        "vocab_size_per_layer_input": 259,
+        "hidden_size_per_layer_input": 8,
+        "global_head_dim": 8,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "num_kv_shared_layers": 0,
+    },
+    "glm": {},
+    "glm4": {},
+    "glm4_moe": _MOE,
+    "glm4_moe_lite": {**_MOE, **_MLA},
+    "glm_moe_dsa": {**_MOE, **_MLA},
+    "gpt2": {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 512},
+    "gpt_bigcode": {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 512},
+    "gpt_neo": {
+        "num_layers": 3,
+        "num_heads": 4,
+        "attention_types": [[["global", "local", "global"], 1]],
+        "window_size": 8,
+    },
+    "gpt_neox": {},
+    "gpt_oss": {**_MOE, **_WINDOW},
+    "gptj": {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 512, "rotary_dim": 4},
+    "granite": {"logits_scaling": 8.0},
+    "granitemoe": {**_MOE, "logits_scaling": 8.0},
+    "granitemoehybrid": {
+        **_MOE,
+        **_MAMBA2,
+        "layer_types": ["mamba", "attention", "mamba"],
+        "shared_intermediate_size": 16,
+    },
+    "hrm_text": {},
+    "hunyuan_v1_dense": {},
+    "jais2": {},
+    "jamba": {
+        "mamba_d_state": 8,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "attn_layer_period": 3,
+        "attn_layer_offset": 1,
+        "mamba_dt_rank": 4,
+        "use_mamba_kernels": False,
+    },
+    "jetmoe": {"num_local_experts": 4, "num_experts_per_tok": 2, "kv_channels": 8},
+    "laguna": {**_MOE, **_WINDOW},
+    "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
+    "lfm2_moe": {**_MOE, "layer_types": ["conv", "full_attention", "conv"]},
+    "llama": {},
+    "llama4_text": {**_MOE, "intermediate_size_mlp": 32, "attention_chunk_size": 16},
+    "mamba": {"state_size": 8},
+    "mamba2": {"num_heads": 4, "head_dim": 8, "n_groups": 1, "chunk_size": 16, "state_size": 8},
+    "minimax_m2": _MOE,
+    "ministral3": {},
+    "mistral": _WINDOW,
+    "mixtral": _MOE,
+    "modernbert-decoder": {"local_attention": 8, "cls_token_id": 1, "sep_token_id": 2},
+    "mpt": {"d_model": 16, "n_heads": 4, "n_layers": 3, "max_seq_len": 512},
+    "nanochat": {},
+    "nemotron": {},
+    "nemotron_h": {
+        **_MOE,
+        "layers_block_type": ["mamba", "attention", "moe"],
+        "mamba_num_heads": 4,
+        "mamba_head_dim": 8,
+        "ssm_state_size": 8,
+        "n_groups": 1,
+        "chunk_size": 16,
+        "moe_shared_expert_intermediate_size": 16,
+    },
+    "olmo": {},
+    "olmo2": {},
+    "olmo3": _WINDOW,
+    "olmo_hybrid": _LINEAR,
+    "olmoe": _MOE,
+    "openai-gpt": {"n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 512},
+    "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16},
+    "phi": {},
+    "phi3": {},
+    "qwen2": {},
+    "qwen2_moe": {**_MOE, "shared_expert_intermediate_size": 16},
+    "qwen3": {},
+    "qwen3_5_text": _LINEAR,
+    "qwen3_5_moe_text": {**_MOE, **_LINEAR, "shared_expert_intermediate_size": 16},
+    "qwen3_moe": _MOE,
+    "qwen3_next": {**_MOE, **_LINEAR, "shared_expert_intermediate_size": 16},
+    "recurrent_gemma": {"w_init_variance_scale": 1.0, "lru_width": 16, "attention_window_size": 8},
+    "rwkv": {"attention_hidden_size": 16},
+    "seed_oss": {},
+    "smollm3": {},
+    "stablelm": {},
+    "starcoder2": _WINDOW,
+    "vaultgemma": _WINDOW,
+    "xglm": {"d_model": 16, "ffn_dim": 32, "num_layers": 3, "attention_heads": 4},
+    "youtu": {**_MLA},
+    "zamba2": {
+        "layers_block_type": ["mamba", "hybrid", "mamba"],
+        "layer_types": ["mamba", "hybrid", "mamba"],
+        "mamba_d_state": 8,
+        "mamba_ngroups": 1,
+        "n_mamba_heads": 4,
+        "chunk_size": 16,
+        "num_mem_blocks": 1,
+        "adapter_rank": 4,
+    },
+}
+"""What each architecture needs beside the shape they all share, by its model type in transformers."""
+
+
+def tiny_case(architecture: str, *, seed: int = 0) -> PreTrainedModel:
+    """A random model of some thousand parameters in float32; weights large enough that logits differ clearly."""
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(seed)
+    shape = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "initializer_range": 0.3,
+        **_SHAPE,
+        **CASES[architecture],
+    }
+    shape = {name: value for name, value in shape.items() if value is not None}
+    config = AutoConfig.for_model(architecture, **shape)
+    module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    module.config.architectures = [type(module).__name__]
+    return module
