@@ -111,7 +111,7 @@ def axis_cosine(
         for space, index in (a, b)
     ]
     axes = [
-        unit(space.default_[index] - roles.weights(space, space.table.axis_rows()) @ its)
+        unit(space.assistant_end_[index] - roles.weights(space, space.table.axis_rows()) @ its)
         for (space, index), its in zip((a, b), vectors, strict=True)
     ]
     draws = (axes[0] * axes[1]).sum(axis=1)

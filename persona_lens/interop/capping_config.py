@@ -221,6 +221,17 @@ class _Group:
         return self.kind(direction, thresholds=np.array(self.thresholds))
 
 
+def percentile_of(experiment: str) -> float | None:
+    """The percentile along the stored vectors that the id of an experiment names.
+
+    Examples:
+        >>> percentile_of("layers_46:54-p0.25"), percentile_of("mine") is None
+        (25.0, True)
+    """
+    match = _PERCENTILE.search(experiment)
+    return None if match is None else 100 * float(match[1])
+
+
 def read_capping_config(
     path: Path, axis: Direction, *, operation: Reading = "auto"
 ) -> CappingConfig:

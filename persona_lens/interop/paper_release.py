@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.errors import InterventionError, SpaceError
@@ -30,10 +31,12 @@ from persona_lens.interop.release_files import (
     Vector,
     check_shapes,
     looks_like_release,
+    mean_of,
     orient_axis,
     read_roles,
     read_vectors,
 )
+from persona_lens.interop.released_thresholds import released_calibration
 from persona_lens.interventions import Direction, Plan
 from persona_lens.space import PersonaSpace
 
@@ -71,10 +74,12 @@ class Release:
 
     @cached_property
     def space(self) -> PersonaSpace:
-        """The space of the vectors, fitted when first asked for; its axis is default minus mean of the roles.
+        """The space of the vectors, fitted when first asked for; its axis is that of the file.
 
-        The release has one vector a role, so its components differ a little from the paper's, which has two.
-        Without single replies there are no intervals over questions and no thresholds in percentiles.
+        Default minus mean of the roles, which bfloat16 moves by some percent, is in `recomputed_axis_`, and how
+        far it lies from the file's axis in `axis_table`. The release has one vector a role, so its components
+        differ a little from the paper's, which has two. Without single replies there are no intervals over
+        questions. Of thresholds in percentiles there are those of the capping file.
 
         Raises:
             SpaceError: No default vector, or fewer than three roles.
@@ -84,9 +89,43 @@ class Release:
                 "this release holds no vector of the default Assistant",
                 expected="default_vector.pt, or vectors/default.pt",
             )
-        space = PersonaSpace.from_vectors(self.roles, self.default, self.traits)
+        axis = None
+        if self.axis_cosines is not None:
+            axis = self.default - mean_of(self.roles)
+            axis[list(self.axis.layers)] = self.axis.values
+        space = PersonaSpace.from_vectors(self.roles, self.default, self.traits, axis=axis)
         space.table = replace(space.table, card=self.card)
-        return space.fit()
+        space.fit()
+        if self.capping is not None:
+            space.calibration_ = released_calibration(self.capping, space.layers_)
+        return space
+
+    @property
+    def axis_table(self) -> pd.DataFrame:
+        """The axis of the file beside default minus mean of the roles, a row a layer.
+
+        Returns:
+            Columns `layer`, `cosine` of the two, `length` of the file's, `recomputed_length`, and `difference`:
+            how far they are apart, over the length of the file's.
+
+        Raises:
+            SpaceError: There is only one of the two.
+        """
+        if self.axis_cosines is None or self.default is None:
+            raise SpaceError(
+                "there is only one axis: nothing to compare it with", given=self.notes[1]
+            )
+        ours = (self.default - mean_of(self.roles))[list(self.axis.layers)].astype(np.float64)
+        lengths, recomputed = self.axis.lengths, np.linalg.norm(ours, axis=1)
+        return pd.DataFrame(
+            {
+                "layer": self.axis.layers,
+                "cosine": (ours * self.axis.units).sum(axis=1) / recomputed,
+                "length": lengths,
+                "recomputed_length": recomputed,
+                "difference": np.linalg.norm(ours - self.axis.values, axis=1) / lengths,
+            }
+        )
 
     @property
     def experiments(self) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def orient_axis(
         SpaceError: There is nothing to make an axis of, or the file's is another direction than our own.
     """
     stored = _read_axis(folder)
-    ours = None if default is None or not roles else default - _mean(roles)
+    ours = None if default is None or not roles else default - mean_of(roles)
     if stored is None:
         if ours is None:
             raise SpaceError(
@@ -114,7 +114,10 @@ def orient_axis(
             given=f"{middle:.2f} at the median layer",
             remedy="check that all files are of one model; without this file the axis is computed",
         )
-    spread = f"cosine {cosines.min():.3f} to {cosines.max():.3f} over {len(cosines)} layers"
+    spread = (
+        f"cosine {cosines.min():.3f} to {cosines.max():.3f} over {len(cosines)} layers, up to "
+        f"{_apart(axis * np.sign(middle), ours):.1%} of its length apart: the file's is the axis"
+    )
     if middle < 0:
         return -axis, cosines, f"{file} points from the Assistant to the roles ({spread}): reversed"
     return (
@@ -124,9 +127,17 @@ def orient_axis(
     )
 
 
-def _mean(roles: Mapping[str, Vector]) -> Vector:
+def mean_of(roles: Mapping[str, Vector]) -> Vector:
+    """Mean of the roles, each counting once, float32."""
     total = sum(vector.astype(np.float64) for vector in roles.values())
     return np.asarray(total / len(roles), dtype=np.float32)
+
+
+def _apart(axis: Vector, ours: Vector) -> float:
+    """Largest distance of the two at a layer, over the length of the first; rows of zeros are left out."""
+    lengths = np.linalg.norm(axis.astype(np.float64), axis=1)
+    known = lengths > 0
+    return float((np.linalg.norm(ours - axis, axis=1)[known] / lengths[known]).max(initial=0.0))
 
 
 def _cosines(a: Vector, b: Vector) -> Float[np.ndarray, " layer"]:

@@ -33,6 +33,8 @@ class Calibration:
         means, deviations: Mean and standard deviation, over both halves.
         quantiles: At `LEVELS` percent.
         norms: Mean norm of the residual vectors themselves.
+        source: Whose numbers these are, if they were not measured on replies here: then only some percentiles may
+            be known, and the others are NaN.
 
     Populations without a reply are NaN. The axis was made from the same replies, so that the default looks a
     little closer to it than new replies of the default would.
@@ -44,12 +46,22 @@ class Calibration:
     deviations: Float[np.ndarray, "population layer direction"]
     quantiles: Float[np.ndarray, "population half layer direction level"]
     norms: Float[np.ndarray, "population layer"]
+    source: str = ""
+
+    def known(self, direction: str, population: str) -> Bool[np.ndarray, "layer level"]:
+        """Which percentiles are known, on the calibration half, at each layer."""
+        return np.isfinite(self._of(direction, population)[0])
 
     def quantile(
         self, direction: str, population: str, percentile: float
     ) -> Float[np.ndarray, " layer"]:
-        """The projection below which `percentile` percent lie, on the calibration half, at each layer."""
+        """The projection below which `percentile` percent lie, on the calibration half, at each layer.
+
+        NaN where it is not known.
+        """
         levels = self._of(direction, population)[0]
+        if percentile in LEVELS:
+            return levels[:, LEVELS.index(int(percentile))].astype(np.float64)
         return np.array([np.interp(percentile, LEVELS, layer) for layer in levels])
 
     def share_below(

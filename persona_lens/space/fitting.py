@@ -26,7 +26,8 @@ MAX_COMPONENTS = 64
 class Fit:
     """What fitting finds; see the attributes of `PersonaSpace` of the same names.
 
-    `role_mean` is over the roles the axis is made of; PCA is centred on the mean of all role vectors.
+    `role_mean` is over the roles the axis is made of; PCA is centred on the mean of all role vectors. An axis
+    that was given, as by a file, is the axis whatever default and roles say.
     """
 
     default: Float[np.ndarray, "layer d_model"]
@@ -36,11 +37,22 @@ class Fit:
     scaler: Scaler
     stability: pd.DataFrame
     projection_margins: Float[np.ndarray, "vector layer"]
+    given_axis: Float[np.ndarray, "layer d_model"] | None = None
 
     @property
     def axis(self) -> Float[np.ndarray, "layer d_model"]:
+        """The axis that was given, else default minus mean of the roles."""
+        return self.recomputed_axis if self.given_axis is None else self.given_axis
+
+    @property
+    def recomputed_axis(self) -> Float[np.ndarray, "layer d_model"]:
         """Default minus mean of the roles."""
         return self.default - self.role_mean
+
+    @property
+    def assistant_end(self) -> Float[np.ndarray, "layer d_model"]:
+        """Where the axis ends that begins at the mean of the roles: the default, unless an axis was given."""
+        return self.default if self.given_axis is None else self.role_mean + self.given_axis
 
 
 def fit_table(
@@ -50,8 +62,9 @@ def fit_table(
     n_components: int | None,
     n_resamples: int,
     seed: int,
+    axis: Float[np.ndarray, "layer d_model"] | None = None,
 ) -> Fit:
-    """Fit every layer of `table`.
+    """Fit every layer of `table`, with default minus mean of the roles for the axis, or another that is given.
 
     In a judged table the axis is made of the vectors fully in role, and PCA of those somewhat in role as well
     (paper sections 2.1.3 and 3.1).
@@ -69,6 +82,7 @@ def fit_table(
         raise SpaceError("a space needs roles", expected="at least 3", given=len(axis_rows))
     if n_resamples < 2:
         raise SpaceError("resamples are too few", expected="at least 2", given=n_resamples)
+    _check_axis(axis, table)
     rows = [*default_rows, *role_rows]
     on_axis = np.isin(role_rows, axis_rows)
     role_of = np.unique([table.names[row] for row in role_rows], return_inverse=True)[1]
@@ -85,13 +99,15 @@ def fit_table(
     def fit_layer(layer: int) -> LayerStability:
         vectors = table.values[rows, layer]
         role_mean[layer] = vectors[1:][on_axis].mean(axis=0, dtype=np.float64)
+        if axis is not None:
+            vectors[0] = role_mean[layer] + axis[layer]
         scaler.fit_layer(vectors[1:], layer)
         scaled = scaler(vectors, layer)
         gram = scaled @ scaled.T
         spectrum = Spectrum.of_gram(gram[1:, 1:], d_model)
         found = spectrum.components(scaled[1:], kept)
-        axis = scaled[0] - scaled[1:][on_axis].mean(axis=0)
-        components[layer] = found * np.where(found @ axis < 0, -1.0, 1.0)[:, None]
+        along = scaled[0] - scaled[1:][on_axis].mean(axis=0)
+        components[layer] = found * np.where(found @ along < 0, -1.0, 1.0)[:, None]
         ratios[layer] = spectrum.squares / max(spectrum.squares.sum(), np.finfo(float).tiny)
         return layer_stability(
             GramGeometry(gram, spectrum.vectors[:, 0], on_axis),
@@ -113,8 +129,24 @@ def fit_table(
         explained_variance_ratio=ratios,
         scaler=scaler,
         stability=stability_frame(table.layers, statistics),
-        projection_margins=_projection_margins(table, default - role_mean),
+        projection_margins=_projection_margins(
+            table, default - role_mean if axis is None else axis
+        ),
+        given_axis=axis,
     )
+
+
+def _check_axis(axis: Float[np.ndarray, "layer d_model"] | None, table: VectorTable) -> None:
+    if axis is None:
+        return
+    shape = table.values.shape[1:]
+    if axis.shape != shape or not np.isfinite(axis).all() or not axis.any(axis=1).all():
+        raise SpaceError(
+            "this axis does not fit the vectors",
+            expected=f"finite and not zero, of shape {list(shape)}",
+            given=f"shape {list(axis.shape)}"
+            + ("" if axis.shape != shape else ", with rows of zeros or values that are not finite"),
+        )
 
 
 def _axis_folds(

@@ -26,6 +26,7 @@ class SpaceGeometry:
     _fit: Fit
     layers_: tuple[int, ...]
     axis_: Float[np.ndarray, "layer d_model"]
+    recomputed_axis_: Float[np.ndarray, "layer d_model"]
     default_: Float[np.ndarray, "layer d_model"]
     role_mean_: Float[np.ndarray, "layer d_model"]
     components_: Float[np.ndarray, "layer component d_model"]
@@ -34,6 +35,11 @@ class SpaceGeometry:
     stability_: pd.DataFrame
     projection_margins_: Float[np.ndarray, "vector layer"]
     calibration_: Calibration | None
+
+    @property
+    def assistant_end_(self) -> Float[np.ndarray, "layer d_model"]:
+        """Where the axis ends that begins at `role_mean_`: `default_`, unless an axis was given."""
+        return self._fit.assistant_end
 
     @property
     def axis_pc1_cosine_(self) -> Float[np.ndarray, " layer"]:
@@ -181,6 +187,12 @@ class SpaceGeometry:
                 remedy='use units="roles"',
             )
         place = POPULATIONS.index("default"), index, known.index(onto)
+        if np.isnan(self.calibration_.deviations[place]):
+            raise SpaceError(
+                "the spread of default replies is not known",
+                given=f"a calibration {self.calibration_.source}".rstrip(),
+                remedy='use units="roles"',
+            )
         return float(self.calibration_.means[place]), float(self.calibration_.deviations[place])
 
     def nearest(

@@ -46,12 +46,15 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         n_components: Components kept a layer, at most 64 by default; the spectrum is always whole.
         n_resamples: Bootstrap samples, role splits and exchanges of the default at each layer.
         seed: Of the resamples.
+        axis: The axis at every layer, Assistant-positive, where it is known from elsewhere, such as the file of a
+            release; by default default minus mean of the roles.
         run: Run folder the table came from; with it, `fit` also calibrates on single replies.
 
     Attributes:
         layers_: Blocks the space covers.
-        axis_: Default minus mean of the roles, `Float[layer d_model]` (paper section 3.1).
+        axis_: Default minus mean of the roles, `Float[layer d_model]` (paper section 3.1), unless one was given.
         default_, role_mean_: The two ends of that difference.
+        recomputed_axis_: That difference, where an axis was given as well.
         components_: Unit components in PCA coordinates, `Float[layer component d_model]`.
         explained_variance_ratio_: Whole spectrum, `Float[layer rank]`.
         n_components_70_: Components needed for 70 % of the variance, a layer.
@@ -80,6 +83,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         n_components: int | None = None,
         n_resamples: int = 200,
         seed: int = 0,
+        axis: Float[np.ndarray, "layer d_model"] | None = None,
         run: str | Path | None = None,
     ) -> None:
         self.table = table
@@ -87,6 +91,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         self.n_components = n_components
         self.n_resamples = n_resamples
         self.seed = seed
+        self.given_axis = None if axis is None else np.asarray(axis, dtype=np.float32)
         self.run = run
         self.separability_ = None
         self._reader: PersonaModel | None = None
@@ -226,6 +231,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
                 n_components=self.n_components,
                 n_resamples=self.n_resamples,
                 seed=self.seed,
+                axis=self.given_axis,
             )
         )
         self.calibration_ = self.token_calibration_ = self.separability_ = None
@@ -275,6 +281,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         self._fit = fit
         self.layers_ = self.table.layers
         self.axis_ = fit.axis
+        self.recomputed_axis_ = fit.recomputed_axis
         self.default_ = fit.default
         self.role_mean_ = fit.role_mean
         self.components_ = fit.components
@@ -327,7 +334,8 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         place = shipped_folder(folder) or Path(folder)
         table, fit, calibrations, parameters = load_space(place)
         run = parameters.pop("run", None)
-        space = cls(table, run=run if run and Path(run).is_dir() else None, **parameters)
+        known_run = run if run and Path(run).is_dir() else None
+        space = cls(table, run=known_run, axis=fit.given_axis, **parameters)
         space._adopt(fit)
         space.calibration_ = calibrations["replies"]
         space.token_calibration_ = calibrations["tokens"]

@@ -35,6 +35,7 @@ _FIT_TENSORS = (
     "explained_variance_ratio",
     "projection_margins",
 )
+_AXIS = {True: "default - mean of roles", False: "as given (tensor axis)"}
 _CALIBRATION_TENSORS = ("counts", "means", "deviations", "quantiles", "norms")
 
 Calibrations = dict[Unit, Calibration | None]
@@ -59,6 +60,8 @@ def save_space(
     tensors["scaler.mean"] = fit.scaler.mean
     if fit.scaler.scale is not None:
         tensors["scaler.scale"] = fit.scaler.scale
+    if fit.given_axis is not None:
+        tensors["axis"] = fit.given_axis
     for unit, calibration in calibrations.items():
         if calibration is not None:
             tensors |= {
@@ -74,7 +77,8 @@ def save_space(
             "format": FORMAT,
             "persona_lens": importlib.metadata.version("persona-lens"),
             "parameters": parameters,
-            "orientation": "axis = default - mean of roles; Assistant positive; components along the axis",
+            "orientation": f"axis = {_AXIS[fit.given_axis is None]}; Assistant positive; "
+            "components along the axis",
             "calibration": {
                 "populations": POPULATIONS,
                 "halves": HALVES,
@@ -84,6 +88,7 @@ def save_space(
                     for unit, calibration in calibrations.items()
                     if calibration is not None
                 },
+                **_sources(calibrations),
             },
             "vectors": dict(table.card),
             "counts": dict(
@@ -99,6 +104,12 @@ def save_space(
         },
     )
     return folder
+
+
+def _sources(calibrations: Calibrations) -> dict[str, Any]:
+    """Whose calibrations these are, where they were not measured here."""
+    named = {unit: known.source for unit, known in calibrations.items() if known and known.source}
+    return {"sources": named} if named else {}
 
 
 def _compact(name: str, array: np.ndarray) -> np.ndarray:
@@ -146,11 +157,16 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
         **{name: tensors[name] for name in _FIT_TENSORS},
         scaler=Scaler(parameters["scaling"], tensors["scaler.mean"], tensors.get("scaler.scale")),
         stability=pd.DataFrame(card["stability"]).astype(float).astype({"layer": int}),
+        given_axis=tensors.get("axis"),
     )
     directions = card["calibration"]["directions"]
     calibrations: Calibrations = {"replies": None, "tokens": None}
     for unit in calibrations:
         if unit in directions:
             arrays = {name: tensors[f"calibration.{unit}.{name}"] for name in _CALIBRATION_TENSORS}
-            calibrations[unit] = Calibration(directions=tuple(directions[unit]), **arrays)
+            calibrations[unit] = Calibration(
+                directions=tuple(directions[unit]),
+                source=card["calibration"].get("sources", {}).get(unit, ""),
+                **arrays,
+            )
     return VectorTable.load(folder), fit, calibrations, parameters

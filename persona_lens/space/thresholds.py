@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
+from persona_lens.interventions.directions import spans
 from persona_lens.interventions.layers import (
     CAPPING_DEPTH,
     Purpose,
@@ -156,10 +157,13 @@ class SpaceThresholds(SpaceGeometry):
         found = self._calibrated(what, of, direction)
         key = POPULATIONS[self._population(population)]
         levels = found.calibration.quantile(found.name, key, percentile)
-        if np.isnan(levels).any():
-            raise SpaceError(f"no {of} of population {population!r} were calibrated on")
+        if np.isnan(levels[found.places]).any():
+            raise _unknown_percentile(
+                found, percentile, of=of, population=population, layers=direction.layers
+            )
         count = int(found.calibration.counts[POPULATIONS.index(key), 0])
-        about = f"percentile {percentile:g} of {of} ({population}, n = {count:,})"
+        basis = found.calibration.source or f"n = {count:,}"
+        about = f"percentile {percentile:g} of {of} ({population}, {basis})"
         kept = {"replies": self.calibration_, "tokens": self.token_calibration_}
         if found.calibration not in kept.values():  # made on the spot: names mean others in those
             kept = {of: found.calibration}
@@ -263,7 +267,18 @@ class SpaceThresholds(SpaceGeometry):
         if layers is None and depth is None:  # in a model of three blocks there is no such depth
             preset = paper_layers(self._model_name, self._n_blocks)
             default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
+            if isinstance(what, str):
+                default = self._with_thresholds(what, default)
         return self._direction_at(what, layers, depth, default)
+
+    def _with_thresholds(self, what: str, layers: Sequence[int]) -> Sequence[int]:
+        """Those of `layers` a threshold is known at; where there are none, all that one is known at."""
+        known, name = self.calibration_, _calibration_name(what)
+        if known is None or name not in known.directions:
+            return layers
+        places = np.flatnonzero(known.known(name, "all").any(axis=1))
+        covered = [self.layers_[place] for place in places]
+        return [layer for layer in layers if layer in covered] or covered or layers
 
     def _steered(self, what: What, layers: Layers, depth: Depth) -> Direction:
         preset = paper_layers(self._model_name, self._n_blocks, "steer")
@@ -315,6 +330,26 @@ class _Calibrated:
     ) -> Float[np.ndarray, " layer"]:
         """Dot products with the unit vectors, of coordinates at all layers of the calibration."""
         return self.directions.to_projection(coordinates[self.places], self.name, self.places)
+
+
+def _unknown_percentile(
+    found: _Calibrated,
+    percentile: float,
+    *,
+    of: Unit,
+    population: Population,
+    layers: Sequence[int],
+) -> SpaceError:
+    everywhere = found.calibration.known(found.name, _POPULATIONS[population])
+    known = everywhere[found.places]
+    levels = np.flatnonzero(known.all(axis=0))
+    if not everywhere.any():
+        return SpaceError(f"no {of} of population {population!r} were calibrated on")
+    return SpaceError(
+        f"percentile {percentile:g} is not known at layers {spans(layers)}",
+        expected=f"{', '.join(map(str, levels)) or 'layers with a threshold'} ({found.calibration.source})",
+        remedy="take what is known, or fit a space with its run",
+    )
 
 
 def _is_component(name: str) -> bool:
