@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from persona_lens import cli
+from persona_lens import PersonaModel, cli
 from persona_lens.cli.options import parse_layers
 from persona_lens.errors import SpaceError
+from persona_lens.model import loading
 
 COMMANDS = [
     "demo",
@@ -75,6 +77,77 @@ def test_errors_are_short_and_the_exit_code_says_so(arguments: list[str], messag
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert 1 <= len(done.stderr.strip().splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"collect --run x --roles {','.join(f'role{n}' for n in range(40))}", "unknown role"),
+        (f"collect --run x --roles {'r' * 300}", "unknown role"),
+        ("collect --run x --roles nobody", "unknown role"),
+        ("collect --run x --layers 0-99999999999", "cannot read the layers"),
+        ("collect --run x --layers 20-10", "cannot read the layers"),
+        ("collect --run x --temperature inf", "temperature: "),
+        ("collect --run x --temperature 1e-300", "temperature: "),
+        ("collect --run x --max-new-tokens 99999999999", "max_new_tokens: "),
+        ("collect --run x --seed 99999999999999999999", "seed: "),
+        ("collect --run ''", "a path is empty"),
+        (f"collect --run {'r' * 300}", "this path cannot be used"),
+        ("collect --run /dev/null/x", "this path cannot be used"),
+        ("collect --run x --base-url http://127.0.0.1:9/v1 --extra-body '{\"a\": NaN}'", "JSON"),
+        ("collect --run x --base-url 'http://127.0.0.1:9/v 1'", "base_url: "),
+        ("collect --run x --base-url http://127.0.0.1:9/v1 --timeout nan", "timeout: "),
+        ("fit '' --out x", "a path is empty"),
+        ("map smollm2-135m-instruct --out x.pdf", "not written in this format"),
+        (f"map {'s' * 300} --out x.html", "File name too long"),
+        ("info ''", "a path is empty"),
+        ("sweep smollm2-135m-instruct --out x --control a=nowhere", "no space in nowhere"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_before_anything_is_loaded(
+    line: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(PersonaModel, "load", load)
+    monkeypatch.setattr(loading, "load_tokenizer", load)
+    monkeypatch.setattr("sys.argv", ["persona-lens", *shlex.split(line)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    said = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert message in said
+    assert "--debug" not in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "collect --run x --engine clay",
+        "collect --run x --base-url http://127.0.0.1:9/v1 --template theirs",
+        "fit x --out y --scaling none",
+        "map smollm2-135m-instruct --out x.html --figure pie",
+        "sweep smollm2-135m-instruct --out x --draws 99999999999",
+        "reconstruct smollm2-135m-instruct --out x --method guess",
+    ],
+)
+def test_choices_are_named_where_none_is_made(line: str) -> None:
+    done = CliRunner().invoke(cli.app, shlex.split(line))
+    assert done.exit_code == 2
+    assert "Invalid value for" in done.output
+
+
+def test_a_key_in_place_of_its_name_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "collect --run x --base-url http://127.0.0.1:9/v1 --api-key-env sk-very-secret"
+    monkeypatch.setattr("sys.argv", ["persona-lens", *line.split()])
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert "not the key itself" in said
+    assert "secret" not in said
 
 
 def test_debug_shows_the_traceback_wherever_it_stands() -> None:

@@ -91,7 +91,10 @@ def collect(
         typer.Option(min=1, help="System prompts of each role and trait; all by default."),
     ] = None,
     default_samples: Annotated[
-        int, typer.Option(min=1, help="Default-Assistant replies to each question and prompt.")
+        int,
+        typer.Option(
+            min=1, max=10_000, help="Default-Assistant replies to each question and prompt."
+        ),
     ] = 4,
     trait_questions: Annotated[
         Literal["shared", "own"],

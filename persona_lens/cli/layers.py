@@ -88,7 +88,7 @@ def reconstruct(
     space: Space,
     folder: Folder,
     layers: Layers = None,
-    most: Annotated[int, typer.Option("--k", min=1, help="Traits at most.")] = 20,
+    most: Annotated[int, typer.Option("--k", min=1, max=1000, help="Traits at most.")] = 20,
     method: Annotated[
         Literal["omp", "nnls", "lasso"], typer.Option(help="How traits are chosen.")
     ] = "omp",
