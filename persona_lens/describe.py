@@ -17,6 +17,7 @@ from persona_lens.model.embedded import EMBEDDED, embedded_status
 from persona_lens.runs.estimate import format_bytes
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.labels import Labels, judge_keys
+from persona_lens.runs.unlabelled import Unlabelled
 from persona_lens.space.persona_space import PersonaSpace
 
 _QUOTED = 3
@@ -67,7 +68,7 @@ def labels(given: Labels) -> RenderableType:
     """How many replies got which label, and what a calibrated judge's labels are worth."""
     counts: dict[str, Counter[str]] = {"role": Counter(), "trait": Counter()}
     for shard in given.manifest.shards:
-        if shard.kind != "default":
+        if shard.kind != "default" and given.has(shard):
             for verdict in given.read(shard):
                 counts[shard.kind][_said(verdict)] += 1
     table = Table(title=f"Labels by {given.key}", title_justify="left")
@@ -83,6 +84,9 @@ def labels(given: Labels) -> RenderableType:
         f"{' or more' if label == 'somewhat' else ''} (n = {entry['count']:,})."
         for label, entry in held_out.items()
     ]
+    without = Unlabelled.of(given)
+    if without.reasons:
+        notes.append(str(without))
     return Group(table, *(Text(note) for note in notes))
 
 

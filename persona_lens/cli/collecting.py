@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from persona_lens.cli.options import (
     next_steps,
     out,
     parse_entries,
+    parse_json_object,
     parse_layers,
 )
 from persona_lens.errors import RunError
@@ -219,7 +219,7 @@ def collect(
             "api_key_env": api_key_env,
             "concurrency": concurrency,
             "timeout": timeout,
-            "extra_body": _json_object(extra_body),
+            "extra_body": parse_json_object(extra_body),
         }
         served = _server(settings, template, model, trust_remote_code=trust_remote_code)
     elif replies_only:
@@ -293,18 +293,6 @@ def _server(
         template=template,
         encoder=TranscriptEncoder(tokenizer),
     )
-
-
-def _json_object(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RunError("--extra-body is not JSON", given=error.msg) from error
-    if not isinstance(found, dict):
-        raise RunError("--extra-body is not a JSON object", given=text)
-    return found
 
 
 @app.command(

@@ -16,6 +16,7 @@ from persona_lens.cli.options import (
     example,
     next_steps,
     out,
+    parse_json_object,
     parse_layers,
 )
 from persona_lens.errors import RunError
@@ -37,6 +38,7 @@ JUDGES = ("likelihood", "rules", "local", "openai")
         "persona-lens judge runs/first --judge rules",
         "persona-lens judge runs/first --judge local --model Qwen/Qwen3-4B",
         "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run",
+        "persona-lens judge runs/first --judge openai --model o4-mini --temperature none --max-tokens 4000",
     )
 )
 def judge(
@@ -60,6 +62,22 @@ def judge(
     scoring: Annotated[
         str, typer.Option(help="openai: answer, or logits for the expected score.")
     ] = "answer",
+    temperature: Annotated[
+        str, typer.Option(help="openai: a number, or none to send none, for models that refuse it.")
+    ] = "0",
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1, help="openai: where an answer is cut; a judge that thinks needs some thousand."
+        ),
+    ] = 64,
+    timeout: Annotated[float, typer.Option(help="openai: seconds a call may take.")] = 600.0,
+    extra_body: Annotated[
+        str | None,
+        typer.Option(
+            help='openai: further fields of each call, as JSON: {"reasoning_effort": "low"}.'
+        ),
+    ] = None,
     somewhat: Annotated[
         float,
         typer.Option(help="likelihood: share of default replies that get this label or more."),
@@ -85,7 +103,19 @@ def judge(
 
     folder = RunFolder(run)
     if which == "openai":
-        chosen = _openai(model, base_url, api_key_env, concurrency, scoring)
+        settings = {
+            "base_url": base_url,
+            "api_key_env": api_key_env,
+            "concurrency": concurrency,
+            "timeout": timeout,
+            "extra_body": parse_json_object(extra_body),
+        }
+        asked = {
+            "temperature": _temperature(temperature),
+            "scoring": scoring,
+            "max_tokens": max_tokens,
+        }
+        chosen = _openai(model, settings, asked)
         if dry_run:
             out.print(_estimate(folder, chosen))
             return
@@ -96,8 +126,10 @@ def judge(
     with continued_later():
         labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
     from persona_lens import describe  # noqa: PLC0415
+    from persona_lens.runs.unlabelled import Unlabelled  # noqa: PLC0415
 
     out.print(describe.labels(labels))
+    Unlabelled.of(labels).check()
     next_steps(
         f"Labelled: {run}.",
         f"persona-lens fit {run} --judge {labels.key} --out SPACE",
@@ -175,18 +207,28 @@ def _estimate(folder: RunFolder, judge: Any) -> Any:
     return judge.estimate(cases, total)
 
 
-def _openai(
-    model: str | None, base_url: str | None, api_key_env: str, concurrency: int, scoring: str
-) -> Any:
+def _temperature(text: str) -> float | None:
+    """What `--temperature` means: None sends none."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise RunError(
+            "cannot read the temperature", expected="a number from 0 on, or none", given=text
+        )
+    return value
+
+
+def _openai(model: str | None, settings: dict[str, Any], asked: dict[str, Any]) -> Any:
     from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
     from persona_lens.judges import OpenAIJudge  # noqa: PLC0415
 
     if model is None:
         raise RunError("this judge needs a model", remedy="pass --model, such as gpt-4.1-mini")
-    settings = EndpointSettings(
-        model=model, base_url=base_url, api_key_env=api_key_env, concurrency=concurrency
-    )
-    return OpenAIJudge(settings, scoring=scoring)  # pyright: ignore[reportArgumentType]
+    return OpenAIJudge(EndpointSettings(model=model, **settings), **asked)
 
 
 def _offline(

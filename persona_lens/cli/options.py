@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from persona_lens.errors import SpaceError
+from persona_lens.errors import RunError, SpaceError
 
 MOST_LAYERS = 10_000
 """More than any model has blocks."""
@@ -99,3 +100,24 @@ def parse_layers(text: str) -> list[int]:
             )
         layers += range(begin, end + 1)
     return list(dict.fromkeys(layers))
+
+
+def parse_json_object(text: str | None) -> dict[str, Any]:
+    """What `--extra-body` means; nothing for None.
+
+    Raises:
+        RunError: It is no JSON object.
+
+    Examples:
+        >>> parse_json_object('{"reasoning_effort": "low"}'), parse_json_object(None)
+        ({'reasoning_effort': 'low'}, {})
+    """
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError("--extra-body is not JSON", given=error) from error
+    if not isinstance(found, dict):
+        raise RunError("--extra-body is not a JSON object", given=text)
+    return found

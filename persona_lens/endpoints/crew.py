@@ -264,7 +264,7 @@ class Crew:
             raise EndpointError(
                 f"{host} refused each of the first {self._refused} calls",
                 given=outcome.detail,
-                remedy="change what the calls ask for",
+                remedy="change what the calls ask for, such as the temperature or max_tokens",
             )
 
 

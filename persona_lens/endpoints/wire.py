@@ -48,6 +48,8 @@ class Dialect:
         """
         of_text = call.prompt is not None
         length = "max_tokens" if self.takes_max_tokens or of_text else "max_completion_tokens"
+        # Whoever asks for a length in extra_body means that one, by whichever name.
+        own_length = {"max_tokens", "max_completion_tokens"} & settings.extra_body.keys()
         response_format = call.response_format if self.takes_response_format else None
         if isinstance(response_format, type):
             response_format = schema_format(response_format)
@@ -57,7 +59,7 @@ class Dialect:
             "prompt": call.prompt,
             "temperature": call.temperature,
             "top_p": call.top_p,
-            length: call.max_tokens,
+            length: None if own_length else call.max_tokens,
             "seed": call.seed,
             "response_format": response_format,
             "logprobs": None if call.logprobs is None else True,

@@ -53,6 +53,9 @@ class LocalJudge:
     Args:
         model: Any model. It is asked in its own chat template, without thinking where that can be switched off.
 
+    Raises:
+        ModelError: Its template has it think before every answer.
+
     Examples:
         >>> from persona_lens import PersonaModel
         >>> LocalJudge(PersonaModel.load("smollm2-135m-instruct")).card()["model"]["model"]
@@ -62,6 +65,13 @@ class LocalJudge:
     name = "local"
 
     def __init__(self, model: PersonaModel) -> None:
+        asked = model.encoder.prompt(model.encoder.messages("How far?"))
+        if model.encoder.opens_thought(asked):
+            raise ModelError(
+                "this model thinks before it answers, so its next word is no verdict",
+                expected="a chat template that lets it answer at once",
+                remedy="have a server run it and ask that: OpenAIJudge(..., max_tokens=4000)",
+            )
         self.model = model
         self._answers = {
             "role": AnswerTree(_ROLE_ANSWERS, model.encoder),

@@ -18,13 +18,22 @@ from typing import Any, Literal, get_args
 
 from persona_lens.endpoints import Call, Completion, Endpoint, EndpointSettings, Failure
 from persona_lens.errors import PersonaLensError
-from persona_lens.judges.answers import RoleAnswer, TraitAnswer, clean, read_answer, settled
+from persona_lens.judges.answers import (
+    EMPTY_ANSWER,
+    RoleAnswer,
+    TraitAnswer,
+    clean,
+    read_answer,
+    settled,
+)
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.cost import JudgingCost, token_counter
 from persona_lens.judges.prompts import PROMPT_VERSION, Form, judge_messages
 
 Scoring = Literal["answer", "logits"]
 
+# OpenAI's word for an answer cut by its limit, and those of Anthropic, Gemini and Mistral.
+_CUT = ("length", "max_tokens", "max_output_tokens", "model_length")
 _ALTERNATIVES = 20  # the most that OpenAI reports
 _USUAL_ANSWER = {
     ("role", "json"): '{"score": 3}',
@@ -37,9 +46,9 @@ _USUAL_ANSWER = {
 class OpenAIJudge:
     """Asks a chat model for its verdict on each reply.
 
-    A server with structured output is held to a JSON object; of others the number is read from the text. What
-    cannot be read is `unparsed`, what does not come is `failed`; neither stops the run, and `judge_run(...,
-    retry=True)` asks again.
+    A server with structured output is held to a JSON object; of others the number is read where the answer states
+    it, never from its reasons or its thoughts. What cannot be read is `unparsed`, what does not come is `failed`;
+    neither stops the run, and `judge_run(..., retry=True)` asks again.
 
     Args:
         settings: Server, model and concurrency.
@@ -49,7 +58,8 @@ class OpenAIJudge:
             and free of the judge's love of round numbers. Refusals and the labels of roles still come from the
             answer, and so does the score where the server reports no alternatives, or where the number stands in
             several places or is several tokens.
-        max_tokens: Length at which an answer is cut. A judge that thinks before it answers needs some thousand.
+        max_tokens: Length at which an answer is cut, thoughts included. A judge that thinks first needs some
+            thousand.
 
     Raises:
         PersonaLensError: No such scoring.
@@ -176,11 +186,10 @@ class OpenAIJudge:
         if outcome.finish in ("refusal", "content_filter"):
             said = outcome.refusal or outcome.text or outcome.finish
             return Verdict(status="failed", raw=clean(f"the judge refused: {said}"))
+        ended = "length" if outcome.finish.lower() in _CUT else outcome.finish
         if not outcome.text.strip():
-            return Verdict(
-                status="unparsed", raw=f"the answer is empty (ended by {outcome.finish})"
-            )
-        verdict = read_answer(case.shard.kind, outcome.text)
+            return Verdict(status="unparsed", raw=f"{EMPTY_ANSWER} (ended by {ended})")
+        verdict = read_answer(case.shard.kind, outcome.text, cut=ended == "length")
         if self.scoring == "logits" and verdict.score is not None:
             return _weighted(verdict, outcome.top_logprobs or ())
         return verdict

@@ -14,6 +14,7 @@ from judged_cases import make_case
 from tiny import tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
+from persona_lens.errors import ModelError
 from persona_lens.judges import Case, LocalJudge, Verdict
 from persona_lens.judges.local_judge import AnswerTree
 from persona_lens.judges.prompts import judge_messages
@@ -213,6 +214,16 @@ def test_a_prompt_that_does_not_fit_is_said_so(tiny_llama: Path) -> None:
     [verdict] = judged(judge, make_case("Arr!"))
     assert verdict.status == "failed"
     assert verdict.raw.startswith("prompt and reply do not fit the model's context")
+
+
+def test_a_model_that_always_thinks_first_is_refused() -> None:
+    opening = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: <think>\n{% endif %}"
+    )
+    thinker = OneMinded(lambda _: {"3": 1.0}, opening)
+    with pytest.raises(ModelError, match=r"(?s)thinks before it answers.*OpenAIJudge"):
+        LocalJudge(thinker)  # pyright: ignore[reportArgumentType]
 
 
 def test_control_tokens_of_the_model_stay_text() -> None:

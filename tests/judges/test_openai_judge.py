@@ -19,6 +19,7 @@ from faulty_server import (
     FaultyServer,
     Seen,
     drop,
+    error,
     filtered,
     no_choices,
     no_quota,
@@ -30,10 +31,11 @@ from faulty_server import (
     too_many,
 )
 from judged_cases import ATTACKS, make_case
+from typer.testing import CliRunner, Result
 
-from persona_lens import PersonaModel, RunFolder, Sampling
+from persona_lens import PersonaModel, RunFolder, Sampling, cli
 from persona_lens.endpoints import EndpointSettings
-from persona_lens.errors import EndpointError, PersonaLensError
+from persona_lens.errors import EndpointError, PersonaLensError, RunError
 from persona_lens.judges import Case, OpenAIJudge, Verdict
 from persona_lens.judges.answers import read_answer, settled
 from persona_lens.runs import collect_run
@@ -301,7 +303,7 @@ def test_logits_are_taken_where_the_number_stands(make_judge: MakeJudge) -> None
         ("8", [{"8": -0.1, "6": -2.0}], 8),  # perhaps the beginnings of longer numbers
         ("80", [{"80": -9999.0, "a": -0.1}], 80),  # not computed
         ("80", [{"80": float("nan"), "70": -0.1}], 80),
-        ("80. Yes, 80", [{"80": -0.1, "70": -2.0}, {".": 0.0}, {"80": -0.1, "60": -2.0}], 80),
+        ("80\nYes, 80", [{"80": -0.1, "70": -2.0}, {"\n": 0.0}, {"80": -0.1, "60": -2.0}], 80),
         ("REFUSAL", [{"REF": -0.1, "80": -2.0}], None),
         ("hm", [{"hm": -0.1, "80": -2.0}], None),
     ],
@@ -489,3 +491,91 @@ def test_the_room_imports_neither_torch_nor_openai() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# From the command line ----------------------------------------------------------------------------
+
+
+def command(run: RunFolder, server: FaultyServer, *options: str) -> Result:
+    asked = ["judge", str(run.path), "--judge", "openai", "--model", "m"]
+    return CliRunner().invoke(cli.app, [*asked, "--base-url", server.url, *options])
+
+
+def test_a_judge_that_thinks_works_from_the_command_line(run: RunFolder) -> None:
+    def script(seen: Seen) -> Behaviour:
+        if "temperature" in seen.body:
+            return error(400, "'temperature' does not support 0 with this model.")
+        if seen.body.get("max_tokens", 0) < 1000:
+            return ok("", finish="length")
+        return ok(lambda body: f"<think>\nScore: 1, or 2?\n</think>\n\n{answer(body)}")
+
+    with FaultyServer(script) as server:
+        wanted = '{"reasoning_effort": "low", "top_p": null}'
+        result = command(
+            run,
+            server,
+            *("--temperature", "none", "--max-tokens", "4000", "--extra-body", wanted, "--quiet"),
+        )
+        bodies = [seen.body for seen in server.requests]
+    assert result.exit_code == 0, result.output
+    assert "Next:" in result.output
+    assert {body["reasoning_effort"] for body in bodies} == {"low"}
+    labels = Labels.find(run, "openai")
+    assert (labels.card()["temperature"], labels.card()["max_tokens"]) == (None, 4000)
+    assert {verdict.label for verdict in stored(run, labels)} <= {"fully", "not", None}
+    assert {verdict.status for verdict in stored(run, labels)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "given", "remedy"),
+    [
+        (ok("", finish="length"), "cut off before its score", "--max-tokens 4000"),
+        (ok("1. It speaks", finish="MAX_TOKENS"), "cut off before its score", "--max-tokens 4000"),
+        (ok("Hm."), "states no score", "--retry"),
+        (error(400, "'temperature' does not support 0."), "temperature", "--temperature none"),
+        (filtered(), "content_filter", "--retry"),
+    ],
+)
+def test_a_run_without_a_single_verdict_says_why(
+    run: RunFolder, behaviour: Behaviour, given: str, remedy: str
+) -> None:
+    with FaultyServer(behaviour) as server:
+        result = command(run, server, "--quiet")
+        assert result.exit_code != 0
+        assert isinstance(result.exception, RunError)
+        assert re.search(
+            rf"(?s)not one of \d+ replies.*{given}.*{re.escape(remedy)}", str(result.exception)
+        )
+        assert "Next:" not in result.output
+        again = command(run, server, "--quiet")  # asks nothing, and says the same
+    assert str(again.exception) == str(result.exception)
+
+
+def test_verdicts_that_are_missing_are_counted_by_reason(run: RunFolder) -> None:
+    turns = itertools.cycle([ok("Hm."), ok("", finish="length"), ok(answer)])
+    with FaultyServer(lambda seen: next(turns)) as server:
+        result = command(run, server, "--quiet", "--kinds", "role")
+    assert result.exit_code == 0, result.output
+    told = " ".join(result.output.split())
+    assert re.search(r"No verdict on \d+ of \d+ replies: \d+ times the answer \w+", told)
+    assert "Next:" in result.output
+
+
+@pytest.mark.parametrize("given", ["warm", "-1", "nan", "inf"])
+def test_a_temperature_that_is_none_is_refused_before_anything_is_asked(
+    run: RunFolder, given: str
+) -> None:
+    with FaultyServer() as server:
+        result = command(run, server, "--temperature", given)
+        assert server.requests == []
+    assert "cannot read the temperature" in str(result.exception)
+
+
+def test_a_length_of_ones_own_replaces_that_of_the_judge(make_judge: MakeJudge) -> None:
+    own = {"max_completion_tokens": 3000}
+    with FaultyServer(ok("3")) as server:
+        settings = EndpointSettings(model="m", base_url=server.url, extra_body=own)
+        judged(OpenAIJudge(settings), make_case("Arr!"))
+        (seen,) = server.requests
+    assert "max_tokens" not in seen.body
+    assert seen.body["max_completion_tokens"] == 3000
