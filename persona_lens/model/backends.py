@@ -108,7 +108,9 @@ class NativeBackend:
 
     def __init__(self, module: PreTrainedModel) -> None:
         self._module = module
-        self.embedding = cast("Tensor", module.get_input_embeddings().weight)
+        weight: Any = module.get_input_embeddings().weight
+        # A quantised embedding makes its weight when asked.
+        self.embedding = cast("Tensor", weight() if callable(weight) else weight)
         self.stop_ids = _stop_ids(module)
         config = module.config.get_text_config()
         self.n_layers = int(config.num_hidden_layers)

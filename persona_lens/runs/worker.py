@@ -130,14 +130,14 @@ class Worker:
 
         Raises:
             ModelError: A layer that does not exist, or a prompt that does not fit the context.
-            RunError: A bridge that carries hooks.
+            RunError: A model that carries hooks.
         """
         for layer in settings.layers:
             self.reader.hook_name(layer)
-        if self.writer.has_bridge_hooks or self.reader.has_bridge_hooks:
+        if self.writer.has_hooks or self.reader.has_hooks:
             raise RunError(
-                "the bridge carries hooks, which would change replies and readings without being recorded",
-                remedy="take them off with model.bridge.reset_hooks() before collecting",
+                "the model carries hooks, which would change replies and readings without being recorded",
+                remedy="take them off first: model.bridge.reset_hooks(), or handle.remove() of a module's hooks",
             )
         if samples:
             self.writer.check_room(self._prompts(asked), settings.sampling)

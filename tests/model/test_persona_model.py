@@ -238,16 +238,6 @@ def test_sinks_are_taken_out_of_the_default_choice(tiny_llama: Path) -> None:
     ]
 
 
-def test_hooks_of_the_users_module_stay_there() -> None:
-    module = tiny_module("llama")
-    fired: list[int] = []
-    handle = module.get_decoder().layers[0].register_forward_hook(lambda *_: fired.append(1))
-    model = PersonaModel.load(module, tokenizer=tiny_tokenizer())
-    handle.remove()
-    model.pooled([model.encoder.encode(QUESTION)], [[True] * len(model.encoder.encode(QUESTION))])
-    assert not fired
-
-
 def test_the_fingerprint_does_not_depend_on_hooks_or_the_bridge(tiny_llama: Path) -> None:
     plain = PersonaModel.load(tiny_llama, dtype="float32").fingerprint
     hooked = PersonaModel.load(tiny_llama, dtype="float32")

@@ -338,7 +338,7 @@ def test_a_damaged_page_of_replies_is_noticed(model: PersonaModel, tmp_path: Pat
 def test_a_hooked_bridge_is_not_collected_from(tiny_llama: Path, tmp_path: Path) -> None:
     hooked = PersonaModel.load(tiny_llama, dtype="float32")
     hooked.bridge.add_hook(hooked.hook_name(1), lambda x, hook: x + 50)
-    with pytest.raises(RunError, match=r"(?s)the bridge carries hooks.*reset_hooks"):
+    with pytest.raises(RunError, match=r"(?s)the model carries hooks.*reset_hooks"):
         collect_run(hooked, tmp_path / "run", sampling=SAMPLING, **PLAN)
     hooked.bridge.reset_hooks()
     collect_run(hooked, tmp_path / "run", sampling=SAMPLING, **PLAN)
