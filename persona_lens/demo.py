@@ -142,7 +142,7 @@ def _report(console: Console, space: PersonaSpace, layer: int) -> None:
             f"{row['projection']:.1f} [{row['low']:.1f}, {row['high']:.1f}]",
             f"{row['z_roles']:+.2f}",
         )
-    default = space.table.names.index("default")
+    default = space.table.indices(kind="default")[0]
     place = space.project("default", layer)
     margin = space.projection_margins_[default, space.layer_index(layer)]
     console.print(table)

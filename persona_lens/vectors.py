@@ -138,7 +138,7 @@ class VectorTable:
         best: dict[str, int] = {}
         for row in self.indices(kind="trait"):
             name = self.names[row]
-            if name not in best or self._rank(row) < self._rank(best[name]):
+            if name not in best or self.rank(row) < self.rank(best[name]):
                 best[name] = row
         return list(best.values())
 
@@ -156,13 +156,8 @@ class VectorTable:
             for name, label in zip(self.names, self.labels, strict=True)
         )
 
-    def find(self, name: str) -> int | None:
-        """Row of a name or title: fully in role before somewhat, filtered traits before all; None if unknown."""
-        titles = self.titles()
-        rows = [row for row in range(len(self)) if name in (self.names[row], titles[row])]
-        return min(rows, key=self._rank, default=None)
-
-    def _rank(self, row: int) -> int:
+    def rank(self, row: int) -> int:
+        """Which vector of one name comes first: fully in role before somewhat, filtered traits before all."""
         label = self.labels[row]
         return _PREFERRED.index(label) if label in _PREFERRED else len(_PREFERRED)
 

@@ -10,7 +10,6 @@ Examples:
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,10 +22,11 @@ from persona_lens.catalog.documents import SUFFIXES
 from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind, Model
 from persona_lens.catalog.packaged import core_names, full_names, packaged_entry
 from persona_lens.catalog.paper_layout import read_path
-from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait, slug
+from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 from persona_lens.catalog.tables import PREFIX, is_table, open_table, table_rows
 from persona_lens.catalog.validation import brief, validated
 from persona_lens.errors import CatalogError
+from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +44,7 @@ def load_roles(spec: CatalogSpec = "core") -> tuple[Role, ...]:
         spec: One of these, or a sequence that mixes them:
 
             - "core" for 48 packaged roles or "full" for all 275; None for no roles;
-            - the name of a packaged role;
+            - the name of a packaged role, "role:" before it or not;
             - a JSON or JSON Lines file (a string ending in `.json` or `.jsonl`, or a Path);
             - a folder in the layout of the paper's data (`persona_lens.catalog.paper_layout`);
             - a `datasets.Dataset`, or a string such as "datasets:owner/name@split";
@@ -172,14 +172,15 @@ def _entry(kind: Kind[Model], value: object, where: str) -> Model:
 
 def _named(kind: Kind[Model], name: str, where: str) -> Model:
     known = full_names(kind)
-    if name in known:
-        return packaged_entry(kind, name)
-    near = difflib.get_close_matches(slug(name), known, n=3, cutoff=0.7)
-    remedy = (
-        f"did you mean {' or '.join(near)}?"
-        if near
-        else f'load_{kind.plural}("full") lists the known ones; '
-        f"give your own {kind.noun} as a dict or a .json file"
+    plain = name.removeprefix(f"{kind.noun}:")
+    if plain in known:
+        return packaged_entry(kind, plain)
+    remedy = did_you_mean(
+        plain,
+        known,
+        f'load_{kind.plural}("full") lists the known ones; '
+        f"give your own {kind.noun} as a dict or a .json file",
+        cutoff=0.7,
     )
     raise CatalogError(
         f"{where}: unknown {kind.noun} {name!r}",

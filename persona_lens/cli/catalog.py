@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +24,7 @@ from persona_lens.catalog.packaged import full_names, packaged_entry
 from persona_lens.catalog.paper_layout import export_catalog, holds, kind_of
 from persona_lens.cli.options import err, example, out, parse_entries
 from persona_lens.errors import CatalogError
+from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.catalog.doubles import Embedder, Limits
@@ -106,21 +106,23 @@ def list_entries(
     epilog=example("persona-lens catalog show pirate", "persona-lens catalog show generalist")
 )
 def show(
-    name: Annotated[str, typer.Argument(help="Name of a role or trait, or id of a question.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A role or trait (role:stoic for one of two), or a question's id."),
+    ],
 ) -> None:
     """Show all that a packaged entry says; of a role and a trait with one name, both."""
-    holders = [kind for kind in KINDS if name in full_names(kind)]
+    plain = {kind: name.removeprefix(f"{kind.noun}:") for kind in KINDS}
+    holders = {kind: known for kind, known in plain.items() if known in full_names(kind)}
     if not holders:
-        near = difflib.get_close_matches(name, [n for kind in KINDS for n in full_names(kind)])
+        known = dict.fromkeys(each for kind in KINDS for each in full_names(kind))
         raise CatalogError(
             f"no entry is called {name!r}",
-            remedy=f"did you mean {' or '.join(dict.fromkeys(near))}?"
-            if near
-            else "`persona-lens catalog list` lists them",
+            remedy=did_you_mean(name, known, "`persona-lens catalog list` lists them"),
         )
-    for kind in holders:
-        out.print(f"[bold]{kind.noun} {name}[/bold]")
-        out.print_json(packaged_entry(kind, name).model_dump_json(exclude_defaults=True))
+    for kind, known in holders.items():
+        out.print(f"[bold]{kind.noun} {known}[/bold]")
+        out.print_json(packaged_entry(kind, known).model_dump_json(exclude_defaults=True))
 
 
 @app.command(

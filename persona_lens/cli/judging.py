@@ -20,6 +20,7 @@ from persona_lens.cli.options import (
     parse_layers,
 )
 from persona_lens.errors import RunError
+from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.judges import Judge
@@ -257,4 +258,9 @@ def _offline(
             if model is None:
                 raise RunError("this judge needs a model", remedy="pass --model NAME")
             return LocalJudge(PersonaModel.load(model, **options))
-    raise RunError("no such judge", expected=", ".join(JUDGES), given=which)
+    raise RunError(
+        "no such judge",
+        expected=", ".join(JUDGES),
+        given=which,
+        remedy=did_you_mean(which, JUDGES),
+    )

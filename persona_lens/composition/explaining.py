@@ -6,7 +6,6 @@ composed_direction(space, "pirate", layer=15, k=5)   # their weighted sum, to st
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +21,7 @@ from persona_lens.composition.sparse import Pursuit, omp, pursued
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
 from persona_lens.space.pca import unit
+from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.space.persona_space import PersonaSpace
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 By = Literal["traits", "roles"]
+BY = ("traits", "roles")
 
 _HALVINGS = 10
 
@@ -142,17 +143,22 @@ class _Case:
     @classmethod
     def of(cls, space: PersonaSpace, name: str, layer: int, by: By) -> _Case:
         roles, traits = rows_of(space.table)
-        if by not in ("traits", "roles"):
-            raise SpaceError("nothing to compose from", expected="traits or roles", given=by)
-        own, pool = (roles, traits) if by == "traits" else (traits, roles)
-        names = [space.table.names[row] for row in own]
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=3)
+        if by not in BY:
             raise SpaceError(
-                f"no {'role' if by == 'traits' else 'trait'} named {name!r}",
-                remedy=f"did you mean {', '.join(close)}?" if close else "see space.table.frame()",
+                "nothing to compose from",
+                expected="traits or roles",
+                given=by,
+                remedy=did_you_mean(by, BY),
             )
-        return cls(space.table, own[names.index(name)], pool, roles, space.layer_index(layer))
+        own, pool = (roles, traits) if by == "traits" else (traits, roles)
+        found = space.named(name, "role" if by == "traits" else "trait")
+        if found.row not in own:
+            raise SpaceError(
+                f"{name!r} is not among the vectors that are composed",
+                expected="a role of the axis" if by == "traits" else "a trait",
+                remedy="in a judged space these are the roles with replies fully in role",
+            )
+        return cls(space.table, found.row, pool, roles, space.layer_index(layer))
 
     def whole(self) -> tuple[Float[np.ndarray, "1 d_model"], Float[np.ndarray, "atom d_model"]]:
         """The vector, and the others at unit length, from all replies."""
@@ -235,7 +241,12 @@ def _choose(
         found = omp(gram, products, k)
         return found.atoms[0][found.scores[0] != 0]
     if method not in ("nnls", "lasso"):
-        raise SpaceError("unknown method", expected="omp, nnls or lasso", given=method)
+        raise SpaceError(
+            "unknown method",
+            expected="omp, nnls or lasso",
+            given=method,
+            remedy=did_you_mean(method, ("omp", "nnls", "lasso")),
+        )
     path = (nonnegative if method == "nnls" else lasso)(gram, products, k)[:, 0]
     kept = np.flatnonzero(path[-1])
     return kept[np.argsort((path[:, kept] != 0).argmax(axis=0), kind="stable")]

@@ -96,7 +96,8 @@ def calibrated_judge(
     calibration, card = labels.calibration(), labels.card()
     if calibration is None:
         raise SpaceError("the judge is not calibrated", remedy="persona-lens judge RUN")
-    missing = [role for role in roles if role not in calibration["thresholds"]]
+    asked = [role.removeprefix("role:") for role in roles]
+    missing = [role for role in asked if role not in calibration["thresholds"]]
     if missing:
         raise SpaceError(
             "the judge has no thresholds for some roles, which the run does not hold",

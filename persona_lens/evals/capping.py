@@ -30,6 +30,7 @@ from persona_lens.evals.side_effects import kl_cost, perplexity_ratio
 from persona_lens.interventions.layers import layers_at_depth
 from persona_lens.model.sampling import Sampling
 from persona_lens.runs.progress import StageProgress
+from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_prompts, neutral_transcripts
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def capping_sweep(
 
     Source: paper section 5.1; the controls and intervals are ours.
     """
+    percentiles = [checked_percentile(percentile) for percentile in percentiles]
     judge = calibrated_judge(model, space, roles)
     reading = Reading(space, model.n_layers // 2)
     shards = persona_shards(roles, questions, samples)

@@ -117,7 +117,7 @@ def composed_steering(
             expected="at least 2 roles",
             given=", ".join(roles) or "none",
         )
-    roles = tuple(dict.fromkeys(roles))
+    roles = tuple(role.name for role in load_roles(list(dict.fromkeys(roles))))
     judge = _score_keeper(model, roles)
     asked = {question.id: question for question in load_questions("full")}
     requests = tuple(

@@ -17,6 +17,7 @@ from persona_lens.evals.pieces import Pieces
 from persona_lens.evals.side_effects import kl_cost
 from persona_lens.interventions import Plan
 from persona_lens.runs.progress import StageProgress
+from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_transcripts
 
 if TYPE_CHECKING:
@@ -56,10 +57,13 @@ def sink_experiment(
         and `_high`, their `ratio`, and `n`, the number of texts.
     """
     chosen = (model.n_layers // 2,) if layers is None else tuple(layers)
+    percentile = checked_percentile(percentile)
     neutral = neutral_transcripts(model, texts)
+    named = [space.direction(name, layers=chosen).name for name in directions]
+    drawn = {f"random {seed}": seed for seed in range(1, controls + 1)}
     cells = [
         (name, operation, layer)
-        for name in (*directions, *(f"random {seed}" for seed in range(1, controls + 1)))
+        for name in (*named, *drawn)
         for operation in OPERATIONS
         for layer in chosen
     ]
@@ -75,8 +79,8 @@ def sink_experiment(
     )
 
     def made(name: str, operation: str, layer: int) -> pd.DataFrame:
-        kind, _, seed = name.partition(" ")
-        what = space.direction("assistant", layers=layer).random(int(seed)) if seed else name
+        seed = drawn.get(name)
+        what = space.direction(layers=layer).random(seed) if seed else name
         options = {} if operation == "ablate" else {"percentile": percentile}
         plan: Plan = getattr(space, operation)(what, layers=layer, **options)
         spared = kl_cost(model, plan, neutral)
@@ -84,7 +88,7 @@ def sink_experiment(
         return pd.DataFrame(
             [
                 {
-                    "direction": "Assistant Axis" if kind == "assistant" else name,
+                    "direction": "Assistant Axis" if name == "assistant" else name,
                     "operation": operation,
                     "layer": layer,
                     "kl_spared": spared.value,

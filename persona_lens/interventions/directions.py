@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.errors import InterventionError
+from persona_lens.interventions.blocks import block_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,7 @@ class Direction:
     values: Float[np.ndarray, "layer d_model"]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
+        object.__setattr__(self, "layers", tuple(map(block_number, self.layers)))
         # A copy: what is done to the array given, later, is not done to plans.
         object.__setattr__(self, "values", np.array(self.values, dtype=np.float32))
         if self.values.ndim != 2 or len(self.values) != len(self.layers) or not self.layers:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from persona_lens.errors import InterventionError
+from persona_lens.interventions.blocks import block_number, nearest_blocks
 from persona_lens.interventions.directions import spans
+from persona_lens.spelling import did_you_mean
 
 PAPER_LAYERS = {
     "qwen3-32b": (64, range(46, 54)),
@@ -38,10 +41,17 @@ def layers_at_depth(depth: tuple[float, float], n_layers: int) -> tuple[int, ...
         >>> layers_at_depth((0.7, 0.9), 30)
         (21, 22, 23, 24, 25, 26)
     """
-    low, high = depth
+    try:
+        low, high = map(float, depth)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not 0 <= low < high <= 1:
+        percent = 1 < high <= 100 and 0 <= low < high
         raise InterventionError(
-            "not a range of depths", expected="0 <= low < high <= 1", given=depth
+            "not a range of depths",
+            expected="(low, high) with 0 <= low < high <= 1",
+            given=repr(depth),
+            remedy=f"did you mean ({low / 100:g}, {high / 100:g})?" if percent else None,
         )
     # Shifted by less than a block, so that 0.7 of 30 is 21 whatever binary fractions make of it.
     chosen = tuple(
@@ -110,13 +120,22 @@ def choose_layers(
             )
         chosen = preset
     elif isinstance(layers, str):
-        raise InterventionError("unknown layers", expected='indices or "paper"', given=repr(layers))
+        plain = layers.strip().lstrip("-").isdecimal()
+        raise InterventionError(
+            "unknown layers",
+            expected='indices or "paper"',
+            given=repr(layers),
+            remedy=f"did you mean {layers.strip()}?" if plain else did_you_mean(layers, ["paper"]),
+        )
     else:
-        listed = list(layers) if isinstance(layers, Iterable) else [layers]
+        listed = [*map(block_number, layers if isinstance(layers, Iterable) else [layers])]
         chosen = tuple(layer + n_layers if layer < 0 else layer for layer in listed)
     missing = [layer for layer in chosen if layer not in known]
     if missing or not chosen:
         raise InterventionError(
-            "no vector is known at these layers", expected=spans(known), given=spans(missing)
+            "no vector is known at these layers",
+            expected=spans(known),
+            given=spans(missing) or "none",
+            remedy=nearest_blocks(missing[0], known) if missing else None,
         )
     return chosen

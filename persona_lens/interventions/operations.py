@@ -31,6 +31,8 @@ Strength = float | tuple[float, ...]
 """One strength, or one for each row of the batch."""
 
 _MOVING = ("lengths", "targets", "radians")
+_LARGEST = 1e18
+"""The square of more is too large for float32, in which norms are taken."""
 
 Side = Literal["above", "below"]
 Per = Literal["token", "sequence"]
@@ -79,7 +81,7 @@ class Operation(ABC):
 
     def __post_init__(self) -> None:
         strengths = np.atleast_1d(_numbers(self.strength))
-        if strengths.ndim != 1 or not len(strengths) or not np.isfinite(strengths).all():
+        if strengths.ndim != 1 or not len(strengths) or not (np.abs(strengths) < _LARGEST).all():
             raise InterventionError(
                 f"{self.name} has no usable strength",
                 expected="a finite number, or one for each row of the batch",
@@ -91,6 +93,15 @@ class Operation(ABC):
         )
         for name in self.per_layer:
             object.__setattr__(self, name, self._one_a_layer(name))
+            if (
+                name in _MOVING
+                and np.abs(getattr(self, name)).max() * np.abs(strengths).max() >= _LARGEST
+            ):
+                raise InterventionError(
+                    f"{self.name} would overflow",
+                    expected=f"{name} times strength below {_LARGEST:g}",
+                    given=f"{_range(getattr(self, name))} times {self.strength}",
+                )
 
     def _one_a_layer(self, name: str) -> Float[np.ndarray, " layer"]:
         values = _numbers(getattr(self, name))

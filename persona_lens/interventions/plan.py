@@ -129,9 +129,12 @@ class Plan:
         )
 
     def __add__(self, other: Plan) -> Plan:
-        if not isinstance(other, Plan):
-            return NotImplemented
-        return Plan(self.steps + other.steps)
+        return Plan(self.steps + checked_plan(other).steps)
+
+    def __radd__(self, other: object) -> Plan:
+        if isinstance(other, int) and other == 0:  # where `sum` begins
+            return self
+        return checked_plan(other) + self
 
     def __mul__(self, factor: float | Sequence[float] | Float[np.ndarray, " row"]) -> Plan:
         return self._each(lambda step: replace(step, operation=step.operation.scaled(factor)))
@@ -214,3 +217,41 @@ class Plan:
 
     def _each(self, change: Any) -> Plan:
         return Plan(tuple(change(step) for step in self.steps))
+
+
+def checked_plan(given: object) -> Plan:
+    """`given`, if it is a plan.
+
+    Raises:
+        InterventionError: It is something a plan could be made of, or nothing of the kind.
+
+    Examples:
+        >>> checked_plan([])
+        Traceback (most recent call last):
+            ...
+        persona_lens.errors.InterventionError: this is no plan
+          expected a Plan, such as space.add("pirate", 0.2) or space.floor(percentile=75), given a list
+          add plans up: one + other
+    """
+    if isinstance(given, Plan):
+        return given
+    remedies = {
+        "PersonaSpace": "a space says where to, a method of it what to do: space.add(...), space.floor(...)",
+        "Direction": "say what to do along it: space.add(direction, 0.2), or Plan.of(Ablate(direction))",
+        "Receipt": "a receipt tells what was done; its plan is receipt.plan",
+    }
+    kind = type(given).__name__
+    remedy = remedies.get(kind)
+    if isinstance(given, Operation):
+        remedy = f"put it into one: Plan.of({kind}(...))"
+    elif isinstance(given, list | tuple):
+        remedy = "add plans up: one + other"
+    elif remedy is None and callable(given):
+        remedy = "call it, if it makes a plan"
+    article = "an" if kind[:1].lower() in "aeiou" else "a"
+    raise InterventionError(
+        "this is no plan",
+        expected='a Plan, such as space.add("pirate", 0.2) or space.floor(percentile=75)',
+        given=f"{article} {kind}",
+        remedy=remedy,
+    )

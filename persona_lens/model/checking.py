@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import ModelError
+from persona_lens.interventions.blocks import block_number, nearest_blocks
 from persona_lens.transcripts import Transcript
 
 
@@ -30,54 +30,20 @@ def checked_layers(layers: Any, n_layers: int) -> tuple[int, ...]:
     given = list(layers)
     if not given:
         raise ModelError("no layers to read", expected=expected, given="none")
-    numbers = [_whole(layer) for layer in given]
-    wrong = [
-        repr(layer)
-        for layer, number in zip(given, numbers, strict=True)
-        if number is None or not 0 <= number < n_layers
-    ]
+    chosen = tuple(block_number(layer, ModelError) for layer in given)
+    wrong = [layer for layer in chosen if not 0 <= layer < n_layers]
     if wrong:
         raise ModelError(
             "no such layer",
             expected=expected,
-            given=", ".join(wrong[:8]),
-            remedy="layer i is the residual stream after block i; count from 0",
+            given=", ".join(map(str, wrong[:8])),
+            remedy=nearest_blocks(wrong[0], range(n_layers))
+            or "layer i is the residual stream after block i; count from 0",
         )
-    chosen = tuple(number for number in numbers if number is not None)
     if len(set(chosen)) < len(chosen):
         twice = sorted({layer for layer in chosen if chosen.count(layer) > 1})
         raise ModelError("a layer is named twice", expected=expected, given=twice)
     return chosen
-
-
-def _whole(number: Any) -> int | None:
-    try:
-        return None if isinstance(number, bool | np.bool_) else index(number)
-    except TypeError:
-        return None
-
-
-def checked_transcripts(transcripts: Any) -> Sequence[Transcript]:
-    """Encoded conversations.
-
-    Raises:
-        ModelError: Text or messages that are not encoded yet, or a single transcript.
-    """
-    if isinstance(transcripts, str | Transcript) or not isinstance(transcripts, Sequence):
-        raise ModelError(
-            "expected a list of transcripts",
-            given=type(transcripts).__name__,
-            remedy="put a single one in a list: [transcript]",
-        )
-    for place, transcript in enumerate(transcripts):
-        if not isinstance(transcript, Transcript):
-            raise ModelError(
-                "only encoded conversations can be read",
-                expected="transcripts",
-                given=f"{type(transcript).__name__} at place {place}",
-                remedy="encode messages first: model.encoder.encode([{'role': 'user', 'content': ...}, ...])",
-            )
-    return transcripts
 
 
 def checked_positions(

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions.hooks import hook_name
-from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.adapters import active_adapters, adapter_settings, has_adapters
 from persona_lens.model.backends import Backend, BridgeBackend, NativeBackend
@@ -30,7 +30,6 @@ from persona_lens.model.checking import (
     checked_layers,
     checked_positions,
     checked_replies,
-    checked_transcripts,
     checked_units,
 )
 from persona_lens.model.conduct import Conduct, rounding
@@ -46,6 +45,7 @@ from persona_lens.model.held_module import (
     refuse_marks_above_the_decoder,
 )
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
+from persona_lens.model.inputs import check_message, check_transcripts
 from persona_lens.model.intervening import Around, Call, Interventions
 from persona_lens.model.loading import (
     load_tokenizer,
@@ -471,9 +471,10 @@ class PersonaModel:
             >>> "Paris" in model.generate([prompt], Sampling(temperature=0, max_new_tokens=12))[0].text
             True
         """
+        check_transcripts(prompts, "prompt")
         if layers is not None:
             layers = checked_layers(layers, self.n_layers)
-        if not checked_transcripts(prompts):
+        if not prompts:
             return []
         sampling = sampling or Sampling()
         self.check_room(prompts, sampling)
@@ -522,7 +523,8 @@ class PersonaModel:
             >>> bool(paris.sum() > rome.sum())
             True
         """
-        _check_generating(checked_transcripts(prompts))
+        check_transcripts(prompts, "prompt")
+        _check_generating(prompts)
         said = checked_replies(replies, prompts, len(self._backend.embedding))
         if not prompts:
             return []
@@ -628,6 +630,7 @@ class PersonaModel:
             ...                       sampling=Sampling(max_new_tokens=8)), str)
             True
         """
+        check_message(message, system)
         prompt = self.encoder.prompt(self.encoder.messages(message, system=system))
         return self.generate([prompt], sampling)[0].text
 
@@ -654,6 +657,7 @@ class PersonaModel:
 
         Source: paper section 2.1.2.
         """
+        check_transcripts(transcripts, "encode")
         wanted = range(self.n_layers) if layers is None else layers
         chosen_layers = checked_layers(wanted, self.n_layers)
         self._check_readable(transcripts)
@@ -661,8 +665,7 @@ class PersonaModel:
         return self._pooled(transcripts, masks, layers=chosen_layers, token_budget=token_budget)
 
     def _check_readable(self, transcripts: Sequence[Transcript]) -> None:
-        lengths = [len(transcript) for transcript in checked_transcripts(transcripts)]
-        check_context(lengths, self._backend.context)
+        check_context(map(len, transcripts), self._backend.context)
 
     def _positions(
         self, transcripts: Sequence[Transcript], positions: Any
@@ -730,6 +733,7 @@ class PersonaModel:
             >>> model.projections([said], np.eye(1, 576)[None], layers=[12])[0].values.shape
             (2, 1, 1)
         """
+        check_transcripts(transcripts, "encode")
         chosen_layers = checked_layers(layers, self.n_layers)
         directions = checked_units(units, len(chosen_layers), self.d_model)
         self._check_readable(transcripts)
@@ -778,7 +782,7 @@ class PersonaModel:
             >>> int(receipt.frame()["seen"].sum())  # the last of four sampled tokens is never fed back
             3
         """
-        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
         receipt = Receipt(plan, detail=detail, decode=lambda ids: str(tokenizer.decode(ids)))
         with self._interventions.adding(plan, receipt):
@@ -835,8 +839,9 @@ class PersonaModel:
             >>> bool(model.kl(push, [said])[0].mean() > 0)
             True
         """
+        check_transcripts(transcripts, "encode")
         budget = token_budget or default_token_budget(self.device)
-        plan.check(n_layers=self.n_layers, d_model=self.d_model)
+        checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         self._check_readable(transcripts)
         without = self._around(transcripts, padding_side="right")
         with self._interventions.adding(plan, Receipt(plan)):

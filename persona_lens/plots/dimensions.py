@@ -10,6 +10,7 @@ from jaxtyping import Float
 from persona_lens.errors import FigureError
 from persona_lens.plots.text import shown
 from persona_lens.space.fitting import unit
+from persona_lens.space.naming import display_name
 from persona_lens.space.persona_space import PersonaSpace
 
 
@@ -39,14 +40,16 @@ class Dimension:
 def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
     """The direction named `onto`: "pc1", "pc2", ..., "axis", or the name of a trait or role.
 
+    Names are those of `persona_lens.space.naming`.
+
     Raises:
         FigureError: The space keeps fewer components.
         SpaceError: No such name.
     """
     index, table = space.layer_index(layer), space.table
-    component = onto.startswith("pc") and onto[2:].isdigit()
-    kept = space.components_.shape[1]
-    if component and not 1 <= int(onto[2:]) <= kept:
+    found, kept = space.named(onto), space.components_.shape[1]
+    component, onto = found.kind == "component", found.name
+    if component and not 1 <= found.number <= kept:
         raise FigureError(
             f"this space has no component {onto}",
             expected=f"pc1 to pc{kept}",
@@ -58,7 +61,7 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
     traits = table.values[table.trait_rows(), index].astype(np.float64)
     mean = roles[np.isin(table.indices(kind="role"), table.axis_rows())].mean()
     if component:
-        number = int(onto[2:]) - 1
+        number = found.number - 1
         share = space.explained_variance_ratio_[index, number]
         return Dimension(
             title=f"PC{number + 1} ({share:.1%} of variance)",
@@ -69,8 +72,9 @@ def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
             traits=unit(space.in_pca_units(traits, layer)) @ space.components_[index, number],
             units="component",
         )
-    name = "Assistant Axis" if onto == "axis" else shown(onto)
-    article = "the " if onto == "axis" else ""
+    axis = found.kind == "axis"
+    name = "Assistant Axis" if axis else shown(display_name(table, found))
+    article = "the " if axis else ""
     return Dimension(
         title=f"Projection on {article}{name}, from the mean of roles",
         brief=name,

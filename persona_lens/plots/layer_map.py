@@ -57,7 +57,7 @@ def layer_map(
     Args:
         space: Fitted.
         layers: Blocks, negative ones count from the last; all by default.
-        x: What to draw along: "axis", "pc1", "pc2", ... (or "PC1"), or the name of a trait or role.
+        x: What to draw along: "axis", "pc1", "pc2", ..., or the name of a trait or role.
         y: Likewise.
         start: The layer shown first; two thirds on by default.
         title: Replaces the title.
@@ -79,7 +79,7 @@ def layer_map(
     if not blocks:
         raise FigureError("a map needs a layer", expected="at least one", given="none")
     shown_first = blocks[len(blocks) * 2 // 3] if start is None else block(space, start)
-    views = _views(space, blocks, (_direction(x), _direction(y)))
+    views = _views(space, blocks, (x, y))
     every = np.concatenate([np.vstack([each.points, each.star]) for each in views])
     canvas = Canvas.around(every, style.WIDTH - LEFT - RIGHT, equal=False)
     first = subject_frame(space, blocks[0], "role")
@@ -128,11 +128,6 @@ class _LayerView:
         x, y = self.shorts
         where = f"layer {self.layer}: {x} %{{x:+.2f}}, {y} %{{y:+.2f}} standard deviations"
         return f"%{{text}}<br>{where}<br>nearest (cosine): %{{hovertext}}<extra></extra>"
-
-
-def _direction(name: str) -> str:
-    """Components are called "pc1" in a space and "PC1" in figures; both will do."""
-    return name.lower() if name[:2] == "PC" and name[2:].isdigit() else name
 
 
 def _views(space: PersonaSpace, blocks: Sequence[int], names: tuple[str, str]) -> list[_LayerView]:

@@ -10,8 +10,9 @@ from persona_lens.errors import FigureError
 from persona_lens.plots.plane import draw_plane
 from persona_lens.plots.scene import draw_scene
 from persona_lens.plots.subjects import check_fitted
-from persona_lens.plots.view import Labels, map_view
+from persona_lens.plots.view import LABELS, Labels, map_view
 from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.spelling import did_you_mean
 
 
 def persona_map(
@@ -39,7 +40,8 @@ def persona_map(
         layer: Block; negative ones count from the last.
         dims: 2 or 3.
         traits: Whether to draw trait arrows; only those that lie well in the view are drawn.
-        x: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role.
+        x: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role
+            ("trait:stoic" where both have the name).
         y: Likewise.
         z: Likewise, in three dimensions.
         color: Colours roles by their projection, from the mean of the roles, on "axis", "pc1", ... or a trait;
@@ -65,8 +67,13 @@ def persona_map(
     check_fitted(space)
     if dims not in (2, 3):
         raise FigureError("a map has two or three dimensions", expected="2 or 3", given=dims)
-    if labels not in ("all", "extremes", "none"):
-        raise FigureError("unknown labels", expected="all, extremes or none", given=labels)
+    if labels not in LABELS:
+        raise FigureError(
+            "unknown labels",
+            expected="all, extremes or none",
+            given=labels,
+            remedy=did_you_mean(labels, LABELS),
+        )
     names = (x, y) if dims == 2 else (x, y, z)
     view = map_view(space, layer, names, traits=traits, color=color, labels=labels, title=title)
     return draw_plane(view) if dims == 2 else draw_scene(view)

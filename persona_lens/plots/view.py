@@ -16,6 +16,7 @@ from persona_lens.plots.text import wrap
 from persona_lens.space.persona_space import PersonaSpace
 
 Labels = Literal["all", "extremes", "none"]
+LABELS = ("all", "extremes", "none")
 
 STRONG_TRAIT = 0.5
 MAX_TRAITS = 10
@@ -165,7 +166,7 @@ def map_view(
     colors, color_title = None, ""
     if color != "group":
         scale = dimension(space, layer, color)
-        article = "the " if color == "axis" else ""
+        article = "the " if space.named(color).kind == "axis" else ""
         colors = scale.roles
         color_title = wrap(f"projection on {article}{scale.short}, from the mean of roles", 130, 12)
 

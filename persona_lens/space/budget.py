@@ -17,6 +17,7 @@ from scipy.optimize import brentq
 
 from persona_lens.catalog.neutral import load_neutral
 from persona_lens.errors import InterventionError
+from persona_lens.interventions.plan import checked_plan
 from persona_lens.transcripts import Transcript
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def scaled_to_kl(
     Raises:
         InterventionError: No factor up to 4,096 times, or down to 1/4,096 of, the given strength costs that much.
     """
-    if not kl > 0:
+    checked_plan(plan)
+    if not 0 < kl < math.inf:
         raise InterventionError("a budget must be above zero", expected="nats a token", given=kl)
     chosen = neutral_transcripts(model, BUDGET_TEXTS) if texts is None else list(texts)
 

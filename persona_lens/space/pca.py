@@ -15,6 +15,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
+from persona_lens.spelling import did_you_mean
 
 Scaling = Literal["center", "zscore", "l2"]
 SCALINGS: tuple[Scaling, ...] = ("center", "zscore", "l2")
@@ -40,7 +41,12 @@ class Scaler:
             SpaceError: Unknown scaling.
         """
         if scaling not in SCALINGS:
-            raise SpaceError("unknown scaling", expected=", ".join(SCALINGS), given=scaling)
+            raise SpaceError(
+                "unknown scaling",
+                expected=", ".join(SCALINGS),
+                given=scaling,
+                remedy=did_you_mean(scaling, SCALINGS),
+            )
         scale = np.ones((n_layers, d_model)) if scaling == "zscore" else None
         return cls(scaling, np.zeros((n_layers, d_model)), scale)
 

@@ -17,6 +17,8 @@ import numpy as np
 
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Ablate, Add, Band, Ceil, Floor, Gate, Plan, Rotate, Set
+from persona_lens.interventions.plan import checked_plan
+from persona_lens.space.amounts import checked_strength, largest_push
 from persona_lens.space.calibration import Unit
 from persona_lens.space.thresholds import (
     Depth,
@@ -54,7 +56,8 @@ class SpaceSteering(SpaceThresholds):
 
         Args:
             what: Where to.
-            strength: How far; negative goes the other way. A sequence gives each row of a batch its own.
+            strength: How far; negative goes the other way. A sequence gives each row of a batch its own. More
+                than 2 residual norms warn, more than 10 are refused, but for `raw` (`persona_lens.space.amounts`).
             unit: Of the strength: `residual`, the mean norm of the residual stream at that layer (of a space
                 calibrated on tokens); `spread`, a standard deviation of the roles along the direction; `raw`, the
                 vector as it is stored.
@@ -69,7 +72,9 @@ class SpaceSteering(SpaceThresholds):
         """
         direction = self._steered(what, layers, depth)
         lengths, unit_text = self._lengths(direction, unit)
-        plan = Plan.of(Add(direction, lengths, unit_text, strength=_as_strength(strength)))
+        norms = None if unit == "raw" else self._residual_norms(direction)
+        checked = checked_strength(strength, largest_push(lengths, norms))
+        plan = Plan.of(Add(direction, lengths, unit_text, strength=checked))
         if kl is None:
             return plan
         if model is None:
@@ -102,7 +107,7 @@ class SpaceSteering(SpaceThresholds):
         """
         direction = self.direction(what, layers=layers, depth=depth)
         if not isinstance(to, str):
-            return Plan.of(Set(direction, np.full(len(direction.layers), float(to))))
+            return Plan.of(Set(direction, targets=np.asarray(to)))
         found = self._calibrated(what, "replies", direction)
         which = found.calibration.directions.index(found.name)
         means = found.to_projection(found.calibration.means[self._population(to)][:, which])
@@ -127,7 +132,7 @@ class SpaceSteering(SpaceThresholds):
 
         Args:
             what: The direction; towards the Assistant by default.
-            percentile: Of the projections of the population, on one half of the questions.
+            percentile: Of the projections of the population, on one half of the questions: 75, not 0.75.
             of: Whose projections: reply means (the paper) or single tokens, which spread wider.
             population: `all`, `default`, `roles` or `traits`.
             layers: The paper's where it capped this model, else those between 0.7 and 0.9 of the depth.
@@ -172,6 +177,10 @@ class SpaceSteering(SpaceThresholds):
     ) -> Plan:
         """Keep the projection between two percentiles; arguments as for `floor`."""
         direction = self._capped(what, layers, depth)
+        if np.shape(percentiles) != (2,):
+            raise SpaceError(
+                "a band has two ends", expected="percentiles=(low, high)", given=percentiles
+            )
         low, below = self._threshold(what, direction, percentiles[0], of, population, side="below")
         high, above = self._threshold(what, direction, percentiles[1], of, population, side="above")
         return Plan.of(Band(direction, low, high, about=f"low {below}; high {above}"))
@@ -216,7 +225,7 @@ class SpaceSteering(SpaceThresholds):
         percentile = below if above is None else above
         assert percentile is not None
         steps = []
-        for step in plan.steps:
+        for step in checked_plan(plan).steps:
             direction = self.direction(what, layers=step.operation.layers)
             thresholds, about = self._threshold(
                 what, direction, percentile, of, population, side=side
@@ -224,8 +233,3 @@ class SpaceSteering(SpaceThresholds):
             gate = Gate(direction, thresholds, step.operation, side=side, per=per, about=about)
             steps.append(replace(step, operation=gate))
         return Plan(tuple(steps))
-
-
-def _as_strength(strength: float | Sequence[float]) -> float | tuple[float, ...]:
-    values = np.asarray(strength, dtype=np.float64)
-    return tuple(values.tolist()) if values.ndim else float(values)

@@ -21,21 +21,23 @@ from persona_lens.interventions.layers import (
     paper_layers,
 )
 from persona_lens.runs.folder import RunFolder
+from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.calibrating import reply_calibration
 from persona_lens.space.calibration import POPULATIONS, Calibration, Unit
 from persona_lens.space.directions import CalibratedDirections
 from persona_lens.space.geometry import SpaceGeometry
+from persona_lens.space.naming import Named
 from persona_lens.space.pca import unit as unit_vectors
+from persona_lens.spelling import did_you_mean
 
 What = str | Direction | Float[np.ndarray, "layer d_model"]
-"""A name ("assistant", "pc2", a role, a trait; "role:assistant" for the role of that name), or vectors."""
+"""A name ("assistant", "pc2", a role, a trait, "trait:stoic"; see `persona_lens.space.naming`), or vectors."""
 
 Layers = int | str | Iterable[int] | None
 Depth = tuple[float, float] | None
 StrengthUnit = Literal["residual", "spread", "raw"]
 Population = Literal["all", "default", "roles", "traits"]
 
-AXIS_NAMES = ("assistant", "axis")
 CALIBRATED_COMPONENTS = 5
 
 _POPULATIONS = {"all": "all", "default": "default", "roles": "role", "traits": "trait"}
@@ -87,9 +89,9 @@ class SpaceThresholds(SpaceGeometry):
             if vectors.shape == (len(self.layers_), self.table.d_model):
                 vectors = vectors[[self.layer_index(layer) for layer in chosen]]
             return Direction("given vectors", chosen, vectors)
-        name, vectors = self._named_vectors(what)
+        found = self.named(what)
         places = [self.layer_index(layer) for layer in chosen]
-        return Direction(name, chosen, vectors[places])
+        return Direction(_spoken(found), chosen, self.direction_vectors(found)[places])
 
     def _check_width(self, d_model: int) -> None:
         if d_model != self.table.d_model:
@@ -99,42 +101,16 @@ class SpaceThresholds(SpaceGeometry):
                 given=d_model,
             )
 
-    def _named_vectors(self, what: str) -> tuple[str, Float[np.ndarray, "layer d_model"]]:
-        if what in AXIS_NAMES:
-            return "assistant", self.axis_
-        if _is_component(what):
-            if self._fit.scaler.scaling == "l2":
-                raise SpaceError(
-                    "components of an l2-scaled space are not directions of the residual stream",
-                    remedy='fit the space with scaling="center"',
-                )
-            scale = self._fit.scaler.scale
-            vectors = self.components_[:, self._component(what)]
-            return what, vectors if scale is None else vectors / scale
-        kind, _, name = what.rpartition(":")
-        row = self._row_of_kind(name, kind) if kind else self._row(name)
-        return name, np.stack(
-            [self._row_direction(row, place) for place in range(len(self.layers_))]
-        )
-
-    def _row_of_kind(self, name: str, kind: str) -> int:
-        """A role and a trait may share a name, as "stoic" of the full catalogue."""
-        table, titles = self.table, self.table.titles()
-        # The best vector of a name comes first, as where no kind is given.
-        for row in (*table.axis_rows(), *table.trait_rows(), *table.indices(kind=kind)):
-            if table.kinds[row] == kind and name in (table.names[row], titles[row]):
-                return row
-        raise SpaceError(f"{name!r} is no {kind}", given=f"a {table.kinds[self._row(name)]}")
-
     def calibrated_directions(self, names: Sequence[str] = ()) -> CalibratedDirections:
         """The axis, the first components and `names`, as calibrations use them."""
         components = 0 if self._fit.scaler.scaling == "l2" else self.components_.shape[1]
         kept = [f"pc{number + 1}" for number in range(min(CALIBRATED_COMPONENTS, components))]
-        listed = tuple(dict.fromkeys(["axis", *kept, *map(_calibration_name, names)]))
-        vectors = np.stack([self._named_vectors(name)[1] for name in listed], axis=1)
+        found = {each.name: each for each in map(self.named, ["axis", *kept, *names])}
+        listed = tuple(found)
+        vectors = np.stack([self.direction_vectors(each) for each in found.values()], axis=1)
         gains = np.ones(vectors.shape[:2])
         offsets = np.zeros_like(gains)
-        for place in [place for place, name in enumerate(listed) if _is_component(name)]:
+        for place in [place for place, name in enumerate(listed) if found[name].number]:
             gains[:, place] = np.linalg.norm(vectors[:, place], axis=-1)
             offsets[:, place] = np.einsum("ld,ld->l", self._fit.scaler.mean, vectors[:, place])
         return CalibratedDirections(listed, unit_vectors(vectors), gains, offsets)
@@ -152,8 +128,7 @@ class SpaceThresholds(SpaceGeometry):
         side: str,
     ) -> tuple[Float[np.ndarray, " layer"], str]:
         """Projections at a percentile, and what they mean on held-out questions."""
-        if not 0 <= percentile <= 100:
-            raise SpaceError("not a percentile", expected="0 to 100", given=percentile)
+        percentile = checked_percentile(percentile)
         found = self._calibrated(what, of, direction)
         key = POPULATIONS[self._population(population)]
         levels = found.calibration.quantile(found.name, key, percentile)
@@ -181,8 +156,13 @@ class SpaceThresholds(SpaceGeometry):
     def _calibrated(self, what: What, of: Unit, direction: Direction) -> _Calibrated:
         """The calibration that knows a direction; for reply means, made on the spot if there is none."""
         if of not in ("replies", "tokens"):
-            raise SpaceError("unknown unit of a percentile", expected="replies or tokens", given=of)
-        name = _calibration_name(what)
+            raise SpaceError(
+                "unknown unit of a percentile",
+                expected="replies or tokens",
+                given=of,
+                remedy=did_you_mean(of, ("replies", "tokens")),
+            )
+        name = self.named(what).name if isinstance(what, str) else ""
         calibration = self.calibration_ if of == "replies" else self.token_calibration_
         if calibration is not None and name in calibration.directions:
             places = [self.layer_index(layer) for layer in direction.layers]
@@ -235,7 +215,10 @@ class SpaceThresholds(SpaceGeometry):
     def _population(self, population: str) -> int:
         if population not in _POPULATIONS:
             raise SpaceError(
-                "unknown population", expected=", ".join(_POPULATIONS), given=population
+                "unknown population",
+                expected=", ".join(_POPULATIONS),
+                given=population,
+                remedy=did_you_mean(population, _POPULATIONS),
             )
         return POPULATIONS.index(_POPULATIONS[population])
 
@@ -252,15 +235,28 @@ class SpaceThresholds(SpaceGeometry):
             ]
             return np.array(spreads), "spread of the roles"
         if unit != "residual":
-            raise SpaceError("unknown unit", expected="residual, spread or raw", given=unit)
-        if self.token_calibration_ is None:
+            raise SpaceError(
+                "unknown unit",
+                expected="residual, spread or raw",
+                given=unit,
+                remedy=did_you_mean(unit, ("residual", "spread", "raw")),
+            )
+        norms = self._residual_norms(direction)
+        if norms is None:
             raise SpaceError(
                 "the norm of the residual stream is not known",
                 expected="a space calibrated on tokens",
                 remedy='space.calibrate(model) (persona-lens fit --model), or unit="spread"',
             )
+        return norms, "mean residual norm"
+
+    def _residual_norms(self, direction: Direction) -> Float[np.ndarray, " layer"] | None:
+        """Mean norm of the residual stream at the layers of a direction, if it is known."""
+        if self.token_calibration_ is None:
+            return None
+        places = [self.layer_index(layer) for layer in direction.layers]
         norms = self.token_calibration_.norms[POPULATIONS.index("all"), places]
-        return norms.astype(np.float64), "mean residual norm"
+        return norms.astype(np.float64)
 
     def _capped(self, what: What, layers: Layers, depth: Depth) -> Direction:
         default: Sequence[int] = ()
@@ -273,7 +269,7 @@ class SpaceThresholds(SpaceGeometry):
 
     def _with_thresholds(self, what: str, layers: Sequence[int]) -> Sequence[int]:
         """Those of `layers` a threshold is known at; where there are none, all that one is known at."""
-        known, name = self.calibration_, _calibration_name(what)
+        known, name = self.calibration_, self.named(what).name
         if known is None or name not in known.directions:
             return layers
         places = np.flatnonzero(known.known(name, "all").any(axis=1))
@@ -352,15 +348,9 @@ def _unknown_percentile(
     )
 
 
-def _is_component(name: str) -> bool:
-    return name.startswith("pc") and name[2:].isdigit()
-
-
-def _calibration_name(what: What) -> str:
-    """What calibrations call a direction; empty for vectors without a name of the space's."""
-    if not isinstance(what, str):
-        return ""
-    return "axis" if what in AXIS_NAMES else what
+def _spoken(found: Named) -> str:
+    """What plans and receipts call a direction."""
+    return "assistant" if found.kind == "axis" else found.name
 
 
 def _percent(below: Float[np.ndarray, " layer"], side: str) -> str:

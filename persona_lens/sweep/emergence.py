@@ -20,6 +20,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
+from persona_lens.spelling import did_you_mean
 from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p, widened
 from persona_lens.sweep.replies import known_mean
 
@@ -128,7 +129,11 @@ def kinds_of(found: Separability, metric: str) -> list[str]:
     kinds = [kind for kind in KINDS if (metric, kind) in found.scores]
     if not kinds:
         known = sorted({name for name, _ in found.scores})
-        raise SpaceError(f"no scores of {metric!r}", expected=", ".join(known))
+        raise SpaceError(
+            f"no scores of {metric!r}",
+            expected=", ".join(known),
+            remedy=did_you_mean(metric, known),
+        )
     lacking = [kind for kind in kinds if len(found.shuffled.get((metric, kind), ())) < 2]
     if lacking:
         raise SpaceError(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from persona_lens.errors import SpaceError
+from persona_lens.spelling import did_you_mean
 from persona_lens.sweep.intervals import SCALES, Scale
 
 KINDS = ("role", "trait", "role-trait")
@@ -141,6 +142,9 @@ def find(names: Sequence[str]) -> list[Metric]:
     unknown = [name for name in names if name not in known_metrics()]
     if unknown:
         raise SpaceError(
-            "unknown metric", expected=", ".join(known_metrics()), given=", ".join(unknown)
+            "unknown metric",
+            expected=", ".join(known_metrics()),
+            given=", ".join(unknown),
+            remedy=did_you_mean(unknown[0], known_metrics()),
         )
     return [_METRICS[name] for name in names if name in _METRICS]

@@ -66,7 +66,7 @@ def test_a_sum_runs_its_parts_in_order() -> None:
     assert not acts_alike(set_ + ablate, ablate + set_)
     assert acts_alike(set_ + ablate, Plan.of(Set(GHOST, targets=2.0), Ablate(GHOST)))
     assert acts_alike((set_ + ablate) + set_, set_ + (ablate + set_))
-    with pytest.raises(TypeError):
+    with pytest.raises(InterventionError):
         set_ + 1  # pyright: ignore[reportUnusedExpression]
 
 
