@@ -46,9 +46,9 @@ def _answers() -> bool:
 
 
 def _ask() -> bool:
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - the hub's own address
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
     try:
-        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()  # noqa: S310
+        urllib.request.urlopen(request, timeout=SECONDS_TO_ANSWER).close()
     except urllib.error.HTTPError:
         return True
     except urllib.error.URLError as error:

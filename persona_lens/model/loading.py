@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from persona_lens.errors import ModelError
 from persona_lens.model.adapters import (
@@ -27,6 +28,7 @@ from persona_lens.model.adapters import (
 )
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
 from persona_lens.model.gguf import gguf_cached_folder
+from persona_lens.model.hub import hub_within_reach
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,7 +83,8 @@ def resolve_source(source: str | Path, revision: str | None = None) -> Source:
         return _folder(path)
     if isinstance(source, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1:
         raise ModelError("no such model folder", expected="an existing folder", given=source)
-    adapter = adapter_on_hub(text, revision)
+    with hub_within_reach():
+        adapter = adapter_on_hub(text, revision)
     return Source(text, text, revision, on_hub=True) if adapter is None else _adapted(adapter)
 
 
@@ -156,21 +159,23 @@ def load_weights(
     place = {"revision": source.hub_revision, "trust_remote_code": trust_remote_code}
     try:
         if source.random_seed is None:
-            module = AutoModelForCausalLM.from_pretrained(
-                source.location, dtype=dtype, device_map=device_map, **place
-            )
+            with _within_reach(source):
+                module = AutoModelForCausalLM.from_pretrained(
+                    source.location, dtype=dtype, device_map=device_map, **place
+                )
             if source.adapter is not None and not has_adapters(module):
                 module = put_on(module, source.adapter)
         elif device_map is not None:
             raise ModelError("random weights are not spread over devices", remedy="give a device")
         else:
-            config = AutoConfig.from_pretrained(source.location, **place)
+            with _within_reach(source):
+                config = AutoConfig.from_pretrained(source.location, **place)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(source.random_seed)
                 module = AutoModelForCausalLM.from_config(
                     config, dtype=dtype, trust_remote_code=trust_remote_code
                 )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         if source.adapter is not None:
             raise _no_base(source.adapter, error) from error
         raise _unreadable(source, error) from error
@@ -189,13 +194,18 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool) -> PreTrainedToke
                 adapter.location, revision=adapter.revision, trust_remote_code=trust_remote_code
             )
     try:
-        return AutoTokenizer.from_pretrained(
-            source.location,
-            revision=source.hub_revision,
-            trust_remote_code=trust_remote_code,
-        )
+        with _within_reach(source):
+            return AutoTokenizer.from_pretrained(
+                source.location,
+                revision=source.hub_revision,
+                trust_remote_code=trust_remote_code,
+            )
     except (OSError, ValueError) as error:
         raise _unreadable(source, error) from error
+
+
+def _within_reach(source: Source) -> AbstractContextManager[None]:
+    return hub_within_reach() if source.on_hub else nullcontext()
 
 
 def _unreadable(source: Source, error: Exception) -> ModelError:
