@@ -5,10 +5,11 @@
     with bridge.hooks(fwd_hooks=plan.hooks(mask=mask)):
         bridge.generate(tokens, attention_mask=mask)
 
-A hook sees residuals and nothing else, so it must be told which tokens are pads (`mask=`) and whose they are
-(`transcripts=`). It counts passes itself: a pass of one token continues the sequence before it, a longer one
-begins a new sequence. A prompt of one token after another pass is the one case this gets wrong; make new hooks
-for it.
+A hook sees residuals and nothing else, so what it must know of a pass is looked up where it was called from: how
+many tokens came before, where pads are, where the prompt of a generation ends (`forward_pass`). The same list may
+see one text after another, in chunks, cached or not, with drafts and beams; what cannot be told is refused in the
+first pass that cannot be judged (`following`). Whose tokens they are it must be told (`transcripts=`), and outside
+of `generate` where a prompt ends, if the text grows without a cache (`mask=`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from persona_lens.errors import InterventionError
+from persona_lens.interventions.following import PassFollower
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.running import PlanRun
@@ -73,7 +75,8 @@ def lens_hooks(
     Args:
         plan: What to do.
         transcripts: The rows of the batch, so that tokens can be chosen by their role; padded on `padding_side`.
-        mask: Attention mask of the prompts, `[batch, position]`, for padded rows without transcripts.
+        mask: Attention mask of the prompts, `[batch, position]`, where the model is given none or the prompt's end
+            cannot be told; without transcripts.
         padding_side: Where the pads are, with `transcripts`.
         sinks: Positions left alone, counted from each row's first token: attention sinks and BOS. `model.sinks`
             has the sinks measured, and not a BOS that is none: where texts begin with one, pass
@@ -82,6 +85,8 @@ def lens_hooks(
 
     Raises:
         InterventionError: Both a mask and transcripts, or a receipt that is not of this plan or asks for detail.
+            The hooks raise it where tokens are fed in a way that leaves open which are which, or where another
+            batch runs than `mask` or `transcripts` said.
 
     Examples:
         >>> from persona_lens.interventions import Ablate, Direction
@@ -102,11 +107,13 @@ def lens_hooks(
             expected="a receipt without detail",
             remedy="for detail, use model.intervene(plan, detail=True)",
         )
-    tokens = None
+    tokens, ids = None, None
     if transcripts is not None:
         tokens = BatchTokens.of_transcripts(transcripts, padding_side=padding_side, sinks=sinks)
+        ids = np.zeros(tokens.present.shape, dtype=np.int64)
+        ids[tokens.present] = np.concatenate([transcript.ids for transcript in transcripts])
     elif mask is not None:
         present = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask).astype(bool)
         tokens = BatchTokens.of_mask(present, sinks=sinks)
-    run = PlanRun(plan, tokens, receipt=receipt, sinks=sinks, guess_passes=True)
-    return tap_hooks(run.taps())
+    following = PassFollower(plan, tokens, ids, sinks=sinks)
+    return tap_hooks(PlanRun(plan, following, receipt=receipt).taps())

@@ -7,7 +7,7 @@ every bit. Nothing is copied to the host: what a receipt counts stays on the dev
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -25,6 +25,7 @@ from persona_lens.interventions.touched import Note, touched_rows
 Tap = Callable[[Float[Tensor, "batch position d_model"]], Tensor]
 
 _HALF = (torch.float16, torch.bfloat16)
+_NEVER = torch.iinfo(torch.int64).max
 
 
 class PlanRun:
@@ -32,14 +33,12 @@ class PlanRun:
 
     Args:
         plan: What to do.
-        tokens: The batch; None where only its shapes will tell.
+        tokens: The batch, of which each pass runs the next columns; or what finds the track of a pass, given its
+            residuals at the plan's first layer.
         receipt: Where to note what was done; nothing is noted without.
         end_ids: Tokens that end a reply; what is fed after one is not counted.
         n_rows: Rows of the whole call; those of the batch by default.
-        sinks: Positions of attention sinks, where `tokens` is None.
         call: What the batches of one call have in common, for the receipt.
-        guess_passes: A pass of more than one token begins a new sequence, as in plain TransformerLens hooks;
-            otherwise each pass continues the one before.
 
     Raises:
         InterventionError: The plan is made for another number of rows.
@@ -48,20 +47,15 @@ class PlanRun:
     def __init__(
         self,
         plan: Plan,
-        tokens: BatchTokens | None,
+        tokens: BatchTokens | Callable[[Tensor], Track],
         *,
         receipt: Receipt | None = None,
         end_ids: Int[Tensor, " end"] | None = None,
         n_rows: int | None = None,
-        sinks: Sequence[int] = (0,),
         call: object = None,
-        guess_passes: bool = False,
     ) -> None:
         self._plan = plan
-        self._sinks = tuple(sinks)
-        self._given = tokens
-        self._track = None if tokens is None else Track(tokens)
-        self._guess = guess_passes
+        self._track: Track | None = None
         self._receipt = receipt
         self._end_ids = end_ids
         self._call = call
@@ -78,17 +72,17 @@ class PlanRun:
             for layer in plan.layers
         }
         self._first = min(self._layers, default=0)
-        if tokens is not None:
-            self._check_rows(len(tokens) if n_rows is None else n_rows)
+        if isinstance(tokens, BatchTokens):
+            check_rows(plan, len(tokens) if n_rows is None else n_rows)
+            self._track = Track(tokens)
+            self._find: Callable[[Tensor], Track] = self._next
+        else:
+            self._find = tokens
 
-    def _check_rows(self, n_rows: int) -> None:
-        wanted = self._plan.rows
-        if wanted is not None and wanted != n_rows:
-            raise InterventionError(
-                "the plan is made for another number of rows",
-                expected=f"{wanted} prompts, one for each strength or mask",
-                given=n_rows,
-            )
+    def _next(self, residual: Float[Tensor, "batch position d_model"]) -> Track:
+        assert self._track is not None
+        self._track.advance(residual.shape[1])
+        return self._track
 
     def taps(self) -> dict[int, Tap]:
         """One function a layer, for `Backend.taps`."""
@@ -118,7 +112,7 @@ class PlanRun:
     def _tap(self, layer: int) -> Tap:
         def tap(residual: Float[Tensor, "batch position d_model"]) -> Tensor:
             if layer == self._first:
-                self._advance(residual)
+                self._track = self._find(residual)
             track = self._track
             assert track is not None
             work = residual.float() if residual.dtype in _HALF else residual
@@ -135,39 +129,6 @@ class PlanRun:
 
         return tap
 
-    def _advance(self, residual: Float[Tensor, "batch position d_model"]) -> None:
-        n_rows, n_columns = residual.shape[:2]
-        if not self._guess:
-            assert self._track is not None
-            self._track.advance(n_columns)
-            return
-        held = self._track
-        afresh = held is None or n_columns > 1 or n_rows != len(held.tokens) or held.stop == 0
-        if afresh:
-            self._begin(n_rows, n_columns)
-        assert self._track is not None
-        self._track.advance(n_columns, afresh=afresh)
-
-    def _begin(self, n_rows: int, n_columns: int) -> None:
-        self._check_rows(n_rows)
-        if self._given is None:
-            present = torch.ones(n_rows, n_columns, dtype=torch.bool).numpy()
-            self._track = Track(BatchTokens.of_mask(present, sinks=self._sinks))
-        elif (n_rows, n_columns) < (len(self._given), self._given.width) or n_rows != len(
-            self._given
-        ):
-            raise InterventionError(
-                "the batch is not the one the hooks were made for",
-                expected=f"[{len(self._given)}, {self._given.width} or more]",
-                given=[n_rows, n_columns],
-                remedy="make hooks for it: plan.hooks(mask=...) or plan.hooks(transcripts=...)",
-            )
-        else:
-            self._track = Track(self._given)
-        for steps in self._layers.values():
-            for step in steps:
-                step.open = None
-
     def _note(
         self, done: _Done, chosen: Bool[Tensor, "batch position"] | None, track: Track
     ) -> Note:
@@ -177,6 +138,20 @@ class PlanRun:
             counted = alive if chosen is None else chosen & alive
         note = Note(done.projection, done.norm, done.move, done.across, counted, track.start)
         return note.detached() if done.residual.requires_grad else note
+
+
+def check_rows(plan: Plan, n_rows: int) -> None:
+    """Refuse a batch with another number of rows than the plan is made for.
+
+    Raises:
+        InterventionError: So it is.
+    """
+    if plan.rows is not None and plan.rows != n_rows:
+        raise InterventionError(
+            "the plan is made for another number of rows",
+            expected=f"{plan.rows} prompts, one for each strength or mask",
+            given=n_rows,
+        )
 
 
 class _Done(NamedTuple):
@@ -196,7 +171,6 @@ class _StepAtLayer:
     number: int
     step: Step
     layer: int
-    open: Bool[Tensor, " batch"] | None = None  # of a gate per sequence
 
     def __post_init__(self) -> None:
         self.where = self.step.where
@@ -223,7 +197,7 @@ class _StepAtLayer:
         else:
             move = self._inner.move(projection, norm, at=self._at, strength=strength)
         if self._outer is not None:
-            passing = self._passing(self._outer, h, chosen)
+            passing = self._passing(self._outer, h, chosen, track)
             chosen = passing if chosen is None else chosen & passing
         shift, scale = move.shift, move.scale
         if chosen is not None:
@@ -239,17 +213,22 @@ class _StepAtLayer:
         gate: Gate,
         h: Float[Tensor, "batch position d_model"],
         chosen: Bool[Tensor, "batch position"] | None,
+        track: Track,
     ) -> Bool[Tensor, "batch position"]:
         passing = gate.is_open(h @ self._unit(gate, h), at=gate.direction.index(self.layer))
         if gate.per == "token":
             return passing
         if chosen is not None:
             passing = passing & chosen
-        since = passing.cumsum(dim=1) > 0
-        if self.open is not None:
-            since = since | self.open.to(h.device).unsqueeze(1)
-        self.open = since[:, -1]
-        return since
+        columns = torch.arange(track.start, track.stop, device=h.device)
+        opened = torch.where(passing, columns, _NEVER).amin(dim=1)
+        before = track.opened.get((self.number, self.layer))
+        if before is not None:
+            # What opened at columns that are run anew, or were cut off, has not opened yet.
+            before = before.to(h.device)
+            opened = torch.where(before < track.start, before, opened)
+        track.opened[self.number, self.layer] = opened
+        return columns >= opened.unsqueeze(1)
 
     def _unit(self, operation: Operation, h: Tensor) -> Float[Tensor, " d_model"]:
         key = (id(operation), h.device, h.dtype)

@@ -1,13 +1,13 @@
 """Which tokens of a batch are which, at every forward pass of a cached, batched, padded generation.
 
-Hooks see a block of residuals and nothing else: no ids, no mask, no position. So the batch is described once,
-before it runs (`BatchTokens`), and `Track` keeps count of the columns that have passed since.
+Hooks see a block of residuals and nothing else: no ids, no mask, no position. So the batch is described once
+(`BatchTokens`), and `Track` says which of its columns a pass runs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -124,6 +124,15 @@ class BatchTokens:
             sinks=tuple(sinks),
         )
 
+    def repeated(self, copies: int) -> BatchTokens:
+        """Each row several times in a row, as beams and several replies to a prompt run."""
+        arrays = {
+            held.name: np.repeat(getattr(self, held.name), copies, axis=0)
+            for held in fields(self)
+            if isinstance(getattr(self, held.name), np.ndarray)
+        }
+        return replace(self, **arrays)
+
     @property
     def width(self) -> int:
         """Columns known beforehand."""
@@ -219,23 +228,32 @@ class Track:
 
     Args:
         tokens: What is known of the batch.
+        opened: By step and layer of a gate per sequence, the first column of each row at which it was open.
     """
 
-    def __init__(self, tokens: BatchTokens) -> None:
+    def __init__(
+        self, tokens: BatchTokens, opened: dict[tuple[int, int], Int[Tensor, " row"]] | None = None
+    ) -> None:
         self.tokens = tokens
         self.start = 0
         self.stop = 0
+        self.opened: dict[tuple[int, int], Int[Tensor, " row"]] = {} if opened is None else opened
+        self._alike = False
         self._passes: dict[tuple[int, torch.device], Bool[Tensor, "row column"] | None] = {}
         self._known: dict[int, Bool[np.ndarray, "row column"]] = {}
 
-    def advance(self, n_columns: int, *, afresh: bool = False) -> None:
-        """Take note of a forward pass over the next columns, or over all from the first."""
-        self.start = 0 if afresh else self.stop
-        self.stop = self.start + n_columns
-        if self.start < self.tokens.width or n_columns > 1 or self._near_sinks():
+    def advance(self, n_columns: int) -> None:
+        """Take note of a forward pass over the next columns."""
+        self.place(self.stop, n_columns)
+
+    def place(self, start: int, n_columns: int) -> None:
+        """Take note of a forward pass over the columns from `start` on, whether or not they have passed before."""
+        self.start, self.stop = start, start + n_columns
+        # One column after the known ones is like another, once the sinks are behind it.
+        alike = n_columns == 1 and start >= self.tokens.width and not self._near_sinks()
+        if not (alike and self._alike):
             self._passes.clear()
-        elif self.start == self.tokens.width:
-            self._passes.clear()  # from here on every column is alike
+        self._alike = alike
 
     def mask(self, where: Where, device: torch.device) -> Bool[Tensor, "row column"] | None:
         """Which tokens of this pass `where` means; None if all."""
@@ -250,15 +268,18 @@ class Track:
                 )
         return self._passes[key]
 
-    def columns(self, where: Where) -> Bool[np.ndarray, "row column"]:
-        """The same as an array."""
+    def columns(
+        self, where: Where, start: int | None = None, stop: int | None = None
+    ) -> Bool[np.ndarray, "row column"]:
+        """The same as an array; of this pass, or of other columns."""
+        start, stop = self.start if start is None else start, self.stop if stop is None else stop
         if id(where) not in self._known:
             self._known[id(where)] = self.tokens.chosen(where)
         width = self.tokens.width
-        known = self._known[id(where)][:, self.start : min(self.stop, width)]
+        known = self._known[id(where)][:, start : min(stop, width)]
         later = [
             self.tokens.chosen_later(where, column - width)
-            for column in range(max(self.start, width), self.stop)
+            for column in range(max(start, width), stop)
         ]
         return np.concatenate([known, np.stack(later, axis=1)], axis=1) if later else known
 
