@@ -71,6 +71,7 @@ class Behaviour:
     cut: bool = False  # the connection is dropped: before the answer, or amid it if there is a body
     hang: bool = False
     trickle: bool = False  # the answer begins and never ends, a blank at a time
+    until: Callable[[], object] | None = None  # the answer is held back until this comes true
 
 
 Script = Behaviour | Sequence[Behaviour] | Callable[[Seen], Behaviour]
@@ -183,6 +184,11 @@ def refused(text: str = "I cannot help with that.") -> Behaviour:
 
 def filtered() -> Behaviour:
     return ok(None, finish="content_filter")
+
+
+def held(behaviour: Behaviour, until: Callable[[], object]) -> Behaviour:
+    """The same as soon as something has come true."""
+    return replace(behaviour, until=until)
 
 
 def slow(behaviour: Behaviour, seconds: float) -> Behaviour:
@@ -333,6 +339,9 @@ class _Connection(asyncio.Protocol):
 
     def _act(self, behaviour: Behaviour) -> None:
         if behaviour.hang or self.current is None:
+            return
+        if behaviour.until is not None and not behaviour.until():
+            asyncio.get_running_loop().call_later(0.002, self._act, behaviour)
             return
         body = behaviour.body
         if behaviour.trickle:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from waiting import PATIENCE, happens
 
 from persona_lens.endpoints import Call, Endpoint, EndpointSettings
-
-
-def settle(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
-    """Whether the condition comes true; servers and idle threads need a moment to notice an end."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
+from persona_lens.endpoints.crew import Crew
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
-    assert settle(lambda: set(threading.enumerate()) <= before), threading.enumerate()
+    # Idle threads need a moment to notice an end.
+    assert happens(lambda: set(threading.enumerate()) <= before), threading.enumerate()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,10 +30,28 @@ def nothing_was_left_open() -> Iterator[None]:
 @pytest.fixture
 def make_endpoint() -> Callable[..., Endpoint]:
     def make(url: str, **options) -> Endpoint:
-        quick = {"concurrency": 4, "timeout": 5.0, "backoff": 0.001, "max_attempts": 3}
+        quick = {"concurrency": 4, "timeout": PATIENCE, "backoff": 0.001, "max_attempts": 3}
         return Endpoint(EndpointSettings(model="m", base_url=url, **{**quick, **options}))
 
     return make
+
+
+@pytest.fixture
+def crew_of() -> Callable[[Endpoint], Callable[[], Crew]]:
+    """Gives, once it is at work, the crew behind the stream of an endpoint."""
+
+    def watch(endpoint: Endpoint) -> Callable[[], Crew]:
+        made: list[Crew] = []
+        make = endpoint._crew
+
+        def noted(settings: EndpointSettings) -> Crew:
+            made.append(make(settings))
+            return made[-1]
+
+        endpoint._crew = noted
+        return lambda: made[-1]
+
+    return watch
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -19,13 +18,13 @@ from faulty_server import (
     error,
     filtered,
     hang,
+    held,
     no_choices,
     no_quota,
     not_json,
     ok,
     refused,
     server_error,
-    slow,
     too_long,
     too_many,
     trickle,
@@ -41,6 +40,7 @@ from persona_lens.endpoints import (
     Failure,
     Retry,
 )
+from persona_lens.endpoints.crew import Crew
 from persona_lens.endpoints.faults import status_fault
 from persona_lens.endpoints.pace import random_backoff
 from persona_lens.endpoints.waits import told_wait
@@ -50,6 +50,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 Make = Callable[..., Endpoint]
 MakeCall = Callable[..., Call]
+CrewOf = Callable[[Endpoint], Callable[[], Crew]]
 
 
 def for_bad(behaviour: Behaviour) -> Callable[[Seen], Behaviour]:
@@ -67,8 +68,6 @@ def for_bad(behaviour: Behaviour) -> Callable[[Seen], Behaviour]:
         (too_many(), "gave_up", "status 429"),
         (drop(), "gave_up", "no connection to 127.0.0.1: "),
         (drop(halfway=True), "gave_up", "no connection"),
-        (hang(), "gave_up", "no answer within 0.3 s"),
-        (trickle(), "gave_up", "no answer within 0.3 s"),
         (not_json(), "invalid_response", "It works!"),
         (Behaviour(body='"text"'), "invalid_response", "not a completion"),
         (Behaviour(body={"choices": [{"text": "old"}]}), "invalid_response", "not a completion"),
@@ -80,7 +79,7 @@ def test_a_lasting_fault_fails_its_own_call_only(
     make_endpoint: Make, make_call: MakeCall, fault: Behaviour, reason: str, detail: str
 ) -> None:
     with FaultyServer(for_bad(fault)) as server:
-        endpoint = make_endpoint(server.url, timeout=0.3)
+        endpoint = make_endpoint(server.url)
         calls = [make_call(key) for key in [*range(5), "bad", *range(6, 9)]]
         outcomes = {call.key: outcome for call, outcome in endpoint.map(calls)}
         asked = sum(seen.question == "question bad" for seen in server.requests)
@@ -89,6 +88,22 @@ def test_a_lasting_fault_fails_its_own_call_only(
     assert (failure.reason, failure.attempts, asked) == (reason, 3, 3)
     assert detail in failure.detail
     assert len(outcomes) == 8
+    assert all(isinstance(outcome, Completion) for outcome in outcomes.values())
+
+
+def test_answers_that_never_come_or_never_end_are_given_up(
+    make_endpoint: Make, make_call: MakeCall
+) -> None:
+    faults = {"question hang": hang(), "question trickle": trickle()}
+    with FaultyServer(lambda seen: faults.get(seen.question, ok())) as server:
+        endpoint = make_endpoint(server.url, timeout=2.0, max_attempts=2)
+        calls = [make_call(key) for key in ["hang", "trickle", *range(5)]]
+        outcomes = {call.key: outcome for call, outcome in endpoint.map(calls)}
+    for key in ("hang", "trickle"):
+        failure = outcomes.pop(key)
+        assert isinstance(failure, Failure)
+        assert (failure.reason, failure.attempts) == ("gave_up", 2)
+        assert "no answer within 2 s" in failure.detail
     assert all(isinstance(outcome, Completion) for outcome in outcomes.values())
 
 
@@ -138,20 +153,24 @@ def test_text_that_is_none_is_left_unasked(make_endpoint: Make, make_call: MakeC
     ],
 )
 def test_what_no_call_would_survive_stops_at_once(
-    make_endpoint: Make, make_call: MakeCall, fault: Behaviour, message: str
+    make_endpoint: Make, make_call: MakeCall, crew_of: CrewOf, fault: Behaviour, message: str
 ) -> None:
+    given: list[Completion | Failure] = []
+
+    def five_have_arrived() -> bool:
+        return len(given) + crew().arrived.qsize() >= 5
+
     def script(seen: Seen) -> Behaviour:
-        return ok() if seen.number < 5 else slow(fault, 0.05)
+        return ok() if seen.number < 5 else held(fault, five_have_arrived)
 
     with FaultyServer(script) as server:
-        stream = make_endpoint(server.url, concurrency=3).map(map(make_call, itertools.count()))
-        next(stream)
-        time.sleep(0.3)  # the stop has come long before the other answers are looked at
-        for _ in range(4):
-            assert isinstance(next(stream)[1], Completion)
+        endpoint = make_endpoint(server.url, concurrency=3)
+        crew = crew_of(endpoint)
+        stream = endpoint.map(map(make_call, itertools.count()))
         with pytest.raises(EndpointError, match=message) as caught:
-            next(stream)
+            given.extend(outcome for _, outcome in stream)
         assert isinstance(caught.value, PersonaLensError)
+        assert [type(outcome) for outcome in given] == [Completion] * 5
         assert len(server.requests) <= 5 + 2 * 3
         assert list(stream) == []
 
@@ -171,7 +190,10 @@ def test_a_wait_that_the_server_asks_for_holds_for_all(
     make_endpoint: Make, make_call: MakeCall, fault: Behaviour
 ) -> None:
     def script(seen: Seen) -> Behaviour:
-        return fault if seen.number == 20 else slow(ok(), 0.01)
+        if seen.number == 20:
+            return fault
+        # Those under way when the word comes are no more than may be in flight.
+        return ok() if seen.number < 20 else held(ok(), lambda: told)
 
     told: list[Retry] = []
     with FaultyServer(script) as server:
@@ -180,9 +202,8 @@ def test_a_wait_that_the_server_asks_for_holds_for_all(
         began = server.requests[20].began
         after = sorted(seen.began - began for seen in server.requests if seen.number > 20)
     assert [retry.delay for retry in told] == [0.5]
-    # Those under way when the word came may come in still.
-    assert not [wait for wait in after if 0.1 < wait < 0.49]
-    assert len([wait for wait in after if wait >= 0.49]) >= 60 - 20 - 4
+    assert len(after) == 40
+    assert len([wait for wait in after if wait < 0.49]) <= 3
 
 
 def test_the_wait_holds_for_other_streams_of_the_endpoint(
@@ -205,8 +226,11 @@ def test_being_put_off_costs_no_attempt_while_others_get_through(
     make_endpoint: Make, make_call: MakeCall
 ) -> None:
     def script(seen: Seen) -> Behaviour:
-        put_off = "bad" in seen.question and seen.attempt <= 6
-        return slow(too_many("0.01"), 0.1) if put_off else ok()
+        if "bad" not in seen.question or seen.attempt > 6:
+            return ok()
+        # Answers that were there before it was asked may be given back still.
+        enough = len(outcomes) + 6
+        return held(too_many("0.01"), lambda: len(outcomes) > enough)
 
     outcomes = {}
 
@@ -360,10 +384,8 @@ def test_a_check_tells_at_once_what_is_wrong(make_endpoint: Make) -> None:
         assert make_endpoint(server.url).check().text == "ok"
         (seen,) = server.requests
         assert seen.body["max_tokens"] <= 16
-    began = time.monotonic()
     with pytest.raises(EndpointError, match=r"(?s)did not answer.*no connection.*attempts: 2"):
-        make_endpoint(server.url, max_attempts=8, backoff=1.0).check()
-    assert time.monotonic() - began < 5
+        make_endpoint(server.url, max_attempts=8).check()
     with (
         FaultyServer(wrong_model(), models=["gpt", "mm", "xyz"]) as server,
         pytest.raises(

