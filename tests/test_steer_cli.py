@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, PersonaSpace, cli
-from persona_lens.cli.steering import _parsed
+from persona_lens.cli.steering_plans import parse_strength
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_mistakes_are_told_in_short_and_before_a_model_is_loaded(
 
 
 def test_strengths_are_parsed() -> None:
-    assert _parsed("role:assistant=-0.25") == ("role:assistant", -0.25)
+    assert parse_strength("role:assistant=-0.25") == ("role:assistant", -0.25)
 
 
 @pytest.mark.embedded

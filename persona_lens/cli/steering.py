@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persona_lens.cli.options import Device, Dtype, err, example, out, parse_layers
+from persona_lens.cli.options import Device, Dtype, err, example, out
+from persona_lens.cli.steering_plans import Steering
 from persona_lens.errors import SpaceError
-
-if TYPE_CHECKING:
-    from persona_lens.interventions import Plan
-    from persona_lens.space.persona_space import PersonaSpace
-
 from persona_lens.paths import check_path
 
+if TYPE_CHECKING:
+    from persona_lens.model.persona_model import PersonaModel
+
 app = typer.Typer()
+
+FILES = "Files of others and of yours"
 
 
 @app.command(
@@ -24,13 +26,23 @@ app = typer.Typer()
         'persona-lens steer demo/space "Who are you?" --add assistant=-0.2',
         'persona-lens steer demo/space "Who are you?" --system "You are a ghost." --floor 90 --layers 12-18',
         'persona-lens steer demo/space "Who are you?" --add pirate=0.1 --where generated --seed 3',
+        'persona-lens steer demo/space "Who are you?" --add pirate=2 --unit spread',
+        'persona-lens steer "Who are you?" --release vectors/qwen-3-32b --add assistant=-10 --unit raw --sinks',
+        'persona-lens steer "Who are you?" --release vectors/qwen-3-32b --cap layers_46:54-p0.25',
+        'persona-lens steer "Who are you?" --cap capping_config.pt --experiment layers_46:54-p0.25 '
+        "-m Qwen/Qwen3-32B",
+        'persona-lens steer "Who are you?" --plan plans/mine --model smollm2-135m-instruct',
     )
 )
 def steer(
-    folder: Annotated[
-        Path, typer.Argument(metavar="SPACE", parser=check_path, help="A saved space.")
+    asked: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[SPACE] QUESTION",
+            help="A saved space, a packaged one or the folder of a release; and what to ask. --release, --cap and "
+            "--plan need no space.",
+        ),
     ],
-    question: Annotated[str, typer.Argument(help="What to ask.")],
     model: Annotated[
         str | None,
         typer.Option(
@@ -42,7 +54,15 @@ def steer(
         list[str] | None,
         typer.Option(
             metavar="NAME=STRENGTH",
-            help="Add assistant, pc1, a role or a trait, as a fraction of the residual norm. Repeatable.",
+            help="Add assistant, pc1, a role or a trait, in multiples of --unit. Repeatable.",
+        ),
+    ] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --add: residual (the mean residual norm; the default), spread (of the roles) or raw (the "
+            "vector as it is stored, as in the paper's code). Named, residual is measured on neutral texts where "
+            "it is not known."
         ),
     ] = None,
     floor: Annotated[
@@ -57,12 +77,49 @@ def steer(
     layers: Annotated[
         str | None,
         typer.Option(
-            help="Such as 12-18; the middle one for --add, 0.7 to 0.9 of the depth for caps."
+            help="Such as 12-18, or paper; the middle one for --add, 0.7 to 0.9 of the depth for caps."
+        ),
+    ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The paper's vectors: a folder, or OWNER/NAME/MODEL on the hub.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    cap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXPERIMENT|FILE",
+            help="An experiment of --release, such as layers_46:54-p0.25, or a capping file.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="Of the file in --cap.", rich_help_panel=FILES)
+    ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            parser=check_path,
+            help="A plan saved with plan.save(folder).",
+            rich_help_panel=FILES,
         ),
     ] = None,
     where: Annotated[
-        str, typer.Option(help="all, prompt, generated, last, system, user or assistant.")
-    ] = "all",
+        str | None,
+        typer.Option(
+            help="all, prompt, generated, last, system, user or assistant; all, and of --plan its own, by default."
+        ),
+    ] = None,
+    sinks: Annotated[
+        bool,
+        typer.Option(
+            "--sinks", help="Touch BOS and attention sinks too, as the paper's code does."
+        ),
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Length of the reply.")] = 60,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.7,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
@@ -70,18 +127,48 @@ def steer(
     dtype: Dtype = "auto",
 ) -> None:
     """Answer a question with and without an intervention, and say what it did."""
-    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
 
-    space = PersonaSpace.load(folder)
-    plan = _plan(space, add or [], floor, ceil, ablate or [], layers).where(where)
-    with err.status("Loading the model"):
-        loaded = PersonaModel.load(model or _model_of(space), device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
+    if len(asked) > 2:
+        raise SpaceError(
+            "more than a space and a question",
+            given=" ".join(asked[2:]),
+            remedy="quote the question",
+        )
+    steering = Steering(
+        place=asked[0] if len(asked) == 2 else None,
+        add=add or [],
+        floor=floor,
+        ceil=ceil,
+        ablate=ablate or [],
+        layers=layers,
+        unit=unit,
+        release=release,
+        cap=cap,
+        experiment=experiment,
+        saved=plan,
+        where=where,
+        sinks=sinks,
+    )
+    question = asked[-1]
+
+    @cache
+    def load() -> PersonaModel:
+        from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
+
+        with err.status("Loading the model"):
+            return PersonaModel.load(
+                model or steering.model_name(),
+                device=device,
+                dtype=dtype,  # pyright: ignore[reportArgumentType]
+            )
+
+    whole = steering.plan(load)
+    loaded = load()
     sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     with err.status("Answering"):
         plain = loaded.chat(question, system=system, sampling=sampling)
-        with loaded.intervene(plan) as receipt:
+        with loaded.intervene(whole) as receipt:
             steered = loaded.chat(question, system=system, sampling=sampling)
     out.print("[bold]Without[/bold]")
     out.print(plain.strip(), markup=False, highlight=False)
@@ -89,44 +176,3 @@ def steer(
     out.print(steered.strip(), markup=False, highlight=False)
     out.print("\n[bold]What was done[/bold]")
     out.print(str(receipt), markup=False, highlight=False)
-
-
-def _model_of(space: PersonaSpace) -> str:
-    name = space.table.card.get("reader", {}).get("model")
-    if not name:
-        raise SpaceError("the space does not know its model", remedy="give --model")
-    return str(name)
-
-
-def _plan(
-    space: PersonaSpace,
-    add: list[str],
-    floor: float | None,
-    ceil: float | None,
-    ablate: list[str],
-    layers: str | None,
-) -> Plan:
-    """The operations in the order they are declared above."""
-    chosen: dict[str, Any] = {} if layers is None else {"layers": parse_layers(layers)}
-    plans = [space.add(name, strength, **chosen) for name, strength in map(_parsed, add)]
-    plans += [] if floor is None else [space.floor(percentile=floor, **chosen)]
-    plans += [] if ceil is None else [space.ceil(percentile=ceil, **chosen)]
-    plans += [space.ablate(name, **chosen) for name in ablate]
-    if not plans:
-        raise SpaceError(
-            "nothing to do", expected="--add, --floor, --ceil or --ablate", remedy="see --help"
-        )
-    whole = plans[0]
-    for plan in plans[1:]:
-        whole = whole + plan
-    return whole
-
-
-def _parsed(text: str) -> tuple[str, float]:
-    name, _, strength = text.partition("=")
-    try:
-        return name, float(strength)
-    except ValueError:
-        raise SpaceError(
-            "cannot read --add", expected="NAME=STRENGTH, such as pirate=0.1", given=text
-        ) from None

@@ -7,7 +7,7 @@
 
 | format | read | write |
 | --- | --- | --- |
-| the Assistant Axis release (`assistant_axis.pt`, ...) | `read_release` | `write_capping_config` |
+| the Assistant Axis release (`assistant_axis.pt`, ...) | `read_release`, `read_axis` | `write_capping_config` |
 | `persona_vectors` files (`evil_response_avg_diff.pt`) | `read_persona_vector` | `write_persona_vector` |
 | control vectors of llama.cpp and repeng (`.gguf`) | `read_control_vector` | `write_control_vector` |
 | a space on the Hugging Face hub | `from_pretrained` | `save_pretrained`, `push_to_hub` |
@@ -19,13 +19,14 @@ cannot say.
 from persona_lens.interop.capping_writing import write_capping_config
 from persona_lens.interop.control_vector import read_control_vector, write_control_vector
 from persona_lens.interop.hub import from_pretrained, push_to_hub, save_pretrained
-from persona_lens.interop.paper_release import Release, read_release
+from persona_lens.interop.paper_release import Release, read_axis, read_release
 from persona_lens.interop.persona_vectors_format import read_persona_vector, write_persona_vector
 
 __all__ = [
     "Release",
     "from_pretrained",
     "push_to_hub",
+    "read_axis",
     "read_control_vector",
     "read_persona_vector",
     "read_release",

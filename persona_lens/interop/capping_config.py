@@ -233,13 +233,14 @@ def percentile_of(experiment: str) -> float | None:
 
 
 def read_capping_config(
-    path: Path, axis: Direction, *, operation: Reading = "auto"
+    path: Path, axis: Direction | None, *, operation: Reading = "auto"
 ) -> CappingConfig:
     """Read the file and hold its vectors against the axis.
 
     Args:
         path: `capping_config.pt`.
-        axis: The Assistant Axis, Assistant-positive.
+        axis: The Assistant Axis, Assistant-positive. Without it no vector is turned, and `auto` is what the
+            released code does whichever way a vector points: a ceiling along it as stored.
         operation: As `reading` of `CappingConfig`. A file of `write_capping_config` says itself what it is.
 
     Raises:
@@ -280,7 +281,7 @@ def read_capping_config(
         raise InterventionError(
             f"{path.name} caps along vectors it does not hold", given=", ".join(sorted(unknown)[:3])
         )
-    if operation == "auto" and content.get("operation") == "ceiling":
+    if operation == "auto" and (axis is None or content.get("operation") == "ceiling"):
         operation = "ceiling"
     skipped = {name: count for name, count in lacking.items() if count}
     return CappingConfig(vectors, experiments, operation, skipped)
@@ -290,9 +291,13 @@ def _has_cap(intervention: Mapping[str, Any]) -> bool:
     return intervention.get("cap") is not None
 
 
-def _vector(key: str, entry: Mapping[str, Any], axis: Direction, path: Path) -> CappingVector:
+def _vector(
+    key: str, entry: Mapping[str, Any], axis: Direction | None, path: Path
+) -> CappingVector:
     values = as_array(entry["vector"], ndim=1, source=path, what=f"vector {key}")
     layer = int(entry["layer"])
+    if axis is None:
+        return CappingVector(key, layer, values, 0.0)
     if len(values) != axis.d_model:
         raise InterventionError(
             f"{path.name} belongs to another model than the axis",

@@ -28,11 +28,13 @@ from persona_lens.errors import InterventionError, SpaceError
 from persona_lens.interop.capping_config import CappingConfig, Reading, read_capping_config
 from persona_lens.interop.hub_files import hub_folder, is_repo_id
 from persona_lens.interop.release_files import (
+    AXIS_FILES,
     Vector,
     check_shapes,
     looks_like_release,
     mean_of,
     orient_axis,
+    read_axis_file,
     read_roles,
     read_vectors,
 )
@@ -158,6 +160,7 @@ def read_release(
     model: str | None = None,
     revision: str | None = None,
     operation: Reading = "auto",
+    vectors: bool = True,
 ) -> Release:
     """Read a release; no code in its files is run.
 
@@ -170,6 +173,8 @@ def read_release(
             floor, as in the paper's equation. A file does not tell what it means, so the second is a choice, and
             the notes say so. `ceiling` or `floor`: this, whichever way the vector points; needed for vectors
             that lie neither along nor against the axis.
+        vectors: False leaves the vectors of roles and traits where they are, on the hub about 400 MB a model: the
+            release has its axis and its capping settings, and no space.
 
     Raises:
         SpaceError: No release there, files that are damaged or hold more than tensors, or vectors that do not fit
@@ -189,12 +194,16 @@ def read_release(
         Plan of 1 step
           1. floor 'assistant'; at layers 0; tokens all; at 2.5
     """
-    folder = _locate(source, model, revision)
-    default, roles = read_roles(folder)
-    traits = {name: vector for name, vector, _ in read_vectors(folder / "trait_vectors")}
+    folder = _locate(source, model, revision, vectors=vectors)
+    default, roles = read_roles(folder) if vectors else (None, {})
+    traits = {}
+    if vectors:
+        traits = {name: vector for name, vector, _ in read_vectors(folder / "trait_vectors")}
     check_shapes({"default": default, **roles}, traits)
     counts = f"{len(roles)} roles, {len(traits)} traits"
     notes = [counts + ("" if default is not None else ", no default vector")]
+    if not vectors:
+        notes = ["axis and capping settings alone, as asked"]
     values, cosines, note = orient_axis(folder, default, roles)
     notes.append(note)
     known = [layer for layer, vector in enumerate(values) if vector.any()]
@@ -222,7 +231,38 @@ def read_release(
     return Release(axis, cosines, tuple(notes), default, roles, traits, card, capping)
 
 
-def _locate(source: str | Path, model: str | None, revision: str | None) -> Path:
+def read_axis(
+    source: str | Path, *, model: str | None = None, revision: str | None = None
+) -> Direction:
+    """The Assistant Axis of a release, or of a file with nothing beside it; only that file is fetched.
+
+    Without the vectors it was made from, nothing tells which way it points: it is taken to point to the
+    Assistant, as the published ones do. `read_release` with all vectors finds out.
+
+    Args:
+        source: A file (`assistant_axis.pt`, `axis.pt`), a folder, or a repository on the hub.
+        model: Subfolder, as for `read_release`.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        SpaceError: No axis there, or a damaged file.
+
+    Examples:
+        >>> import tempfile, torch
+        >>> file = Path(tempfile.mkdtemp()) / "assistant_axis.pt"
+        >>> torch.save(torch.tensor([[3.0, 4.0], [0.0, 2.0]], dtype=torch.bfloat16), file)
+        >>> read_axis(file).layers
+        (0, 1)
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        values = read_axis_file(path)
+        known = [layer for layer, vector in enumerate(values) if vector.any()]
+        return Direction("assistant", tuple(known), values[known])
+    return read_release(source, model=model, revision=revision, vectors=False).axis
+
+
+def _locate(source: str | Path, model: str | None, revision: str | None, *, vectors: bool) -> Path:
     folder = Path(source).expanduser()
     if not folder.is_dir():
         if not is_repo_id(str(source)):
@@ -231,15 +271,15 @@ def _locate(source: str | Path, model: str | None, revision: str | None) -> Path
                 expected="a folder, or a dataset on the hub such as lu-christina/assistant-axis-vectors",
                 given=source,
             )
-        if model is None:
+        if model is None and vectors:
             raise SpaceError(
                 f"{source} holds several models",
                 expected="model=, one of " + ", ".join(MODELS),
                 remedy=f'read_release("{source}", model="qwen-3-32b")',
             )
-        folder = hub_folder(
-            str(source), repo_type="dataset", revision=revision, patterns=[f"{model}/*.pt"]
-        )
+        files = ["*.pt"] if vectors else [*AXIS_FILES, "capping_config.pt"]
+        patterns = files if model is None else [f"{model}/{file}" for file in files]
+        folder = hub_folder(str(source), repo_type="dataset", revision=revision, patterns=patterns)
     chosen = folder if model is None else folder / model
     if chosen.is_dir() and looks_like_release(chosen):
         return chosen

@@ -14,12 +14,12 @@ from persona_lens.interop.torch_files import as_array, read_torch
 
 Vector = Float[np.ndarray, "layer d_model"]
 
-_AXIS_FILES = ("assistant_axis.pt", "axis.pt")
+AXIS_FILES = ("assistant_axis.pt", "axis.pt")
 
 
 def looks_like_release(folder: Path) -> bool:
     """Whether a folder holds an axis or a default vector by one of their names."""
-    names = (*_AXIS_FILES, "default_vector.pt", "vectors/default.pt")
+    names = (*AXIS_FILES, "default_vector.pt", "vectors/default.pt")
     return any((folder / name).is_file() for name in names)
 
 
@@ -57,12 +57,21 @@ def _read_vector(file: Path) -> tuple[str, Vector, bool]:
 
 
 def _read_axis(folder: Path) -> tuple[str, Vector] | None:
-    for name in _AXIS_FILES:
+    for name in AXIS_FILES:
         if (folder / name).is_file():
-            content = read_torch(folder / name)
-            held = content.get("axis") if isinstance(content, Mapping) else content
-            return name, as_array(held, ndim=2, source=folder / name, what="axis")
+            return name, read_axis_file(folder / name)
     return None
+
+
+def read_axis_file(file: Path) -> Vector:
+    """The axis as stored: a tensor, or the "axis" of a dict.
+
+    Raises:
+        SpaceError: No such file, a damaged one, or one that holds no axis.
+    """
+    content = read_torch(file)
+    held = content.get("axis") if isinstance(content, Mapping) else content
+    return as_array(held, ndim=2, source=file, what="axis")
 
 
 def check_shapes(roles: Mapping[str, Vector | None], traits: Mapping[str, Vector]) -> None:

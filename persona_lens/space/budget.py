@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 from rich.console import Console
 from scipy.optimize import brentq
 
@@ -63,6 +64,18 @@ def neutral_prompts(model: PersonaModel, count: int | None = None) -> list[Trans
         model.encoder.prompt(model.encoder.messages(exchange.question))
         for exchange in load_neutral()[:count]
     ]
+
+
+def neutral_norms(model: PersonaModel, layers: Sequence[int]) -> Float[np.ndarray, " layer"]:
+    """Mean residual norm of the answers of the neutral texts at some layers.
+
+    The paper takes it over replies to a chat data set (section 3.2.1).
+    """
+    any_direction = np.zeros((len(layers), 1, model.d_model), dtype=np.float32)
+    read = model.projections(
+        neutral_transcripts(model, NEUTRAL_TEXTS), any_direction, layers=layers
+    )
+    return np.concatenate([text.norms for text in read]).mean(axis=0, dtype=np.float64)
 
 
 def scaled_to_kl(

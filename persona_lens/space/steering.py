@@ -66,14 +66,17 @@ class SpaceSteering(SpaceThresholds):
             depth: Instead of `layers`.
             kl: Solve for the strength that costs so many nats on neutral text (`persona_lens.space.budget`), in
                 the direction of the sign of `strength`.
-            model: For `kl`.
+            model: For `kl`; and for `residual` in a space that is not calibrated on tokens, such as that of a
+                release: the norm is then measured on neutral texts.
 
         Source: paper section 3.2.1 (`unit="residual"`), released demo notebook (`unit="raw"`).
         """
         direction = self._steered(what, layers, depth)
-        lengths, unit_text = self._lengths(direction, unit)
-        norms = None if unit == "raw" else self._residual_norms(direction)
-        checked = checked_strength(strength, largest_push(lengths, norms))
+        lengths, unit_text = self._lengths(direction, unit, model)
+        known = lengths if unit == "residual" else self._residual_norms(direction)
+        checked = checked_strength(
+            strength, largest_push(lengths, None if unit == "raw" else known)
+        )
         plan = Plan.of(Add(direction, lengths, unit_text, strength=checked))
         if kl is None:
             return plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -29,6 +29,9 @@ from persona_lens.space.geometry import SpaceGeometry
 from persona_lens.space.naming import Named
 from persona_lens.space.pca import unit as unit_vectors
 from persona_lens.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from persona_lens.model.persona_model import PersonaModel
 
 What = str | Direction | Float[np.ndarray, "layer d_model"]
 """A name ("assistant", "pc2", a role, a trait, "trait:stoic"; see `persona_lens.space.naming`), or vectors."""
@@ -223,7 +226,7 @@ class SpaceThresholds(SpaceGeometry):
         return POPULATIONS.index(_POPULATIONS[population])
 
     def _lengths(
-        self, direction: Direction, unit: StrengthUnit
+        self, direction: Direction, unit: StrengthUnit, model: PersonaModel | None = None
     ) -> tuple[Float[np.ndarray, " layer"], str]:
         places = [self.layer_index(layer) for layer in direction.layers]
         if unit == "raw":
@@ -242,11 +245,16 @@ class SpaceThresholds(SpaceGeometry):
                 remedy=did_you_mean(unit, ("residual", "spread", "raw")),
             )
         norms = self._residual_norms(direction)
+        if norms is None and model is not None:
+            from persona_lens.space.budget import neutral_norms  # noqa: PLC0415
+
+            return neutral_norms(model, direction.layers), "mean residual norm of neutral texts"
         if norms is None:
             raise SpaceError(
                 "the norm of the residual stream is not known",
                 expected="a space calibrated on tokens",
-                remedy='space.calibrate(model) (persona-lens fit --model), or unit="spread"',
+                remedy="space.calibrate(model) (persona-lens fit --model), model=... to measure it on neutral "
+                'texts (steer --unit residual), or unit="spread" or "raw" (--unit)',
             )
         return norms, "mean residual norm"
 

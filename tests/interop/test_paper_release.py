@@ -16,7 +16,7 @@ import torch
 from made_release import D_MODEL, N_LAYERS, N_ROLES, THRESHOLDS, WINDOW, write_release
 
 from persona_lens.errors import InterventionError, SpaceError
-from persona_lens.interop import read_release, write_capping_config
+from persona_lens.interop import read_axis, read_release, write_capping_config
 from persona_lens.interventions import Ablate, Add, Band, Ceil, Direction, Floor, Plan
 
 Residuals = dict[int, torch.Tensor]
@@ -497,3 +497,40 @@ def test_what_the_format_cannot_say_is_refused(
     with pytest.raises(InterventionError, match=f"(?s){given}"):
         write_capping_config({"x": change(plan)}, tmp_path / "capping_config.pt")
     assert not list(tmp_path.iterdir())
+
+
+# The axis alone ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_the_axis_is_read_without_the_vectors(tmp_path: Path, pipeline: bool) -> None:
+    folder = write_release(tmp_path / "qwen-3-32b", pipeline=pipeline)
+    file = folder / ("axis.pt" if pipeline else "assistant_axis.pt")
+    content = torch.load(file)
+    stored = (content["axis"] if pipeline else content).float().numpy()
+    for vectors in ("role_vectors", "vectors", "trait_vectors"):
+        for one in (folder / vectors).glob("*.pt"):
+            one.write_bytes(b"not fetched")
+    for source, model in ((file, None), (folder, None), (tmp_path, "qwen-3-32b")):
+        axis = read_axis(source, model=model)
+        assert (axis.name, axis.layers) == ("assistant", tuple(range(N_LAYERS)))
+        np.testing.assert_array_equal(axis.values, stored)
+    release = read_release(folder, vectors=False)
+    assert release.plan(WINDOW).layers == (2, 3, 4)
+    with pytest.raises(SpaceError, match="no vector of the default Assistant"):
+        _ = release.space
+
+
+def test_only_the_axis_is_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_release(tmp_path / "qwen-3-32b")
+    asked: list[list[str]] = []
+
+    def download(repo_id: str, *, allow_patterns: list[str], **_: Any) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path if len(asked) == 1 else tmp_path / "qwen-3-32b")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    read_axis("lu-christina/assistant-axis-vectors", model="qwen-3-32b")
+    read_axis("someone/an-axis-of-another-model")
+    files = ["assistant_axis.pt", "axis.pt", "capping_config.pt"]
+    assert asked == [[f"qwen-3-32b/{file}" for file in files], files]

@@ -1,0 +1,190 @@
+"""What the options of `steer` add up to: one plan, and the model it is for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from persona_lens.cli.options import parse_layers
+from persona_lens.errors import SpaceError
+from persona_lens.paths import check_path
+
+if TYPE_CHECKING:
+    from persona_lens.interop import Release
+    from persona_lens.interventions import Plan
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.space.persona_space import PersonaSpace
+
+
+@dataclass
+class Steering:
+    """The options, and the space, release and plan they name; each is opened when it is first needed.
+
+    Attributes:
+        place: A saved space, a packaged one or the folder of a release.
+        add, floor, ceil, ablate, layers, unit: As the options of these names.
+        release: A folder, or OWNER/NAME or OWNER/NAME/MODEL on the hub.
+        cap, experiment: An experiment of the release, or a capping file and one of its experiments.
+        saved: Folder of a saved plan.
+        where, sinks: Which tokens; the saved plan's own if neither is given.
+    """
+
+    place: str | None = None
+    add: list[str] = field(default_factory=list)
+    floor: float | None = None
+    ceil: float | None = None
+    ablate: list[str] = field(default_factory=list)
+    layers: str | None = None
+    unit: str | None = None
+    release: str | None = None
+    cap: str | None = None
+    experiment: str | None = None
+    saved: Path | None = None
+    where: str | None = None
+    sinks: bool = False
+
+    def plan(self, model: Callable[[], PersonaModel]) -> Plan:
+        """Everything in the order the options are listed by `--help`.
+
+        Args:
+            model: Loads the model, for `--unit residual` in a space whose residual norms are not known.
+
+        Raises:
+            SpaceError: Nothing to do, or no space to do it with.
+            InterventionError: No such experiment, layers or tokens.
+        """
+        parts = list(self._parts(model))
+        if not parts:
+            raise SpaceError(
+                "nothing to do",
+                expected="--add, --floor, --ceil, --ablate, --cap or --plan",
+                remedy="see --help",
+            )
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole + part
+        return whole
+
+    def model_name(self) -> str:
+        """The model that space or release belong to.
+
+        Raises:
+            SpaceError: They do not say.
+        """
+        card: Any = {}
+        if self._release is not None:
+            card = self._release.card
+        elif self.place is not None:
+            card = self._space.table.card
+        name = card.get("reader", {}).get("model")
+        if not name:
+            raise SpaceError("the space does not know its model", remedy="give --model")
+        return str(name)
+
+    def _parts(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
+        made = [*self._of_space(model), *([] if self.cap is None else [self._capped(self.cap)])]
+        yield from (part.where(self.where or "all", sinks=self.sinks) for part in made)
+        if self.saved is not None:
+            from persona_lens.interventions import Plan  # noqa: PLC0415
+
+            saved = Plan.load(self.saved)
+            told = self.where is not None or self.sinks
+            yield saved.where(self.where or "all", sinks=self.sinks) if told else saved
+
+    def _of_space(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
+        chosen: dict[str, Any] = {}
+        if self.layers is not None:
+            layers = self.layers
+            chosen["layers"] = layers if layers == "paper" else parse_layers(layers)
+        for name, strength in map(parse_strength, self.add):
+            options = dict(chosen)
+            if self.unit is not None:
+                options["unit"] = self.unit
+                unknown = self._space.token_calibration_ is None
+                options["model"] = model() if self.unit == "residual" and unknown else None
+            yield self._space.add(name, strength, **options)
+        if self.floor is not None:
+            yield self._space.floor(percentile=self.floor, **chosen)
+        if self.ceil is not None:
+            yield self._space.ceil(percentile=self.ceil, **chosen)
+        for name in self.ablate:
+            yield self._space.ablate(name, **chosen)
+
+    def _capped(self, cap: str) -> Plan:
+        if not Path(cap).is_file():
+            if self._release is None:
+                raise SpaceError(
+                    "no such capping file",
+                    expected="a file, or an experiment of --release",
+                    given=cap,
+                )
+            return self._release.plan(cap)
+        from persona_lens.interop.capping_config import read_capping_config  # noqa: PLC0415
+
+        axis = None if self._release is None else self._release.axis
+        if axis is None and self.place is not None:
+            axis = self._space.direction("assistant")
+        config = read_capping_config(Path(cap), axis)
+        if self.experiment is None:
+            raise SpaceError(
+                "which experiment of the capping file?",
+                expected=", ".join(list(config.experiments)[:5]),
+                remedy="name it with --experiment",
+            )
+        return config.plan(self.experiment)
+
+    @cached_property
+    def _space(self) -> PersonaSpace:
+        from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+
+        if self.place is None or self._is_release(self.place):
+            if self._release is None:
+                raise SpaceError(
+                    "these options need a space",
+                    remedy="name one before the question, or --release",
+                )
+            return self._release.space
+        return PersonaSpace.load(check_path(self.place))
+
+    @cached_property
+    def _release(self) -> Release | None:
+        from persona_lens.interop import read_release  # noqa: PLC0415
+
+        named = self.release
+        if named is None and self.place is not None and self._is_release(self.place):
+            named = self.place
+        if named is None:
+            return None
+        # Role vectors are a gigabyte on the hub: only what asks for a space asks for them.
+        whole = bool(self.add or self.ablate or self.floor is not None or self.ceil is not None)
+        parts = named.split("/")
+        if len(parts) == 3 and not os.path.isdir(named):
+            return read_release("/".join(parts[:2]), model=parts[2], vectors=whole)
+        return read_release(named, vectors=whole)
+
+    @staticmethod
+    def _is_release(place: str) -> bool:
+        from persona_lens.interop.release_files import looks_like_release  # noqa: PLC0415
+
+        folder = check_path(place)
+        return looks_like_release(folder) and not (folder / "card.json").is_file()
+
+
+def parse_strength(text: str) -> tuple[str, float]:
+    """Name and strength of one `--add`.
+
+    Examples:
+        >>> parse_strength("role:assistant=-0.25")
+        ('role:assistant', -0.25)
+    """
+    name, _, strength = text.partition("=")
+    try:
+        return name, float(strength)
+    except ValueError:
+        raise SpaceError(
+            "cannot read --add", expected="NAME=STRENGTH, such as pirate=0.1", given=text
+        ) from None
