@@ -10,7 +10,6 @@ Examples:
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import BaseModel
 
 from persona_lens.catalog.documents import SUFFIXES
 from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind, Model
+from persona_lens.catalog.mappings import PassedOver, sentence_id, spread
 from persona_lens.catalog.packaged import core_names, full_names, packaged_entry
 from persona_lens.catalog.paper_layout import read_path
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
@@ -45,10 +45,11 @@ def load_roles(spec: CatalogSpec = "core") -> tuple[Role, ...]:
 
             - "core" for 48 packaged roles or "full" for all 275; None for no roles;
             - the name of a packaged role, "role:" before it or not;
-            - a JSON or JSON Lines file (a string ending in `.json` or `.jsonl`, or a Path);
+            - a JSON, JSON Lines, YAML, CSV or text file (a string with such an ending, or a Path);
             - a folder in the layout of the paper's data (`persona_lens.catalog.paper_layout`);
             - a `datasets.Dataset`, or a string such as "datasets:owner/name@split";
-            - a dict or a Role.
+            - a dict of fields, a Role, or a mapping of names to prompts:
+              `{"tinker": "You mend pots.", "bell ringer": ["You ring the bells.", ...]}`.
 
             Where a folder bears the name of a packaged role, the role is meant; `./name` means the
             folder.
@@ -130,15 +131,30 @@ def _expand(kind: Kind[Model], spec: object, where: str) -> Iterator[tuple[str, 
                 yield place, _entry(kind, row, place)
         case str() if spec.startswith(PREFIX):
             yield from _expand(kind, open_table(spec), spec)
-        case str() | os.PathLike() if path := source_path(kind, spec):
-            # What is read holds entries but never names another file, so reading always ends.
-            for place, value in read_path(kind, path):
+        case str() | os.PathLike() | Mapping() if values := _values(kind, spec, where):
+            for place, value in values:
                 yield place, _entry(kind, value, place)
         case [*items]:
             for index, item in enumerate(items):
                 yield from _expand(kind, item, f"{where}, entry [{index}]")
         case _:
             yield where, _entry(kind, spec, where)
+
+
+def _values(
+    kind: Kind[Any], spec: str | os.PathLike[str] | Mapping[str, Any], where: str
+) -> Iterator[tuple[str, Any]] | None:
+    """What a file, a folder or a mapping holds; it never names another file, so reading always ends."""
+    if isinstance(spec, Mapping):
+        return _of_mapping(kind, spec, where)
+    path = source_path(kind, spec)
+    return None if path is None else read_path(kind, path)
+
+
+def _of_mapping(kind: Kind[Any], given: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    passed_over = PassedOver()
+    yield from spread(kind, given, where, passed_over)
+    passed_over.warn()
 
 
 def source_path(kind: Kind[Any], spec: str | os.PathLike[str]) -> Path | None:
@@ -159,8 +175,7 @@ def _entry(kind: Kind[Model], value: object, where: str) -> Model:
         return validated(kind, value, where)
     if isinstance(value, str):
         if kind.takes_sentences and (" " in value.strip() or "?" in value):
-            digest = hashlib.sha256(value.encode()).hexdigest()[:8]
-            return kind.model.model_validate({"id": f"{kind.noun}_{digest}", "text": value})
+            return kind.model.model_validate({"id": sentence_id(kind, value), "text": value})
         return _named(kind, value, where)
     raise CatalogError(
         f"{where}: is not a {kind.noun}",

@@ -14,13 +14,12 @@ Examples:
 
 from __future__ import annotations
 
-import hashlib
-import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from persona_lens.catalog.kinds import QUESTION, ROLE, Kind
-from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait, slug
+from persona_lens.catalog.mappings import PassedOver, named
+from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 from persona_lens.catalog.validation import brief
 from persona_lens.errors import CatalogError
 
@@ -52,7 +51,12 @@ def has_negative(value: Mapping[str, Any]) -> bool:
 
 
 def from_paper(
-    kind: Kind[Any], value: Mapping[str, Any], where: str, *, name: object
+    kind: Kind[Any],
+    value: Mapping[str, Any],
+    where: str,
+    *,
+    name: object,
+    passed_over: PassedOver | None = None,
 ) -> dict[str, Any]:
     """Our fields for a role, a trait or a question of the paper's.
 
@@ -61,15 +65,17 @@ def from_paper(
         value: What the file says.
         where: The words that say where it came from.
         name: What the file calls it; a name or id in `value` goes before.
+        passed_over: Remembers fields that have no place in ours.
 
     Raises:
         CatalogError: It has no prompts, or a prompt without its sides.
     """
+    passed_over = passed_over or PassedOver()
     if kind is QUESTION:
         entry = {"text": value["question"]}
         if "tags" in value:
             entry["tags"] = value["tags"]
-        warn_of_ignored(where, value.keys() - {"question", "id", "tags"})
+        passed_over.note(where, value.keys() - {"question", "id", "tags"})
         return named(kind, value.get("id", name)) | entry
     entry = named(kind, value.get("name", name))
     entry |= {key: value[key] for key in _CARRIED if value.get(key) not in (None, "", [])}
@@ -89,7 +95,7 @@ def from_paper(
             }
             for prompt in prompts
         ]
-    warn_of_ignored(where, value.keys() - {*_CARRIED, *_RENAMED})
+    passed_over.note(where, value.keys() - {*_CARRIED, *_RENAMED})
     return entry
 
 
@@ -147,28 +153,6 @@ def defaults_to_paper(defaults: Sequence[DefaultPrompt]) -> dict[str, Any]:
             for number, default in numbered
         ]
     }
-
-
-def named(kind: Kind[Any], original: object) -> dict[str, Any]:
-    """The name or id closest to what the file says, and what it says where that differs.
-
-    Examples:
-        >>> named(QUESTION, 12), named(ROLE, "pirate")
-        ({'id': 'question_12', 'original_id': 12}, {'name': 'pirate'})
-        >>> named(ROLE, "devil's advocate")
-        {'name': 'devil_s_advocate', 'original_name': "devil's advocate"}
-    """
-    text = str(original)
-    name = slug(text if text[:1].isalpha() else f"{kind.noun} {text}")
-    if name in ("", kind.noun):  # nothing of it is Latin
-        name = f"{kind.noun}_{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    return {kind.key: name} | ({} if name == original else {f"original_{kind.key}": original})
-
-
-def warn_of_ignored(where: str, keys: Iterable[str]) -> None:
-    """Tell what was passed over, if anything."""
-    if ignored := ", ".join(sorted(keys)):
-        warnings.warn(f"{where}: passed over {ignored}", stacklevel=2)
 
 
 def _prompts(value: Mapping[str, Any], where: str) -> list[Any]:

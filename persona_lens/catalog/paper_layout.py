@@ -29,6 +29,7 @@ from typing import Any
 
 from persona_lens.catalog.documents import SUFFIXES, read_json, read_values
 from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind
+from persona_lens.catalog.mappings import PassedOver, spread
 from persona_lens.catalog.paper_entries import (
     defaults_from_paper,
     defaults_to_paper,
@@ -37,7 +38,6 @@ from persona_lens.catalog.paper_entries import (
     is_paper_entry,
     question_to_paper,
     to_paper,
-    warn_of_ignored,
 )
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 from persona_lens.errors import CatalogError
@@ -82,15 +82,19 @@ def read_path(kind: Kind[Any], path: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         CatalogError: There is no such file or folder, it holds none, or a file is malformed.
     """
+    passed_over = PassedOver()
     if path.is_dir():
-        yield from _read_folder(kind, path)
+        yield from _read_folder(kind, path, passed_over)
     elif path.exists() or path.suffix.lower() in SUFFIXES:
-        yield from _read_file(kind, path)
+        yield from _read_file(kind, path, passed_over)
     else:
         raise CatalogError(f"{path}: no such file or folder", remedy="check the path")
+    passed_over.warn()
 
 
-def _read_folder(kind: Kind[Any], folder: Path) -> Iterator[tuple[str, Any]]:
+def _read_folder(
+    kind: Kind[Any], folder: Path, passed_over: PassedOver
+) -> Iterator[tuple[str, Any]]:
     if not holds(kind, folder):
         raise CatalogError(
             f"{folder}: holds no {kind.plural}",
@@ -100,19 +104,26 @@ def _read_folder(kind: Kind[Any], folder: Path) -> Iterator[tuple[str, Any]]:
         )
     files = _files_with_many(kind, folder)
     if files:
-        yield from _read_file(kind, files[0])
+        yield from _read_file(kind, files[0], passed_over)
         return
     files = _entry_files(kind, folder)
     descriptions = _descriptions(kind, [files[0].parent, files[0].parent.parent, folder])
     for file in files:
-        for where, value in _read_file(kind, file):
+        for where, value in _read_file(kind, file, passed_over):
             described = descriptions.pop(file.stem, "")
             yield where, {"description": described} | value if described else value
-    warn_of_ignored(f"{kind.noun}_list.json, names without a file", descriptions)
+    without_file = PassedOver()
+    without_file.note(f"{kind.noun}_list.json, names without a file", descriptions)
+    without_file.warn()
 
 
-def _read_file(kind: Kind[Any], path: Path) -> Iterator[tuple[str, Any]]:
-    for index, (where, value) in enumerate(read_values(path, kind.plural)):
+def _read_file(kind: Kind[Any], path: Path, passed_over: PassedOver) -> Iterator[tuple[str, Any]]:
+    values = (
+        entry
+        for where, value in read_values(kind, path, passed_over)
+        for entry in spread(kind, value, where, passed_over)
+    )
+    for index, (where, value) in enumerate(values):
         if not is_paper_entry(kind, value):
             yield where, value
         elif kind is DEFAULT:
@@ -120,7 +131,7 @@ def _read_file(kind: Kind[Any], path: Path) -> Iterator[tuple[str, Any]]:
                 yield where, entry
         else:
             name = index if kind is QUESTION else path.stem
-            yield where, from_paper(kind, value, where, name=name)
+            yield where, from_paper(kind, value, where, name=name, passed_over=passed_over)
 
 
 def holds(kind: Kind[Any], folder: Path) -> bool:
@@ -133,7 +144,7 @@ def is_written_as_in_the_paper(kind: Kind[Any], path: Path) -> bool:
     files = [path]
     if path.is_dir():
         files = _files_with_many(kind, path) or _entry_files(kind, path)
-    values = (value for file in files[:1] for _, value in read_values(file, kind.plural))
+    values = (value for file in files[:1] for _, value in read_values(kind, file))
     return is_paper_entry(kind, next(values, None))
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from persona_lens.catalog.kinds import Kind
-from persona_lens.catalog.paper_entries import from_paper, is_paper_entry, warn_of_ignored
+from persona_lens.catalog.mappings import PassedOver
+from persona_lens.catalog.paper_entries import from_paper, is_paper_entry
 from persona_lens.errors import CatalogError
 
 PREFIX = "datasets:"
@@ -84,15 +85,17 @@ def table_rows(kind: Kind[Any], table: Any, where: str) -> Iterator[tuple[str, d
     if isinstance(table, Mapping):
         table = _split(table, "", where)
     fields = kind.model.model_fields
+    passed_over = PassedOver()
     for index, row in enumerate(table):
         place = f"{where}, row {index}"
         cells = {name: _cell(value) for name, value in row.items() if value is not None}
         if is_paper_entry(kind, cells):
-            yield place, from_paper(kind, cells, place, name=index)
+            yield place, from_paper(kind, cells, place, name=index, passed_over=passed_over)
             continue
         if index == 0:  # all rows have the same columns
-            warn_of_ignored(where, row.keys() - fields.keys())
+            passed_over.note(where, row.keys() - fields.keys())
         yield place, {name: value for name, value in cells.items() if name in fields}
+    passed_over.warn()
 
 
 def _split(table: Any, split: str, where: str) -> Any:

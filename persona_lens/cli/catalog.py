@@ -17,11 +17,10 @@ from persona_lens.catalog import (
     load_roles,
     load_traits,
 )
-from persona_lens.catalog.documents import read_values
 from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind
-from persona_lens.catalog.origin import in_paper_layout
+from persona_lens.catalog.origin import in_paper_layout, kinds_in_file
 from persona_lens.catalog.packaged import full_names, packaged_entry
-from persona_lens.catalog.paper_layout import export_catalog, holds, kind_of
+from persona_lens.catalog.paper_layout import export_catalog, holds
 from persona_lens.cli.options import err, example, out, parse_entries
 from persona_lens.errors import CatalogError
 from persona_lens.spelling import did_you_mean
@@ -278,11 +277,8 @@ def _imported(own: Mapping[Kind[Any], Sequence[Any]]) -> set[str]:
 
 def _kinds_in(source: Path) -> Sequence[Kind[Any]]:
     """Which kinds of entry a file or folder holds."""
-    if source.is_dir():
-        found = [kind for kind in KINDS if holds(kind, source)]
-    else:
-        first = next((value for _, value in read_values(source, "entries")), None)
-        found = [kind for kind in KINDS if kind is kind_of(first)]
+    in_folder = source.is_dir()
+    found = [kind for kind in KINDS if holds(kind, source)] if in_folder else kinds_in_file(source)
     if not found:
         raise CatalogError(
             f"{source}: holds neither roles nor traits nor questions",

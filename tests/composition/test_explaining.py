@@ -78,7 +78,7 @@ def test_unknown_names_are_told_with_near_ones(space: PersonaSpace) -> None:
         explain(space, "rolle_3", 0)
     with pytest.raises(SpaceError, match=r"(?s)'trait_3' is no role.*given a trait"):
         explain(space, "trait_3", 0)
-    with pytest.raises(SpaceError, match="no trait named 'role_3'"):
+    with pytest.raises(SpaceError, match="'role_3' is no trait"):
         explain(space, "role_3", 0, by="roles")
     with pytest.raises(SpaceError, match="unknown method"):
         explain(space, "role_3", 0, method="ridge")  # pyright: ignore[reportArgumentType]
