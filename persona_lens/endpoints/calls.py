@@ -44,13 +44,18 @@ class Completion:
 
     Args:
         text: What the model said; "" where it said nothing, as when it refuses.
-        finish: "stop", "length", "content_filter", "refusal", or what else the server says.
+        finish: "stop", "length", "content_filter", "refusal", or what else the server says; "unknown" where it
+            says nothing.
         refusal: The model's own words where it refused in the API's way.
         prompt_tokens: None where the server does not count.
         completion_tokens: None where the server does not count.
         top_logprobs: Per token of the answer, {token: natural log of its probability}, the chosen token
             among them; None where the server gave none.
         model: As the server reports it.
+        thinking: What the server gives as the model's reasoning, apart from the answer.
+        tool_calls: How many tools the model wants called.
+        token_ids: Of all that the model has written, its reasoning included; None where the server gives none.
+        prompt_token_ids: Of the prompt as the server has rendered it; None where the server gives none.
     """
 
     text: str
@@ -60,6 +65,10 @@ class Completion:
     completion_tokens: int | None = None
     top_logprobs: list[dict[str, float]] | None = None
     model: str | None = None
+    thinking: str = ""
+    tool_calls: int = 0
+    token_ids: tuple[int, ...] | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse, as a TypeError, what a server sent in the place of text."""

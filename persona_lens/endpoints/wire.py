@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from persona_lens.endpoints.calls import Call, Completion, Reason
 from persona_lens.endpoints.settings import EndpointSettings
+from persona_lens.endpoints.streams import completion_of, is_stream
 
 
 class BadAnswerError(Exception):
@@ -113,7 +114,7 @@ def read_completion(text: str, *, of_text: bool = False) -> Completion:
     """The completion in the body of an answer.
 
     Args:
-        text: The body.
+        text: The body; a stream of events as well, which some servers send whatever they are asked for.
         of_text: It answers a prompt, not messages.
 
     Raises:
@@ -124,9 +125,11 @@ def read_completion(text: str, *, of_text: bool = False) -> Completion:
         'Hi'
     """
     try:
-        content = json.loads(text)
-    except ValueError:
+        content = completion_of(text) if is_stream(text) else json.loads(text)
+    except json.JSONDecodeError:
         raise BadAnswerError("invalid_response", f"not JSON: {_start(text)}") from None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadAnswerError("invalid_response", f"not a completion: {error}") from None
     if not isinstance(content, dict):
         raise BadAnswerError("invalid_response", f"not a completion: {_start(text)}")
     choices = content.get("choices")
@@ -148,14 +151,22 @@ def _completion(content: dict[str, Any], choice: dict[str, Any], of_text: bool) 
     message = {"content": choice["text"]} if of_text else choice["message"]
     usage = content.get("usage") or {}
     refusal = message.get("refusal") or None
+    tools = message.get("tool_calls") or (
+        [message["function_call"]] if message.get("function_call") else []
+    )
+    prompt_ids = choice.get("prompt_token_ids") or content.get("prompt_token_ids")
     return Completion(
         text=_text(message.get("content")),
-        finish="refusal" if refusal else choice.get("finish_reason") or "stop",
+        finish="refusal" if refusal else choice.get("finish_reason") or "unknown",
         refusal=refusal,
         prompt_tokens=usage.get("prompt_tokens"),
         completion_tokens=usage.get("completion_tokens"),
         top_logprobs=_logprobs(choice.get("logprobs")),
         model=content.get("model"),
+        thinking=_thinking(message),
+        tool_calls=len(tools),
+        token_ids=_ids(choice.get("token_ids")),
+        prompt_token_ids=_ids(prompt_ids),
     )
 
 
@@ -163,9 +174,34 @@ def _text(content: str | list[dict[str, Any]] | None) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return content
+        return _whole_characters(content)
     # Some reasoning models answer in parts, of which only the text is the answer.
-    return "".join(part["text"] for part in content if part.get("type") == "text")
+    return _whole_characters(
+        "".join(part["text"] for part in content if part.get("type") == "text")
+    )
+
+
+def _thinking(message: dict[str, Any]) -> str:
+    """What servers give beside the answer, under one of two names or as parts of another type."""
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(name), str) and message[name]:
+            return _whole_characters(message[name])
+    content = message.get("content")
+    parts = [] if not isinstance(content, list) else [p for p in content if p.get("type") != "text"]
+    found = (part.get("thinking") or part.get("reasoning") or "" for part in parts)
+    return "".join(text if isinstance(text, str) else _text(text) for text in found)
+
+
+def _whole_characters(text: str) -> str:
+    """Text without halves of surrogate pairs, which a reply cut within a character may end in."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _ids(ids: Any) -> tuple[int, ...] | None:
+    """Token ids, where what stands in their place is that."""
+    if not isinstance(ids, list) or not ids:
+        return None
+    return tuple(ids) if all(type(i) is int and i >= 0 for i in ids) else None
 
 
 def _logprobs(logprobs: dict[str, Any] | None) -> list[dict[str, float]] | None:

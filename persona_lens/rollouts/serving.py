@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,16 +27,20 @@ from persona_lens.errors import EndpointError, TranscriptError
 from persona_lens.model.reply import Finish, Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.transcripts.continuing import Continuation, turn_ends, without_turn_end
 
 if TYPE_CHECKING:
-    from persona_lens.transcripts import TranscriptEncoder
+    from persona_lens.transcripts import Transcript, TranscriptEncoder
 
 Rendering = Literal["server", "ours"]
 
 _FINISHES: Mapping[str, Finish] = {
-    "length": "length",
+    **dict.fromkeys(
+        ("length", "max_tokens", "max_output_tokens", "max_length", "model_length"), "length"
+    ),
+    **dict.fromkeys(("tool_calls", "tool_call", "tool_use", "function_call"), "tool_call"),
+    **dict.fromkeys(("content_filter", "safety", "recitation", "prohibited_content"), "filtered"),
     "refusal": "refused",
-    "content_filter": "filtered",
 }
 _BROKEN_OFF = ("abort", "error", "cancelled")
 
@@ -139,6 +144,76 @@ class ServedSource:
                 seed=request_seed(content, request) if samples else None,
             )
 
+    def reply(self, call: Call, outcome: Completion | Failure) -> tuple[Reply, str]:
+        """An answer as a reply, and where it is `failed`, why.
+
+        As `as_reply`; with an encoder also without the end-of-turn tokens that some servers leave in the text, and
+        with the ids of the reply where the server tells them (`return_token_ids` of vLLM).
+        """
+        reply, reason = as_reply(outcome, max_tokens=call.max_tokens)
+        if self.encoder is None or isinstance(outcome, Failure):
+            return reply, reason
+        text = without_turn_end(reply.text, self._end_texts)
+        ids = list(outcome.token_ids or ()) if text or reply.thinking else []
+        while ids and ids[-1] in self.encoder.special_ids:
+            ids.pop()
+        return replace(reply, text=text, ids=np.array(ids, dtype=np.int64)), reason
+
+    def check(self, asked: Iterable[tuple[str, str]], *, reading: bool = False) -> None:
+        """Find out now what could not be sent, before any reply is asked for.
+
+        Args:
+            asked: System prompts and questions.
+            reading: Also see that the encoder can read what will come back.
+
+        Raises:
+            TranscriptError: A prompt that the template refuses, that a server would not see as it is meant, or
+                behind which no reply can be read.
+        """
+        if self.encoder is None:
+            return
+        continuation = Continuation(self.encoder)
+        for system, question in asked:
+            prompt = self.encoder.prompt(self.encoder.messages(question, system=system))
+            if self.template == "ours":
+                self._as_text(prompt, f"{question!r} under {system!r}")
+            if reading:
+                continuation.check(prompt)
+
+    def check_rendered(self, shard: Shard, index: int, outcome: Completion | Failure) -> None:
+        """Compare the prompt as the server says it has rendered it with the one replies are read behind.
+
+        Raises:
+            EndpointError: They differ.
+        """
+        told = None if isinstance(outcome, Failure) else outcome.prompt_token_ids
+        if told is None or self.encoder is None:
+            return
+        question = shard.requests[index].question
+        meant = self.encoder.prompt(self.encoder.messages(question, system=shard.system))
+        if list(told) != meant.ids.tolist():
+            raise EndpointError(
+                f"{self.settings.host()} renders another prompt than its replies are read behind",
+                expected=repr(meant.text),
+                given=repr(str(self.encoder.tokenizer.decode(list(told)))),
+                remedy='send the text: template="ours"; or tell the server what its template lacks '
+                '(extra_body={"chat_template_kwargs": {...}})',
+            )
+
+    def rendered_by(self) -> str:
+        """Who makes tokens of messages, for the card of a run."""
+        if self.template == "ours" and self.encoder is not None:
+            return f"persona-lens, template {self.encoder.template_hash}, sent as text"
+        return (
+            "the server, by a template that is not known here; replies are read as if it were the reader's: with "
+            "no default system prompt, date or thinking switch but the reader's own"
+        )
+
+    @cached_property
+    def _end_texts(self) -> list[str]:
+        assert self.encoder is not None, "only asked for with an encoder"
+        return list(self.encoder.tokenizer.convert_ids_to_tokens(sorted(turn_ends(self.encoder))))
+
     @property
     def _sends_empty_system(self) -> bool:
         """Whether it takes an empty system message to keep the template from writing one of its own."""
@@ -153,21 +228,26 @@ class ServedSource:
         return [question]
 
     def _text(self, shard: Shard, request: Request) -> str:
-        """The prompt as text that a tokenizer turns into the very tokens the encoder means.
+        """The prompt of a request as text."""
+        assert self.encoder is not None, "checked when this was made"
+        prompt = self.encoder.prompt(self.encoder.messages(request.question, system=shard.system))
+        return self._as_text(prompt, f"{shard.key}, question {request.question_id!r}")
+
+    def _as_text(self, prompt: Transcript, name: str) -> str:
+        """A prompt as text that a tokenizer turns into the very tokens the encoder means.
 
         A template writes its BOS into the text, and many tokenizers put another before whatever they are given;
         where this one does, the text is sent without.
         """
         assert self.encoder is not None, "checked when this was made"
         tokenizer = self.encoder.tokenizer
-        prompt = self.encoder.prompt(self.encoder.messages(request.question, system=shard.system))
         bos = str(tokenizer.bos_token or "")
         for text in (prompt.text, prompt.text.removeprefix(bos)):
             if list(tokenizer(text)["input_ids"]) == prompt.ids.tolist():
                 return text
         raise TranscriptError(
             "as text, this prompt has other tokens than the encoder means",
-            given=f"{shard.key}, question {request.question_id!r}",
+            given=name,
             remedy='have the server render it: template="server"',
         )
 
@@ -188,25 +268,41 @@ def request_seed(content: str, request: Request) -> int:
     return int(hashlib.sha256(what.encode()).hexdigest(), 16) % 2**31
 
 
-def as_reply(outcome: Completion | Failure) -> tuple[Reply, str]:
+def as_reply(outcome: Completion | Failure, *, max_tokens: int | None = None) -> tuple[Reply, str]:
     """An answer as a reply without token ids, and where it is `failed`, why.
 
-    A refusal in the API's way has the model's words as its text.
+    A refusal in the API's way has the model's words as its text. What the server gives as reasoning is kept beside
+    the text and never taken for it.
+
+    Args:
+        outcome: What came of the call.
+        max_tokens: What was asked for at most; tells replies that were cut where the server does not say how they
+            ended.
 
     Examples:
         >>> reply, _ = as_reply(Completion("Boo", "length"))
         >>> reply.text, reply.finish, reply.has_ids
         ('Boo', 'length', False)
+        >>> reply, _ = as_reply(Completion("", "stop", thinking="They want a ghost."))
+        >>> reply.text, reply.thinking
+        ('', 'They want a ghost.')
         >>> reply, reason = as_reply(Failure("gave_up", "no answer within 60 s", attempts=8))
         >>> reply.text, reply.finish, reason
         ('', 'failed', 'no answer within 60 s')
     """
     if isinstance(outcome, Failure):
         return _reply("", "failed"), outcome.detail
-    if outcome.finish in _BROKEN_OFF:
+    said = outcome.finish.lower()
+    if said in _BROKEN_OFF:
         return _reply("", "failed"), f"the server ended the reply with {outcome.finish!r}"
     # What else servers say (eos_token, end_turn, stop_sequence) are ways in which the model ends its turn.
-    return _reply(outcome.text or outcome.refusal or "", _FINISHES.get(outcome.finish, "stop")), ""
+    finish: Finish = "tool_call" if outcome.tool_calls else _FINISHES.get(said, "stop")
+    written = outcome.completion_tokens or 0
+    if said == "unknown" and max_tokens is not None and written >= max_tokens and finish == "stop":
+        finish = "length"
+    return replace(
+        _reply(outcome.text or outcome.refusal or "", finish), thinking=outcome.thinking
+    ), ""
 
 
 def _reply(text: str, finish: Finish) -> Reply:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
 
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
@@ -17,10 +20,10 @@ from persona_lens.runs.estimate import Estimate
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.forking import claim
 from persona_lens.runs.manifest import Manifest
-from persona_lens.runs.planning import Writer, continued, longest_asked, plan_run
+from persona_lens.runs.planning import Writer, asked_first, continued, plan_run
 from persona_lens.runs.progress import CollectionProgress
 from persona_lens.runs.serving import collect_served
-from persona_lens.runs.worker import Job, Product, WorkSettings
+from persona_lens.runs.worker import Job, Product, WorkerFacts, WorkSettings
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -42,11 +45,15 @@ class _Pending:
 
 @dataclass(frozen=True)
 class _Collection:
-    """One collection: what is to be there, and what is."""
+    """One collection: what is to be there, and what is.
+
+    `unanswered` gets, for each shard that is read, the number of replies with text of which nothing is averaged.
+    """
 
     folder: RunFolder
     manifest: Manifest
     settings: WorkSettings
+    unanswered: list[int] = field(default_factory=list)
 
     def pending(self) -> list[_Pending]:
         """The units that are not finished."""
@@ -80,6 +87,9 @@ class _Collection:
         # Activations first: replies without them would be read again, in another batch.
         if product.means is not None:
             self.folder.write_activations(self.manifest, shard, replies, product.means)
+            said = np.array([bool(reply.text.strip()) for reply in replies])
+            unread = np.isnan(product.means).all(axis=(1, 2))
+            self.unanswered.append(int(np.count_nonzero(said & unread)))
         if shard.key not in job.stored:
             self.folder.write_replies(self.manifest, shard, replies)
 
@@ -144,6 +154,8 @@ def collect_run(
 
     Raises:
         EndpointError: The server cannot be reached or refuses to serve; what has arrived is kept.
+        TranscriptError: A prompt that the template refuses, or behind which no reply could be read. Raised before
+            any reply is asked for.
         RunError: Nothing to ask, other settings than the folder was started with, a full disk, or another
             process writes to the folder.
         CatalogError: Unknown or malformed entries.
@@ -156,9 +168,8 @@ def collect_run(
     engine = engine or _local_engine(model, reader, served)
     facts = None if engine is None else engine.facts()
     if served is not None:
-        host = {"server": served.settings.host()}
         told = served.model_name or short_name(served.name)
-        writer = Writer(told, {"server": served.conditions()}, host)
+        writer = Writer(told, {"server": served.conditions()}, _served_facts(served, facts))
     else:
         assert facts is not None, "whoever writes has an engine"
         writer = Writer(short_name(facts.name), {"model": facts.writer}, {})
@@ -175,10 +186,16 @@ def collect_run(
         sampling=sampling,
         layers=layers,
     )
-    settings = WorkSettings(sampling, manifest.layers, batch_size, token_budget)
+    settings = WorkSettings(
+        sampling, manifest.layers, batch_size, token_budget, of_text=served is not None
+    )
+    of_text = served is not None or (facts is not None and facts.reader != facts.writer)
+    asked = asked_first(manifest.shards, every_part=of_text)
     if engine is not None:
         # Replies of a server have to fit as well: into the context of the model that reads them.
-        engine.check(longest_asked(manifest.shards), settings, samples=True)
+        engine.check(asked, settings, samples=True)
+    if served is not None:
+        served.check(asked, reading=engine is None)
     folder = claim(RunFolder(path), manifest, fork=None if fork is None else Path(fork))
     with folder.writing(), full_disk_explained(folder.path):
         if folder.has_manifest():  # continued or added to, perhaps with other versions
@@ -189,6 +206,18 @@ def collect_run(
         if engine is not None:
             _work_off(engine, _Collection(folder, manifest, settings), progress=progress)
     return folder
+
+
+def _served_facts(served: ServedSource, facts: WorkerFacts | None) -> dict[str, str]:
+    """Where replies come from, and what of them is read."""
+    found = {"server": served.settings.host(), "rendered_by": served.rendered_by()}
+    if facts is not None:
+        place = "before the answer, in no mean" if facts.holds_thoughts else "left out"
+        found["read_as"] = (
+            "tokens of the answer, behind the prompt that was sent; the server's ids where it told them, else its "
+            f"text as it is tokenised there; a thought that it gave apart is {place}"
+        )
+    return found
 
 
 def _local_engine(
@@ -229,6 +258,12 @@ def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> Non
             for product in products:
                 collection.store(job, product)
             bar.advance_replies(job.size)
+    if missing := sum(collection.unanswered):
+        Console(stderr=True, quiet=not progress).print(
+            f"{missing:,} replies with text have no answer to average: a thought that was cut, or text that the "
+            "reader has no tokens for. They do not count.",
+            highlight=False,
+        )
 
 
 def _estimate(

@@ -60,6 +60,8 @@ REPLY_SCHEMA = pa.schema(
     ]
 )
 
+_THINKING = pa.field("thinking", pa.string())
+
 
 class RunFolder:
     """Reads and writes one run folder."""
@@ -152,8 +154,12 @@ class RunFolder:
             }
             for request, reply in zip(shard.requests, replies, strict=True)
         ]
+        schema = REPLY_SCHEMA
+        if any(reply.thinking for reply in replies):  # only servers give it apart
+            schema = schema.append(_THINKING)
+            rows = [{**r, "thinking": said.thinking} for r, said in zip(rows, replies, strict=True)]
         file = self.reply_file(manifest, shard)
-        write_rows(file, rows, REPLY_SCHEMA, {"replies": digest_of(replies)})
+        write_rows(file, rows, schema, {"replies": digest_of(replies)})
 
     def read_replies(self, manifest: Manifest, shard: Shard) -> list[Reply]:
         """The replies of a shard, in the order of its requests.
@@ -165,13 +171,16 @@ class RunFolder:
             table, _ = read_table(self.reply_file(manifest, shard))
         except FileNotFoundError as error:
             raise self.unfinished(shard) from error
+        apart = _THINKING.name in table.column_names
+        thinking = table.column(_THINKING.name).to_pylist() if apart else [""] * len(table)
         return [
-            Reply(ids=ids, text=text, finish=finish, log_probs=log_probs)
-            for ids, text, finish, log_probs in zip(
+            Reply(ids=ids, text=text, finish=finish, log_probs=log_probs, thinking=thought)
+            for ids, text, finish, log_probs, thought in zip(
                 _arrays(table, "reply_ids", np.int64),
                 table.column("reply").to_pylist(),
                 table.column("finish").to_pylist(),
                 _arrays(table, "log_probs", np.float32),
+                thinking,
                 strict=True,
             )
         ]
@@ -186,7 +195,8 @@ class RunFolder:
             file = self.reply_file(manifest, shard)
             if file.is_file():
                 tables.append(read_table(file)[0].replace_schema_metadata(None))
-        return datasets.Dataset(pa.concat_tables(tables or [REPLY_SCHEMA.empty_table()]))
+        joined = pa.concat_tables(tables or [REPLY_SCHEMA.empty_table()], promote_options="default")
+        return datasets.Dataset(joined)
 
     # Activations ------------------------------------------------------------------------------------
 
@@ -261,6 +271,8 @@ def digest_of(replies: Sequence[Reply]) -> str:
     for reply in replies:
         digest.update(np.asarray(reply.ids, dtype=np.int64).tobytes() + b"|")
         digest.update(reply.text.encode() + b"|")
+        if reply.thinking:
+            digest.update(reply.thinking.encode() + b"|")
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from persona_lens.catalog import Role, Trait
 
 _LONGEST_CHECKED = 50
+_PARTS_CHECKED = 1000
 _VERSIONED = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy")
 
 
@@ -75,7 +76,7 @@ def plan_run(
     return Manifest(
         conditions={**writer.conditions, "sampling": sampling.model_dump()},
         reader={} if reader is None else reader.reader,
-        reader_key="" if reader is None else _reader_key(reader, chosen_layers),
+        reader_key="" if reader is None else _reader_key(reader, chosen_layers, writer),
         layers=chosen_layers,
         shards=plan_shards(
             chosen_roles,
@@ -107,16 +108,29 @@ def continued(wanted: Manifest, stored: Manifest) -> Manifest:
 
     What the run was started with is kept, and so is its reader where `wanted` only collects replies.
     """
-    kept: dict[str, Any] = {"versions": stored.versions}
+    # Whoever reads what a server has written may come later.
+    added = {name: wanted.versions[name] for name in ("read_as",) if name in wanted.versions}
+    kept: dict[str, Any] = {"versions": {**added, **stored.versions}}
     if not wanted.reader:
         kept |= {name: getattr(stored, name) for name in ("reader", "reader_key", "layers")}
     return wanted.model_copy(update=kept)
 
 
-def longest_asked(shards: Sequence[Shard]) -> list[Asked]:
-    """The longest system prompts and questions of a plan, which are the first that may not fit a model."""
+def asked_first(shards: Sequence[Shard], *, every_part: bool) -> list[Asked]:
+    """The prompts of a plan to try before any is asked.
+
+    Args:
+        shards: The plan.
+        every_part: Beside the longest, which are the first that may not fit a model, also some with every system
+            prompt and every question: what a template refuses may be any of them.
+    """
     asked = {(shard.system, request.question) for shard in shards for request in shard.requests}
-    return sorted(asked, key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
+    longest = sorted(asked, key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
+    if not every_part:
+        return longest
+    by_part = {part: pair for pair in sorted(asked) for part in enumerate(pair)}
+    every = list(dict.fromkeys(by_part.values()))
+    return list(dict.fromkeys((*longest, *every[:: max(1, len(every) // _PARTS_CHECKED)])))
 
 
 def _chosen_layers(layers: Sequence[int] | None, reader: WorkerFacts) -> tuple[int, ...]:
@@ -126,11 +140,12 @@ def _chosen_layers(layers: Sequence[int] | None, reader: WorkerFacts) -> tuple[i
     return chosen
 
 
-def _reader_key(facts: WorkerFacts, layers: Sequence[int]) -> str:
-    """A folder name that tells readers, templates and layers apart."""
+def _reader_key(facts: WorkerFacts, layers: Sequence[int], writer: Writer) -> str:
+    """A folder name that tells readers, templates and layers apart, and replies read as text from sampled ones."""
     reader = str(facts.reader["model"])
     name = "".join(char if char.isalnum() else "-" for char in reader.lower())[-60:]
-    what = f"{facts.reader_identity}{list(layers)}"
+    as_text = "behind the prompt" if "server" in writer.conditions else ""
+    what = f"{facts.reader_identity}{list(layers)}{as_text}"
     return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
 

@@ -2,7 +2,7 @@
 
     with folder.writing():
         tally = collect_served(source, folder, manifest)
-    print(tally)                                            # 1,200 replies: 3 failed, 410 cut at the limit
+    print(tally)                                # 1,200 replies: 3 failed, 410 cut at the limit, 2 without text
 
 A reply lies in its shard's journal from the moment it arrives; the shard's file is written when the last one is
 there. Requests of neighbouring shards are in flight together, so that the server is never waited for at the end of
@@ -12,7 +12,7 @@ a shard.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -25,7 +25,7 @@ from persona_lens.errors import EndpointError, RunError
 from persona_lens.model.reply import Finish, Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard
-from persona_lens.rollouts.serving import ServedSource, as_reply
+from persona_lens.rollouts.serving import ServedSource
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.journal import Journal
 from persona_lens.runs.manifest import Manifest
@@ -36,7 +36,14 @@ _WORDS: dict[Finish, str] = {
     "refused": "refused",
     "filtered": "filtered",
     "length": "cut at the limit",
+    "tool_call": "calling a tool",
 }
+# Ways to end that should leave an answer; of the others it is told why there may be none.
+_ANSWERED: tuple[Finish, ...] = ("stop", "length")
+_FIRST = 32
+_ROOM_TO_THINK = (
+    "a model that thinks needs more --max-new-tokens, or to be told not to think (docs/serving.md)"
+)
 _REASONS_SHOWN = 3
 # Below that temperature a model that is sure of itself may well repeat itself, and in a few replies by chance.
 _CLEARLY_SAMPLED = 0.3
@@ -50,10 +57,23 @@ class Tally:
     Attributes:
         finishes: Number of replies by the way they ended, those that were there before included.
         reasons: Number of failures of this time by reason.
+        silent: Number of replies that ended of themselves or at the limit and have no text at all.
+        only_thought: Number of those of which the server gave a thought and no answer.
     """
 
     finishes: Counter[Finish] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    silent: int = 0
+    only_thought: int = 0
+
+    def count(self, replies: Iterable[Reply]) -> None:
+        """Count what there is of a shard."""
+        for reply in replies:
+            self.finishes[reply.finish] += 1
+            if reply.finish in _ANSWERED and not reply.text.strip():
+                thought = bool(reply.thinking.strip())
+                self.only_thought += thought
+                self.silent += not thought
 
     def __str__(self) -> str:
         """One line for the counts, and one for each of the commonest reasons.
@@ -63,10 +83,14 @@ class Tally:
             1,200 replies: 410 cut at the limit
         """
         parts = [f"{self.finishes[f]:,} {word}" for f, word in _WORDS.items() if self.finishes[f]]
+        parts += [f"{self.silent:,} without text"] * bool(self.silent)
+        parts += [f"{self.only_thought:,} with a thought and no answer"] * bool(self.only_thought)
         told = f"{self.finishes.total():,} replies: {', '.join(parts) or 'all whole'}"
         lines = [told]
         for reason, count in self.reasons.most_common(_REASONS_SHOWN):
             lines.append(f"  {count:,} times {reason}")
+        if self.silent or self.only_thought:
+            lines.append(f"  replies without text have no mean and do not count; {_ROOM_TO_THINK}")
         if self.finishes["failed"]:
             lines.append("  ask again with --retry-failed (retry_failed=True in Python)")
         return "\n".join(lines)
@@ -98,8 +122,8 @@ def collect_served(
         progress: Show a progress bar and, at the end, the tally on standard error.
 
     Raises:
-        EndpointError: No key, no quota, no such model, a server that is down, or one that does not sample. What
-            has arrived is stored.
+        EndpointError: No key, no quota, no such model, a server that is down, or one that does not sample,
+            says nothing, or tells that it renders other prompts than are read. What has arrived is stored.
     """
     bar = StageProgress("Asking", sum(len(s.requests) for s in manifest.shards), shown=progress)
     stream = _Stream(source, folder, manifest, retry=retry, bar=bar)
@@ -144,6 +168,9 @@ class _Stream:
         self._bar = bar
         self._open: dict[str, _OpenShard] = {}
         self._lost: list[tuple[tuple[str, int], Reply, str]] = []
+        self._compared: set[str] = set()
+        self._heard = 0
+        self._spoken = False
 
     def calls(self) -> Iterator[Call]:
         """What to ask for each request without a reply; shards are looked into when it is their turn."""
@@ -174,12 +201,17 @@ class _Stream:
     def take(self, call: Call, outcome: Completion | Failure) -> None:
         """Store an answer; put a failure aside until the server shows that it is there."""
         assert isinstance(call.key, tuple)
-        reply, reason = as_reply(outcome)
+        key, index = call.key
+        if key not in self._compared:
+            self._compared.add(key)
+            self._source.check_rendered(self._open[key].shard, index, outcome)
+        reply, reason = self._source.reply(call, outcome)
         if reply.finish == "failed":
             self._lost.append((call.key, reply, reason))
         else:
             self._store_lost()
-            self._store(call.key, reply)
+            self._store((key, index), reply)
+            self._check_spoken(reply)
 
     def finish(self) -> None:
         """Store the failures of the end."""
@@ -194,7 +226,9 @@ class _Stream:
 
     def _store(self, key: tuple[str, int], reply: Reply) -> None:
         opened, index = self._open[key[0]], key[1]
-        record = {"index": index, "text": reply.text, "finish": reply.finish}
+        record: dict[str, Any] = {"index": index, "text": reply.text, "finish": reply.finish}
+        record |= {"thinking": reply.thinking} if reply.thinking else {}
+        record |= {"ids": reply.ids.tolist()} if len(reply.ids) else {}
         self._folder.reply_journal(self._manifest, opened.shard).append(record)
         opened.replies[index] = reply
         opened.waiting.remove(index)
@@ -211,7 +245,20 @@ class _Stream:
         if journal.path.is_file():
             self._folder.write_replies(self._manifest, shard, replies)
             journal.remove()
-        self.tally.finishes.update(reply.finish for reply in replies)
+        self.tally.count(replies)
+
+    def _check_spoken(self, reply: Reply) -> None:
+        """A server of which not one of the first answers has any text will not do better later."""
+        self._heard += 1
+        self._spoken = self._spoken or bool(reply.text.strip())
+        if self._heard == _FIRST and not self._spoken:
+            thinks = reply.thinking.strip()
+            raise EndpointError(
+                f"none of the first {_FIRST} replies of {self._source.settings.host()} has any text",
+                expected="an answer in the content of the message",
+                given=f"only the thought, such as {thinks[:80]!r}" if thinks else "no content",
+                remedy=f"{_ROOM_TO_THINK}; collect into a new folder",
+            )
 
     def _check_sampled(self, shard: Shard, replies: list[Reply]) -> None:
         """Several samples of one question that are all alike, for every question, have not been sampled."""
@@ -233,5 +280,9 @@ class _Stream:
 
 
 def _from_record(record: dict[str, Any]) -> Reply:
-    no_ids = np.empty(0, dtype=np.int64)
-    return Reply(ids=no_ids, text=record["text"], finish=record["finish"])
+    return Reply(
+        ids=np.array(record.get("ids", ()), dtype=np.int64),
+        text=record["text"],
+        finish=record["finish"],
+        thinking=record.get("thinking", ""),
+    )

@@ -20,6 +20,7 @@ from persona_lens.errors import RunError
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard
+from persona_lens.transcripts.continuing import Continuation
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -37,12 +38,14 @@ class WorkSettings:
         layers: Blocks to read; none leaves the replies unread.
         batch_size: Replies sampled at a time.
         token_budget: Tokens of a reading batch; by default what suits the device.
+        of_text: Replies come as text, not sampled here.
     """
 
     sampling: Sampling
     layers: tuple[int, ...]
     batch_size: int
     token_budget: int | None = None
+    of_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class WorkerFacts:
         writer, reader: Cards of the two models.
         reader_identity: Tells readers, their weights and their templates apart.
         n_layers: Blocks of the reader.
+        holds_thoughts: Whether the reader's template has a place for a thought that is given apart.
     """
 
     name: str
@@ -95,6 +99,7 @@ class WorkerFacts:
     reader: dict[str, Any]
     reader_identity: str
     n_layers: int
+    holds_thoughts: bool = False
 
 
 class Worker:
@@ -118,6 +123,7 @@ class Worker:
             reader=reader.card(),
             reader_identity=f"{reader.fingerprint}{reader.encoder.template_hash}",
             n_layers=reader.n_layers,
+            holds_thoughts=Continuation(reader.encoder).frame.holds_thoughts,
         )
 
     def check(self, asked: Sequence[Asked], settings: WorkSettings, *, samples: bool) -> None:
@@ -130,6 +136,7 @@ class Worker:
 
         Raises:
             ModelError: A layer that does not exist, or a prompt that does not fit the context.
+            TranscriptError: The reader's template refuses a prompt, or a reply behind it could not be read.
             RunError: A model that carries hooks.
         """
         for layer in settings.layers:
@@ -141,6 +148,11 @@ class Worker:
             )
         if samples:
             self.writer.check_room(self._prompts(asked), settings.sampling)
+        if settings.layers and (settings.of_text or not self._same_tokens):
+            continuation = Continuation(self.reader.encoder, end_ids=self.reader.end_ids)
+            for system, question in asked:
+                messages = self.reader.encoder.messages(question, system=system)
+                continuation.check(self.reader.encoder.prompt(messages))
 
     def seconds(self, asked: Sequence[Asked], settings: WorkSettings) -> float:
         """Seconds a batch of such requests takes, from two short generations.
@@ -223,7 +235,7 @@ class Worker:
             shard,
             replies,
             layers=settings.layers,
-            exact_ids=self._same_tokens and all(reply.has_ids for reply in replies),
+            exact_ids=self._same_tokens,
             token_budget=settings.token_budget,
         )
 

@@ -50,6 +50,7 @@ class TokenReader:
             )
         self.tokenizer = tokenizer
         self._copy: Tokenizer | None = None
+        self._literal: Tokenizer | None = None
         added = tokenizer.added_tokens_decoder
         self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids) | {
             index for index, token in added.items() if token.special
@@ -61,6 +62,13 @@ class TokenReader:
         """Ids of a text and the characters (start, end) of each; special tokens are recognised."""
         encoding = self._backend().encode(text, add_special_tokens=False)
         return np.array(encoding.ids, dtype=np.int64), encoding.offsets
+
+    def encode_as_text(self, text: str) -> list[int]:
+        """Ids of a text in which special tokens are mere letters."""
+        if self._literal is None:
+            self._literal = copy.deepcopy(self._backend())
+            self._literal.encode_special_tokens = True
+        return self._literal.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens kept."""

@@ -78,7 +78,8 @@ def test_answers_in_parts_and_tokens_that_read_alike() -> None:
     answer = read_completion(json.dumps({"choices": [choice]}))
     assert answer.text == "Hi"
     assert answer.top_logprobs == [{"\ufffd": -0.5}]
-    assert answer.finish == "stop"
+    assert answer.finish == "unknown"
+    assert answer.thinking == "hm"
 
 
 def test_a_pydantic_model_becomes_a_strict_schema(make_endpoint: Make, make_call: MakeCall) -> None:
