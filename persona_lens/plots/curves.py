@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from persona_lens.plots.panels import Line, Panel, draw_panels
 from persona_lens.plots.subjects import check_fitted, source_line
 from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space.shortages import shortage_note
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7d8590"
 
@@ -42,6 +43,7 @@ def variance(space: PersonaSpace, *, title: str | None = None) -> go.Figure:
         list(space.layers_),
         title=title or "Variance and stability by layer",
         subtitle=source_line(space),
+        caption=shortage_note(space.shortages_),
     )
 
 

@@ -33,6 +33,7 @@ from persona_lens.plots.subjects import (
 from persona_lens.plots.text import paragraph, shown
 from persona_lens.plots.view import cosine_line
 from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space.shortages import shortage_note
 
 LEFT, RIGHT = 72, 150
 NAMED_A_SIDE = 4
@@ -97,7 +98,7 @@ def layer_map(
             left=LEFT,
             right=RIGHT,
         )
-        _finish(fig, view, canvas, first)
+        _finish(fig, view, canvas, first, shortage=shortage_note(space.shortages_))
         figures[view.layer] = fig
     return layer_slider(figures, start=shown_first)
 
@@ -214,7 +215,9 @@ def _star(view: _LayerView) -> go.Scatter:
     )
 
 
-def _finish(fig: go.Figure, view: _LayerView, canvas: Canvas, roles: pd.DataFrame) -> None:
+def _finish(
+    fig: go.Figure, view: _LayerView, canvas: Canvas, roles: pd.DataFrame, *, shortage: str
+) -> None:
     names, groups = roles["name"].tolist(), roles["group"].tolist()
     order = extremes([view.points[:, 0], view.points[:, 1]], NAMED_A_SIDE)
     for note in name_roles(view.points, names, order, canvas, view.star):
@@ -235,6 +238,6 @@ def _finish(fig: go.Figure, view: _LayerView, canvas: Canvas, roles: pd.DataFram
     style.add_caption(
         fig,
         "Origin: mean of the roles. A unit is a standard deviation of the roles at that layer, so that layers can "
-        f"be compared; named are the {NAMED_A_SIDE} roles at either end of each direction.",
+        f"be compared; named are the {NAMED_A_SIDE} roles at either end of each direction. {shortage}".rstrip(),
     )
     style.set_plot_height(fig, float(canvas.size[1]))

@@ -49,9 +49,9 @@ class Panel:
 
 
 def draw_panels(
-    panels: Sequence[Panel], layers: Sequence[int], *, title: str, subtitle: str
+    panels: Sequence[Panel], layers: Sequence[int], *, title: str, subtitle: str, caption: str = ""
 ) -> go.Figure:
-    """Draw panels below each other over the same layers."""
+    """Draw panels below each other over the same layers, and a caption if there is something to say."""
     heads = [FIRST_HEAD, *[PANEL_HEAD] * (len(panels) - 1)]
     ends = list(accumulate(p.height + head for p, head in zip(panels, heads, strict=True)))
     curves = [
@@ -66,6 +66,8 @@ def draw_panels(
         right=RIGHT,
         left=LEFT,
     )
+    if caption:
+        style.add_caption(fig, caption)
     style.set_plot_height(fig, ends[-1])
     axis = style.axis_look()
     for row, (panel, end) in enumerate(zip(panels, ends, strict=True), start=1):

@@ -166,4 +166,5 @@ def _caption(view: MapView, named: int) -> str:
     if view.labels == "all" and named < len(view.points):
         unnamed = len(view.points) - named
         parts.append(f"For want of room {unnamed} of {len(view.points)} roles are not named.")
+    parts.append(view.shortage)
     return " ".join(part for part in parts if part)

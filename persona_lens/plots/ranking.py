@@ -20,6 +20,7 @@ from persona_lens.plots.subjects import (
 )
 from persona_lens.plots.text import shown, text_width
 from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space.shortages import shortage_note
 
 ROW, DENSE_ROW, DENSE = 19.0, 15.0, 80
 RIGHT = 150
@@ -94,7 +95,8 @@ def axis_ranking(
     style.add_caption(
         fig,
         "Only differences along the axis have a meaning; further right is more like the default Assistant."
-        + (" The grey band is the 95 % interval of the default." if np.isfinite(margin) else ""),
+        + (" The grey band is the 95 % interval of the default." if np.isfinite(margin) else "")
+        + f" {shortage_note(space.shortages_)}".rstrip(),
     )
     row = DENSE_ROW if len(ticks) > DENSE else ROW
     style.set_plot_height(fig, row * (len(ticks) + 1))

@@ -110,7 +110,7 @@ def draw_scene(view: MapView) -> go.Figure:
         coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
     caption = "Origin: mean of the roles. Dashed: the Assistant Axis. Only extremes are named; drag to turn. "
-    style.add_caption(fig, caption + view.arrow_note("view"))
+    style.add_caption(fig, f"{caption}{view.arrow_note('view')} {view.shortage}".rstrip(" "))
     style.set_plot_height(fig, HEIGHT)
     return fig
 

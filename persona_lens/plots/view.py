@@ -14,6 +14,7 @@ from persona_lens.plots.style import GroupLook, group_looks
 from persona_lens.plots.subjects import block, hover_text, signed, source_line, subject_frame
 from persona_lens.plots.text import wrap
 from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space.shortages import shortage_note
 
 Labels = Literal["all", "extremes", "none"]
 LABELS = ("all", "extremes", "none")
@@ -40,6 +41,7 @@ class MapView:
         looks: Colour and symbol of each group.
         labels: Which roles are named.
         title, subtitle: Of the figure.
+        shortage: For the caption, what there is too little of; mostly nothing.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -56,6 +58,7 @@ class MapView:
     labels: Labels
     title: str
     subtitle: str
+    shortage: str
 
     def extremes(self) -> set[int]:
         """Roles at either end of a direction or of the colour scale."""
@@ -185,6 +188,7 @@ def map_view(
         labels=labels,
         title=title or f"Persona map at layer {layer}",
         subtitle=f"{source_line(space, layer)}<br>{cosine_line(space, layer)}",
+        shortage=shortage_note(space.shortages_),
     )
 
 

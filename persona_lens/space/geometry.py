@@ -15,6 +15,7 @@ from persona_lens.space.calibration import POPULATIONS, Calibration
 from persona_lens.space.fitting import Fit
 from persona_lens.space.naming import Named, resolve
 from persona_lens.space.pca import unit
+from persona_lens.space.shortages import Shortage, shortages
 from persona_lens.spelling import did_you_mean
 from persona_lens.vectors import VectorTable
 
@@ -49,6 +50,12 @@ class SpaceGeometry:
         """cos(PC1, axis) at each layer; by itself it proves little: look at its nulls as well."""
         self._check_fitted()
         return self.stability_["cosine"].to_numpy()
+
+    @property
+    def shortages_(self) -> tuple[Shortage, ...]:
+        """What there is too little of for the numbers to be relied on; see `persona_lens.space.shortages`."""
+        self._check_fitted()
+        return shortages(self.table, self.stability_)
 
     def layer_index(self, layer: int) -> int:
         """Place of a block in this space's arrays; negative layers count from the last one.

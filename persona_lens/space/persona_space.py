@@ -11,6 +11,7 @@ unit directions and in the units of the residual stream.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from persona_lens.space.fitting import Fit, fit_table
 from persona_lens.space.geometry import span
 from persona_lens.space.pca import Scaling
 from persona_lens.space.shipped import REPLIES, shipped_folder
+from persona_lens.space.shortages import shortage_warning
 from persona_lens.space.steering import SpaceSteering
 from persona_lens.space.storage import load_separability, load_space, save_space
 from persona_lens.space.views import SpaceViews
@@ -65,6 +67,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         calibration_: Distribution of reply means, or None without a run.
         token_calibration_: Distribution of single tokens, and the norm of the residual stream; None before
             `fit(model=...)` or `calibrate(model)`.
+        shortages_: What there is too little of; see `persona_lens.space.shortages`.
         separability_: How well single replies tell roles and traits apart; None before `measure_separability`.
 
     Examples:
@@ -221,6 +224,10 @@ class PersonaSpace(SpaceSteering, SpaceViews):
 
         Raises:
             SpaceError: No default vector, or fewer than three roles.
+
+        Warns:
+            UserWarning: There is too little data for the numbers to be relied on, and what would mend it
+                (`persona_lens.space.shortages`).
         """
         if table is not None:
             self.table = table
@@ -235,6 +242,8 @@ class PersonaSpace(SpaceSteering, SpaceViews):
             )
         )
         self.calibration_ = self.token_calibration_ = self.separability_ = None
+        if found := self.shortages_:
+            warnings.warn(shortage_warning(found), stacklevel=2)
         if self.run is None:
             return self
         return self.calibrate(model or self._reader, progress=progress)
@@ -401,7 +410,10 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         }
 
     def __repr__(self) -> str:
-        state = "fitted" if hasattr(self, "axis_") else "not fitted"
+        state = "not fitted"
+        if hasattr(self, "axis_"):
+            problems = "; ".join(each.problem for each in self.shortages_)
+            state = f"fitted on too little data: {problems}" if problems else "fitted"
         return (
             f"PersonaSpace({self._named('role')} roles, {self._named('trait')} traits, "
             f"layers {span(self.table.layers)}, d_model {self.table.d_model}, {state})"
