@@ -36,6 +36,7 @@ def run(path: Path) -> RenderableType:
     ]
     kinds = [shard.kind for shard in manifest.shards]
     sampling = manifest.conditions["sampling"]
+    thoughts = folder.thoughts(manifest)
     facts = {
         "written by": _written_by(manifest.conditions),
         "read by": manifest.reader.get("model", "nobody yet"),
@@ -43,6 +44,7 @@ def run(path: Path) -> RenderableType:
         "replies": f"{_requests(with_replies):,} of {_requests(manifest.shards):,}",
         "activations": f"{_requests(read):,} of {_requests(manifest.shards):,}, "
         f"{len(manifest.layers)} layers",
+        **({"thoughts": str(thoughts)} if thoughts.thinking else {}),
         "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
         "labelled by": ", ".join(judge_keys(folder)) or "no judge",
         "on disk": format_bytes(

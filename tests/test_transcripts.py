@@ -29,8 +29,10 @@ from persona_lens.errors import TranscriptError
 from persona_lens.transcripts import Group, Transcript, TranscriptEncoder
 from persona_lens.transcripts.alignment import assign, canonical, check, tile
 from persona_lens.transcripts.layout import lay_out
+from persona_lens.transcripts.marks import CHANNEL_TOKENS
 from persona_lens.transcripts.rendering import Span, locate
 from persona_lens.transcripts.replies import SampledReply
+from persona_lens.transcripts.thoughts import Said
 
 TEMPLATES = Path(__file__).parent / "templates"
 CORPUS = [
@@ -42,6 +44,11 @@ CORPUS = [
 CHAT = ["<|im_start|>", "<|im_end|>"]
 LLAMA = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 GEMMA = ["<bos>", "<start_of_turn>", "<end_of_turn>"]
+COHERE = [
+    *("<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|SYSTEM_TOKEN|>"),
+    *("<|USER_TOKEN|>", "<|START_THINKING|>", "<|END_THINKING|>"),
+    *("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+]
 # bos, special tokens beside <s> and </s>
 VOCABULARY = {
     "chatml": ("<s>", CHAT),
@@ -55,8 +62,17 @@ VOCABULARY = {
     "opened_thinking": ("<s>", ["<|user|>", "<|assistant|>"]),
     "moody": ("<s>", []),
     "base": ("<s>", []),
+    "harmony": ("<s>", list(CHANNEL_TOKENS)),
+    "magistral": (
+        "<s>",
+        ["[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[THINK]", "[/THINK]"],
+    ),
+    "seed": ("<s>", ["<seed:bos>", "<seed:eos>", "<seed:think>", "</seed:think>"]),
+    "cohere": ("<BOS_TOKEN>", ["<BOS_TOKEN>", *COHERE]),
+    "closed_thinking": ("<s>", ["<|user|>", "<|assistant|>"]),
+    "questions_only": ("<s>", []),
 }
-NAMES = list(VOCABULARY)
+NAMES = [name for name in VOCABULARY if name != "questions_only"]
 KINDS = ["byte-level", "sentencepiece", "unigram"]
 
 
@@ -121,7 +137,7 @@ def make_tokenizer(name: str, kind: str = "byte-level", template: str | None = N
     backend.add_special_tokens(
         [AddedToken(token, rstrip=swallows, special=True) for token in specials]
     )
-    if name in ("qwen3", "opened_thinking"):
+    if name in ("qwen3", "opened_thinking", "closed_thinking"):
         backend.add_tokens([AddedToken(tag, special=False) for tag in ("<think>", "</think>")])
     path = TEMPLATES / f"{name}.jinja"
     source = path.read_text() if path.exists() else None
@@ -287,6 +303,82 @@ def opened_thinking(messages, prompt):
     return [*out, literal("<|assistant|><think>\n")] if prompt else out
 
 
+def thought_of(message: dict, turn: int, open_: str, close: str) -> list[Piece]:
+    """A thought given apart, between a template's marks."""
+    thought = message.get("reasoning_content", "")
+    return [literal(open_), (thought, "thinking", turn), literal(close)] if thought else []
+
+
+def harmony(messages, prompt):
+    start = "<|start|>{}<|message|>".format
+    out = [literal(start("system") + "You are a machine that answers.\nReasoning: medium<|end|>")]
+    for message, turn in numbered(messages):
+        last = turn == len([m for m in messages if m["role"] == "assistant"]) - 1
+        last = last and message is messages[-1]
+        if message["role"] == "system":
+            out.append(literal(start("developer") + "# Instructions\n\n"))
+        elif message["role"] == "user":
+            out.append(literal(start("user")))
+        else:
+            if last:
+                out += thought_of(message, turn, start("assistant<|channel|>analysis"), "<|end|>")
+            out.append(literal(start("assistant<|channel|>final")))
+        out += [*said(message, turn), literal("<|return|>" if last else "<|end|>")]
+    return [*out, literal("<|start|>assistant")] if prompt else out
+
+
+def magistral(messages, prompt):
+    around = {
+        "system": ("[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"),
+        "user": ("[INST]", "[/INST]"),
+        "assistant": ("", "</s>"),
+    }
+    out = [literal("<s>")]
+    for message, turn in numbered(messages):
+        before, after = around[message["role"]]
+        out.append(literal(before))
+        out += thought_of(message, turn, "[THINK]", "[/THINK]")
+        out += [*said(message, turn), literal(after)]
+    return out
+
+
+def seed(messages, prompt):
+    out = []
+    for message, turn in numbered(messages):
+        out.append(literal(f"<seed:bos>{message['role']}\n"))
+        out += thought_of(message, turn, "<seed:think>", "</seed:think>")
+        out += [*said(message, turn), literal("<seed:eos>")]
+    return [*out, literal("<seed:bos>assistant\n")] if prompt else out
+
+
+def cohere(messages, prompt):
+    start, empty = "<|START_OF_TURN_TOKEN|>", "<|START_THINKING|><|END_THINKING|>"
+    out = [literal("<BOS_TOKEN>")]
+    for message, turn in numbered(messages):
+        if message["role"] == "assistant":
+            out.append(literal(start + "<|CHATBOT_TOKEN|>"))
+            thought = thought_of(message, turn, "<|START_THINKING|>", "<|END_THINKING|>")
+            out += [*(thought or [literal(empty)]), literal("<|START_RESPONSE|>")]
+            out += [*said(message, turn), literal("<|END_RESPONSE|><|END_OF_TURN_TOKEN|>")]
+        else:
+            out.append(literal(f"{start}<|{message['role'].upper()}_TOKEN|>"))
+            out += [*said(message, turn), literal("<|END_OF_TURN_TOKEN|>")]
+    return [*out, literal(f"{start}<|CHATBOT_TOKEN|>{empty}")] if prompt else out
+
+
+def closed_thinking(messages, prompt):
+    out = [literal("<s>")]
+    for message, turn in numbered(messages):
+        if message["role"] == "assistant":
+            thought, reply = thoughts(message, turn)
+            gap = "\n\n" if thought else ""
+            out += [literal("<|assistant|></think>" + gap), reply, literal("</s>")]
+        else:
+            out.append(literal("<|user|>" if message["role"] == "user" else ""))
+            out += said(message, turn)
+    return [*out, literal("<|assistant|></think>")] if prompt else out
+
+
 def moody(messages, prompt):
     out = []
     for message, turn in numbered(messages):
@@ -319,6 +411,11 @@ TWINS = {
     "opened_thinking": opened_thinking,
     "moody": moody,
     "base": base,
+    "harmony": harmony,
+    "magistral": magistral,
+    "seed": seed,
+    "cohere": cohere,
+    "closed_thinking": closed_thinking,
 }
 
 
@@ -504,6 +601,16 @@ def test_reasoning_content_is_thinking():
     assert not make_encoder("qwen3").encode(blank).mask("thinking").any()
 
 
+@pytest.mark.parametrize("name", ["harmony", "magistral", "seed", "cohere"])
+def test_a_thought_given_apart_stands_between_the_marks_of_the_template(name):
+    messages = [user("hello"), assistant("Hello!", reasoning_content="It greets.")]
+    compare(name, messages, prompt=False)
+    transcript = make_encoder(name).encode(messages)
+    decode = make_encoder(name).tokenizer.decode
+    assert decode(transcript.ids[transcript.mask("thinking", -1)]) == "It greets."
+    assert decode(transcript.ids[transcript.mask("assistant", -1)]) == "Hello!"
+
+
 @pytest.mark.parametrize(
     ("content", "thinking", "reply"),
     [
@@ -553,7 +660,10 @@ def test_prompt_is_a_prefix_and_a_reply_continues_it(name, kind):
         assert not encoder.tokenizer.decode([whole.ids[size]]).strip()
         assert sampled[size] == ("assistant", 1)
         written[size], size = sampled[size], size + 1
-    assert sampled == written[: len(sampled)]
+    # White space behind a mark is structure once it is sampled, and so without a turn.
+    for place, found in enumerate(sampled):
+        blank = not encoder.tokenizer.decode([whole.ids[place]]).strip()
+        assert found == written[place] or (blank and found == ("template", -1))
     assert replied.mask("assistant", -1).tolist() == replied.mask("assistant", 1).tolist()
     assert (replied.user_turns, replied.assistant_turns, replied.generating) == (2, 2, False)
     assert prompt.assistant_turns == 1
@@ -569,6 +679,107 @@ def test_sampled_ids_are_never_tokenised_again():
     assert transcript.ids[len(prompt) :].tolist() == [*spelled, end, spelled[0], end, end]
     assert names_of(transcript)[len(prompt) :] == ["assistant"] * 7 + ["special"] * 2
     assert transcript.text == prompt.text + "hello<|im_end|>h<|im_end|><|im_end|>"
+
+
+# what each family samples behind its prompt: thought, answer, and what ends the turn
+SAMPLED = {
+    "qwen3": "<think>\nHm.\n</think>\n\nBoo!<|im_end|>",
+    "harmony": "<|channel|>analysis<|message|>Hm.<|end|>"
+    "<|start|>assistant<|channel|>final<|message|>Boo!<|return|>",
+    "magistral": "[THINK]Hm.[/THINK]Boo!</s>",
+    "seed": "<seed:think>Hm.</seed:think>Boo!<seed:eos>",
+    "cohere": "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Boo!<|END_RESPONSE|>"
+    "<|END_OF_TURN_TOKEN|>",
+    "opened_thinking": "Hm.\n</think>\n\nBoo!</s>",
+    "closed_thinking": "<think>Hm.</think>Boo!</s>",
+    "chatml": "<think>\nHm.\n</think>\n\nBoo!<|im_end|>",
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_a_sampled_thought_is_no_part_of_the_answer_in_any_family(name):
+    encoder = make_encoder(name)
+    prompt = encoder.prompt([user("hello")])
+    ids = encoder.tokenizer.encode(SAMPLED[name], add_special_tokens=False)
+    whole = encoder.with_reply(prompt, ids)
+    decode = encoder.tokenizer.decode
+    assert decode(whole.ids[whole.mask("assistant", -1)]) == "Boo!"
+    assert decode(whole.ids[whole.mask("thinking", -1)]) == "Hm."
+    assert set(names_of(whole)[len(prompt) :]) <= {"assistant", "thinking", "template", "special"}
+    assert encoder.said(prompt, ids) == Said("Boo!", "whole")
+    assert encoder.said_text(prompt, SAMPLED[name].removesuffix("</s>")).answer == "Boo!"
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_a_thought_that_was_cut_is_no_answer_in_any_family(name):
+    encoder = make_encoder(name)
+    prompt = encoder.prompt([user("hello")])
+    text = SAMPLED[name].partition("Hm.")[0] + "Hm"
+    ids = encoder.tokenizer.encode(text, add_special_tokens=False)
+    whole = encoder.with_reply(prompt, ids)
+    assert not whole.mask("assistant", -1).any()
+    assert encoder.tokenizer.decode(whole.ids[whole.mask("thinking", -1)]) == "Hm"
+    assert encoder.said(prompt, ids) == Said("", "cut") == encoder.said_text(prompt, text)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "opened_thinking"])
+@pytest.mark.parametrize("text", ["Some write <think> first.", "`</think>` ends it.", "Boo!"])
+def test_an_answer_that_speaks_of_thoughts_is_all_answer_in_any_family(name, text):
+    encoder = make_encoder(name)
+    prompt = encoder.prompt([user("hello")])
+    lead = "<|channel|>final<|message|>" if name == "harmony" else ""
+    ids = encoder.tokenizer.encode(lead + text, add_special_tokens=False)
+    whole = encoder.with_reply(prompt, ids)
+    assert encoder.tokenizer.decode(whole.ids[whole.mask("assistant", -1)]) == text
+    assert encoder.said(prompt, ids) == Said(text)
+    assert not encoder.opens_thought(prompt)
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "opened", "lead"),
+    [
+        ("opened_thinking", {}, True, "</think>\n\n"),
+        ("closed_thinking", {}, False, ""),
+        ("closed_thinking", {"thinking": True}, True, "</think>\n\n"),
+        ("qwen3", {}, False, ""),
+        ("qwen3", {"enable_thinking": True}, False, ""),
+        ("seed", {"thinking_budget": 0}, False, ""),
+        ("cohere", {"reasoning": True}, False, ""),
+        ("harmony", {}, False, "<|channel|>final<|message|>"),
+        ("chatml", {}, False, ""),
+    ],
+)
+def test_what_a_prompt_leaves_to_be_written_before_an_answer(name, variables, opened, lead):
+    encoder = make_encoder(name, **variables)
+    prompt = encoder.prompt([user("hello")])
+    assert encoder.opens_thought(prompt) == opened
+    assert encoder.tokenizer.decode(encoder.lead_ids(prompt)) == lead
+    answer = encoder.tokenizer.encode("Boo!", add_special_tokens=False)
+    whole = encoder.with_reply(prompt, [*encoder.lead_ids(prompt), *answer])
+    assert encoder.tokenizer.decode(whole.ids[whole.mask("assistant", -1)]) == "Boo!"
+
+
+def test_the_text_of_a_reply_keeps_special_tokens_only_where_they_mark_thoughts():
+    for name, text, kept in [
+        ("magistral", "[THINK]Hm.[/THINK]Boo![INST]", "[THINK]Hm.[/THINK]Boo!"),
+        ("chatml", "Boo!<|im_start|> Hm", "Boo! Hm"),
+        ("phi3", "Boo!<|end|>Hm", "Boo!Hm"),
+    ]:
+        encoder = make_encoder(name)
+        ids = encoder.tokenizer.encode(text, add_special_tokens=False)
+        assert encoder.text_of(ids) == kept
+
+
+def test_a_template_without_answers_still_asks_and_is_answered():
+    encoder = TranscriptEncoder(make_tokenizer("questions_only"))
+    prompt = encoder.prompt(encoder.messages("Who are you?", system="Be a ghost."))
+    assert prompt.text == "USER:\nBe a ghost.\n\nWho are you?\nASSISTANT:\n"
+    assert encoder.end_of_turn_id is None
+    ids = encoder.tokenizer.encode("Boo!", add_special_tokens=False)
+    whole = encoder.with_reply(prompt, ids)
+    assert encoder.tokenizer.decode(whole.ids[whole.mask("assistant", -1)]) == "Boo!"
+    with pytest.raises(TranscriptError, match="drops the assistant text of message 1"):
+        encoder.encode([user("a"), assistant("b")])
 
 
 def test_end_ids_add_to_the_special_ids():
@@ -678,6 +889,25 @@ HABITS = {
     "opened_thinking": (True, False, "<s><|user|>Hi<|assistant|><think>\n"),
     "moody": (True, False, "[user]\nHi\n[assistant]\n"),
     "base": (True, False, "User: Hi\n\nAssistant:"),
+    "harmony": (
+        True,
+        True,
+        "<|start|>system<|message|>You are a machine that answers.\nReasoning: medium<|end|>"
+        "<|start|>user<|message|>Hi<|end|><|start|>assistant",
+    ),
+    "magistral": (True, False, "<s>[INST]Hi[/INST]"),
+    "seed": (True, False, "<seed:bos>user\nHi<seed:eos><seed:bos>assistant\n"),
+    "cohere": (
+        True,
+        False,
+        "<BOS_TOKEN><|START_OF_TURN_TOKEN|><|USER_TOKEN|>Hi<|END_OF_TURN_TOKEN|>"
+        "<|START_OF_TURN_TOKEN|><|CHATBOT_TOKEN|><|START_THINKING|><|END_THINKING|>",
+    ),
+    "closed_thinking": (True, False, "<s><|user|>Hi<|assistant|></think>"),
+}
+INJECTED = {
+    "llama3": "Knowledge ends: 2023\nThis day: 26 Jul 2024",
+    "harmony": "You are a machine that answers.\nReasoning: medium",
 }
 
 
@@ -687,8 +917,7 @@ def test_an_empty_system_text_is_truly_empty(name):
     supports, injects, text = HABITS[name]
     assert (encoder.supports_system, encoder.injects_system) == (supports, injects)
     assert encoder.prompt(encoder.messages("Hi")).text == text
-    dated = "Knowledge ends: 2023\nThis day: 26 Jul 2024"
-    assert encoder.injected_text == (dated if name == "llama3" else "")
+    assert encoder.injected_text == INJECTED.get(name, "")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -761,13 +990,13 @@ def test_template_hash_covers_template_variables_and_special_tokens():
     def hash_of(name="chatml", *, extra=None, **kwargs):
         return TranscriptEncoder(make_tokenizer(name, **(extra or {})), **kwargs).template_hash
 
-    same = hash_of()
-    assert same == hash_of()
+    same = hash_of("qwen3")
+    assert same == hash_of("qwen3")
     assert len(same) == 16
     others = [
         hash_of(chat_template="{{ messages[0].content }}"),
-        hash_of(template_kwargs={"enable_thinking": True}),
-        hash_of(extra={"pad_token": "</s>"}),
+        hash_of("qwen3", template_kwargs={"enable_thinking": True}),
+        hash_of("qwen3", extra={"pad_token": "</s>"}),
     ]
     assert len({same, *others}) == 4
 
@@ -800,6 +1029,9 @@ def test_never_more_than_one_bos(name, kind):
             "mistral",
             "opened_thinking",
             "base",
+            "magistral",
+            "cohere",
+            "closed_thinking",
         )
         assert starting_bos(encoder, encoder.prompt(messages)) == written
 

@@ -189,7 +189,7 @@ def _texts(run: RunFolder, sample: pd.DataFrame) -> tuple[list[list[str]], dict[
             reply_id = _reply_id(
                 shard.name, shard.prompt_index, request.question_id, request.sample
             )
-            texts[reply_id] = [reply_id, role, *told, request.question, reply.text, ""]
+            texts[reply_id] = [reply_id, role, *told, request.question, reply.answer, ""]
     return [texts[reply_id] for reply_id in sample["id"]], digests
 
 

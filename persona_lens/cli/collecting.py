@@ -16,6 +16,7 @@ from persona_lens.cli.options import (
     Entries,
     Model,
     Quiet,
+    TemplateVars,
     TrustRemoteCode,
     continued_later,
     err,
@@ -25,6 +26,7 @@ from persona_lens.cli.options import (
     parse_entries,
     parse_json_object,
     parse_layers,
+    parse_template_vars,
 )
 from persona_lens.errors import RunError
 
@@ -123,6 +125,7 @@ def collect(
     device: Device = None,
     device_map: DeviceMap = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
     trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
     base_url: Annotated[
@@ -192,13 +195,16 @@ def collect(
     from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
     from persona_lens.runs.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
 
-    def spec(name: str) -> ModelSpec:
+    variables = parse_template_vars(template_var)
+
+    def spec(name: str, **more: Any) -> ModelSpec:
         return ModelSpec(
             name,
             device=device,
             device_map=device_map,
             dtype=dtype,  # pyright: ignore[reportArgumentType]
             trust_remote_code=trust_remote_code,
+            **more,
         )
 
     # What is asked, and how, is checked before a model is loaded or a server called.
@@ -221,10 +227,11 @@ def collect(
             "timeout": timeout,
             "extra_body": parse_json_object(extra_body),
         }
-        served = _server(settings, template, model, trust_remote_code=trust_remote_code)
+        served = _server(settings, template, model, variables, trust_remote_code=trust_remote_code)
     elif replies_only:
         raise RunError("--replies-only needs a server", remedy="give its --base-url")
-    worker = WorkerSpec(spec(model), None if reader is None else spec(reader))
+    writer = spec(model, template_kwargs=variables or None)
+    worker = WorkerSpec(writer, None if reader is None else spec(reader))
     place = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
     with continued_later(), _engine(None if replies_only else worker, engine, place) as at_work:
         folder = collect_run(
@@ -276,22 +283,29 @@ def _server(
     settings: dict[str, Any],
     template: Literal["server", "ours"],
     model: str,
+    variables: dict[str, Any],
     *,
     trust_remote_code: bool,
 ) -> ServedSource:
-    """The server, and the tokenizer of the model it serves, which tells what its template does."""
+    """The server, and the tokenizer of the model it serves, which tells what its template does.
+
+    A server that renders prompts itself is told the template's variables.
+    """
     from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
     from persona_lens.model.loading import load_tokenizer, resolve_source  # noqa: PLC0415
     from persona_lens.rollouts.serving import ServedSource  # noqa: PLC0415
     from persona_lens.transcripts import TranscriptEncoder  # noqa: PLC0415
 
+    if variables and template == "server":
+        body = {"chat_template_kwargs": variables, **settings["extra_body"]}
+        settings = {**settings, "extra_body": body}
     checked = EndpointSettings(**settings)
     checked.api_key()
     tokenizer = load_tokenizer(resolve_source(model), trust_remote_code=trust_remote_code)
     return ServedSource(
         checked,
         template=template,
-        encoder=TranscriptEncoder(tokenizer),
+        encoder=TranscriptEncoder(tokenizer, template_kwargs=variables),
     )
 
 
@@ -318,6 +332,7 @@ def gate(
     device: Device = None,
     device_map: DeviceMap = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
     trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
 ) -> None:
@@ -332,6 +347,7 @@ def gate(
         device=device,
         device_map=device_map,
         dtype=dtype,  # pyright: ignore[reportArgumentType]
+        template_kwargs=parse_template_vars(template_var),
         trust_remote_code=trust_remote_code,
     )
     err.print(f"{loaded}")

@@ -11,6 +11,7 @@ from persona_lens.cli.options import (
     Device,
     Dtype,
     Quiet,
+    TemplateVars,
     continued_later,
     err,
     example,
@@ -18,6 +19,8 @@ from persona_lens.cli.options import (
     out,
     parse_json_object,
     parse_layers,
+    parse_template_vars,
+    variables_of,
 )
 from persona_lens.errors import RunError
 from persona_lens.spelling import did_you_mean
@@ -93,6 +96,7 @@ def judge(
     ] = False,
     device: Device = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
     quiet: Quiet = False,
 ) -> None:
     """Label how far each reply plays its role, or shows its trait.
@@ -121,9 +125,8 @@ def judge(
             out.print(_estimate(folder, chosen))
             return
     else:
-        chosen = _offline(
-            folder, which, model, {"device": device, "dtype": dtype}, (somewhat, fully)
-        )
+        options = {"device": device, "dtype": dtype}
+        chosen = _offline(folder, which, model, options, template_var, (somewhat, fully))
     with continued_later():
         labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
     from persona_lens import describe  # noqa: PLC0415
@@ -237,6 +240,7 @@ def _offline(
     which: str,
     model: str | None,
     options: dict[str, Any],
+    template_var: list[str] | None,
     rates: tuple[float, float],
 ) -> Judge:
     from persona_lens.judges import LikelihoodJudge, LocalJudge, RuleJudge  # noqa: PLC0415
@@ -246,18 +250,21 @@ def _offline(
         case "rules":
             return RuleJudge()
         case "likelihood":
-            written_by = folder.manifest().conditions.get("model", {})
+            manifest = folder.manifest()
+            written_by = manifest.conditions.get("model", {})
             writer = model or written_by.get("model")
             if writer is None:
                 raise RunError(
                     "a server wrote these replies", remedy="pass --model with the model it served"
                 )
-            loaded = PersonaModel.load(writer, **options)
+            variables = variables_of(template_var, written_by or manifest.reader, model)
+            loaded = PersonaModel.load(writer, template_kwargs=variables, **options)
             return LikelihoodJudge(loaded, somewhat=rates[0], fully=rates[1])
         case "local":
             if model is None:
                 raise RunError("this judge needs a model", remedy="pass --model NAME")
-            return LocalJudge(PersonaModel.load(model, **options))
+            variables = parse_template_vars(template_var)
+            return LocalJudge(PersonaModel.load(model, template_kwargs=variables, **options))
     raise RunError(
         "no such judge",
         expected=", ".join(JUDGES),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from persona_lens.errors import RunError, SpaceError
+from persona_lens.errors import RunError, SpaceError, TranscriptError
 
 MOST_LAYERS = 10_000
 """More than any model has blocks."""
@@ -37,6 +37,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
 ]
+TemplateVars = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--template-var",
+        metavar="NAME=VALUE",
+        help="A variable of the chat template, such as enable_thinking=true. Repeatable.",
+    ),
+]
 
 
 @contextmanager
@@ -59,6 +67,46 @@ def next_steps(done: str, *commands: str) -> None:
 def example(*lines: str) -> str:
     """The end of a command's help."""
     return "[bold]Example[/bold]\n\n" + "\n\n".join(f"  [cyan]{line}[/cyan]" for line in lines)
+
+
+def parse_template_vars(given: list[str] | None) -> dict[str, Any]:
+    """Variables from `NAME=VALUE`; a value that is JSON (true, 3, "text", null) is that, any other plain text.
+
+    Examples:
+        >>> parse_template_vars(["enable_thinking=true", "reasoning_effort=low", "budget=512"])
+        {'enable_thinking': True, 'reasoning_effort': 'low', 'budget': 512}
+    """
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name.isidentifier():
+            raise TranscriptError(
+                "cannot read --template-var",
+                expected="NAME=VALUE, such as enable_thinking=true",
+                given=text,
+            )
+        if name in found:
+            raise TranscriptError(f"--template-var {name} is given twice", given=text)
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def variables_of(
+    given: list[str] | None, card: Mapping[str, Any], model: str | None
+) -> dict[str, Any]:
+    """Those that a run or space was made with, where it is the same model, and those given now.
+
+    Examples:
+        >>> card = {"model": "qwen3", "template_kwargs": {"enable_thinking": True}}
+        >>> variables_of(None, card, None), variables_of(None, card, "smollm2")
+        ({'enable_thinking': True}, {})
+    """
+    same = model is None or model == card.get("model")
+    return {**(card.get("template_kwargs", {}) if same else {}), **parse_template_vars(given)}
 
 
 def parse_entries(text: str) -> Any:

@@ -10,10 +10,13 @@ import typer
 from persona_lens.cli.options import (
     Device,
     Dtype,
+    TemplateVars,
     err,
     example,
     next_steps,
     out,
+    parse_template_vars,
+    variables_of,
 )
 from persona_lens.paths import check_path, check_target
 
@@ -54,6 +57,7 @@ def fit(
     ] = None,
     device: Device = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
 ) -> None:
     """Fit the persona space of a run: axis, components, stability, at every layer."""
     from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
@@ -69,7 +73,12 @@ def fit(
     if model is not None:
         from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
 
-        loaded = PersonaModel.load(model, device=device, dtype=dtype)  # pyright: ignore[reportArgumentType]
+        loaded = PersonaModel.load(
+            model,
+            device=device,
+            dtype=dtype,  # pyright: ignore[reportArgumentType]
+            template_kwargs=variables_of(template_var, space.table.card.get("reader", {}), model),
+        )
         space.calibrate(loaded)
     space.save(folder)
     out.print(space)
@@ -136,6 +145,7 @@ def info(
     ] = False,
     device: Device = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
 ) -> None:
     """Tell what a run, a space or a model is."""
     path = check_path(what)
@@ -149,7 +159,8 @@ def info(
     elif (path / "card.json").is_file():
         out.print(describe.space(path))
     else:
-        out.print(describe.model(what, device=device, dtype=dtype))
+        variables = parse_template_vars(template_var)
+        out.print(describe.model(what, device=device, dtype=dtype, template_kwargs=variables))
 
 
 def _check(path: Path, *, repair: bool) -> None:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persona_lens.cli.options import Device, Dtype, err, example, out
+from persona_lens.cli.options import (
+    Device,
+    Dtype,
+    TemplateVars,
+    err,
+    example,
+    out,
+    variables_of,
+)
 from persona_lens.cli.steering_plans import Steering
 from persona_lens.errors import SpaceError
 from persona_lens.paths import check_path
@@ -125,6 +133,7 @@ def steer(
     seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
     device: Device = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
 ) -> None:
     """Answer a question with and without an intervention, and say what it did."""
     from persona_lens.model.sampling import Sampling  # noqa: PLC0415
@@ -161,6 +170,7 @@ def steer(
                 model or steering.model_name(),
                 device=device,
                 dtype=dtype,  # pyright: ignore[reportArgumentType]
+                template_kwargs=variables_of(template_var, steering.reader(), model),
             )
 
     whole = steering.plan(load)

@@ -75,15 +75,19 @@ class Steering:
         Raises:
             SpaceError: They do not say.
         """
+        name = self.reader().get("model")
+        if not name:
+            raise SpaceError("the space does not know its model", remedy="give --model")
+        return str(name)
+
+    def reader(self) -> dict[str, Any]:
+        """The card of the model that space or release were read with; empty where there is neither."""
         card: Any = {}
         if self._release is not None:
             card = self._release.card
         elif self.place is not None:
             card = self._space.table.card
-        name = card.get("reader", {}).get("model")
-        if not name:
-            raise SpaceError("the space does not know its model", remedy="give --model")
-        return str(name)
+        return card.get("reader", {})
 
     def _parts(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
         made = [*self._of_space(model), *([] if self.cap is None else [self._capped(self.cap)])]

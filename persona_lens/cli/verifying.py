@@ -12,10 +12,12 @@ from persona_lens.cli.options import (
     Dtype,
     Model,
     Quiet,
+    TemplateVars,
     TrustRemoteCode,
     err,
     example,
     out,
+    parse_template_vars,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def verify(
     device: Device = None,
     device_map: DeviceMap = None,
     dtype: Dtype = "auto",
+    template_var: TemplateVars = None,
     trust_remote_code: TrustRemoteCode = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,6 +52,7 @@ def verify(
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.verify import verify as run_checks  # noqa: PLC0415
 
+    variables = parse_template_vars(template_var)
     names = None if only is None else [name.strip() for name in only.split(",")]
     with err.status("Loading the model") as status:
         if quiet:
@@ -58,6 +62,7 @@ def verify(
             device=device,
             device_map=device_map,
             dtype=dtype,  # pyright: ignore[reportArgumentType]
+            template_kwargs=variables,
             trust_remote_code=trust_remote_code,
         )
 

@@ -190,7 +190,7 @@ def ask(
                 "sample": shard.requests[index].sample,
                 "strength": strength,
                 "text": reply.text,
-                "distinct": distinct_pairs(reply.text),
+                "distinct": distinct_pairs(reply.answer),
             }
             for (shard, index, strength), reply in zip(cells, replies, strict=True)
         ]
@@ -201,7 +201,7 @@ def ask(
     rules = RuleJudge()
     frame["persona"] = _played(judge, cases)
     frame["persona_rules"] = _played(rules, cases)
-    frame["says_ai"] = [float(rules.claims_machine(reply.text)) for reply in replies]
+    frame["says_ai"] = [float(rules.claims_machine(reply.answer)) for reply in replies]
     scored = model.log_probs(prompts, [reply.ids for reply in replies])
     frame["nats"] = [-float(values.mean()) if len(values) else np.nan for values in scored]
     whole = [

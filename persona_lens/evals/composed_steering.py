@@ -277,7 +277,7 @@ def _ask(
         {
             "question_id": [request.question_id for request in requests],
             "sample": [request.sample for request in requests],
-            "distinct": [distinct_pairs(reply.text) for reply in replies],
+            "distinct": [distinct_pairs(reply.answer) for reply in replies],
             "text": [reply.text for reply in replies],
         }
     )

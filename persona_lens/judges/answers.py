@@ -55,8 +55,8 @@ class TraitAnswer(BaseModel):
 def settled(case: Case) -> Verdict | None:
     """The verdict on a reply that no judge has to read: an empty one, and one that never came.
 
-    An empty reply plays no role and shows no trait. Where the server filtered the reply or the request failed,
-    there is nothing to judge, and the verdict says so.
+    An empty reply plays no role and shows no trait. Where the server filtered the reply, the request failed, or
+    the reply was cut within its thought, there is nothing to judge, and the verdict says so.
 
     Examples:
         >>> import numpy as np
@@ -67,8 +67,12 @@ def settled(case: Case) -> Verdict | None:
         >>> settled(Case(shard, 0, Reply(ids=np.array([], dtype=int), text="")))
         Verdict(label='not', score=0.0, refused=False, status='ok', raw='the reply is empty')
     """
-    if case.reply.text.strip():
+    if case.reply.answer.strip():
         return None
+    if case.reply.unanswered:
+        return Verdict(
+            status="failed", raw="the reply was cut within its thought, before any answer"
+        )
     if case.reply.finish in ("filtered", "failed"):
         return Verdict(status="failed", raw=f"there is no reply to judge ({case.reply.finish})")
     if case.shard.kind == "trait":

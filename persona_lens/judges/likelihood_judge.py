@@ -17,22 +17,28 @@ its pair was behind it, both being equally likely beforehand. There is nothing t
     judge_run(RunFolder("runs/first"), judge)
 
 What it measures is influence of the prompt, not good acting: a reply that repeats the prompt's words scores high.
+
+Thoughts are not read: their tokens are left out, so that the answer stands behind an empty thought, and only its
+own tokens count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import RunError
 from persona_lens.judges.answers import settled
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.null_thresholds import NullThresholds
 from persona_lens.rollouts.plan import Shard
+from persona_lens.transcripts import Group
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -51,7 +57,7 @@ class LikelihoodJudge:
         somewhat: False-positive rate: the share of default replies that get this label, or more.
         fully: The same for this label.
         baseline: System prompt of the default Assistant that role prompts are compared with.
-        max_tokens: Tokens of a reply that are scored, from the first.
+        max_tokens: Tokens of an answer that are scored, from the first.
         nulls: Default replies scored in each shard of a role.
         token_budget: Tokens of a batch; by default what suits the device.
 
@@ -160,46 +166,63 @@ class LikelihoodJudge:
     # Scores -------------------------------------------------------------------------------------------
 
     def _ratios(self, cases: Sequence[Case], *, own_known: bool) -> list[float | None]:
-        """Score of each case; None for an empty reply."""
-        replies = [self._tokens(case) for case in cases]
+        """Score of each case; None where there is no answer."""
+        prompt = cache(self._prompt)
+        answers = [self._answer(case, prompt) for case in cases]
         own: list[Float[np.ndarray, " token"] | None] = [
-            case.reply.log_probs if own_known and case.reply.has_ids else None for case in cases
+            case.reply.log_probs
+            if own_known and case.reply.has_ids and answer.whole_reply
+            else None
+            for case, answer in zip(cases, answers, strict=True)
         ]
         missing = [index for index, known in enumerate(own) if known is None]
         asked = [(cases[index].shard.system, cases[index].question) for index in missing]
         asked += [(self._other_system(case), case.question) for case in cases]
-        known = {pair: self._prompt(*pair) for pair in dict.fromkeys(asked)}
-        prompts = [known[pair] for pair in asked]
         scored = self.model.log_probs(
-            prompts, [replies[i] for i in missing] + replies, token_budget=self.token_budget
+            [prompt(*pair) for pair in asked],
+            [answers[i].ids for i in missing] + [answer.ids for answer in answers],
+            token_budget=self.token_budget,
         )
         for index, values in zip(missing, scored, strict=False):
             own[index] = values
         others = scored[len(missing) :]
         return [
-            self._score(case, one, other)
-            for case, one, other in zip(cases, own, others, strict=True)
+            self._score(case, answer, one, other)
+            for case, answer, one, other in zip(cases, answers, own, others, strict=True)
         ]
 
     def _score(
         self,
         case: Case,
+        answer: _Answer,
         own: Float[np.ndarray, " token"] | None,
         other: Float[np.ndarray, " token"],
     ) -> float | None:
-        if own is None or not len(other):
+        if own is None or not answer.counted.any():
             return None
         ratio = np.asarray(own[: len(other)], dtype=np.float64) - other
+        ratio = ratio[answer.counted]
         if case.shard.kind != "trait":
             return float(ratio.mean())
         for_positive = ratio.sum() if case.shard.side == "positive" else -ratio.sum()
         return float(100 / (1 + np.exp(-np.clip(for_positive, -50, 50))))
 
-    def _tokens(self, case: Case) -> list[int]:
-        if case.reply.has_ids:
-            return case.reply.ids[: self.max_tokens].tolist()
-        ids = self.model.tokenizer(case.reply.text, add_special_tokens=False)["input_ids"]
-        return list(ids)[: self.max_tokens]  # pyright: ignore[reportArgumentType]
+    def _answer(self, case: Case, prompt_of: Callable[[str, str], Transcript]) -> _Answer:
+        """The tokens of the answer, behind the marks of an empty thought if there was one."""
+        reply, encoder = case.reply, self.model.encoder
+        if reply.has_ids and reply.thought == "none":
+            return _Answer.of(reply.ids, np.ones(len(reply.ids), dtype=bool), self.max_tokens)
+        prompt = prompt_of(case.shard.system, case.question)
+        if reply.has_ids:
+            whole = encoder.with_reply(prompt, reply.ids)
+            said = whole.groups[len(prompt) :]
+            kept = said != Group.THINKING.code
+            answer = said[kept] == Group.ASSISTANT.code
+            return _Answer.of(reply.ids[kept], answer, self.max_tokens)
+        written = self.model.tokenizer(reply.answer, add_special_tokens=False)["input_ids"]
+        lead = encoder.lead_ids(prompt)
+        ids = np.array([*lead, *written], dtype=np.int64)  # pyright: ignore[reportGeneralTypeIssues]
+        return _Answer.of(ids, np.arange(len(ids)) >= len(lead), self.max_tokens)
 
     def _other_system(self, case: Case) -> str:
         """The prompt a case's own is compared with: the default's, or that of the trait's other side."""
@@ -210,6 +233,29 @@ class LikelihoodJudge:
     def _prompt(self, system: str, question: str) -> Transcript:
         encoder = self.model.encoder
         return encoder.prompt(encoder.messages(question, system=system))
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What is scored of a reply.
+
+    Attributes:
+        ids: Tokens behind the prompt, without thoughts.
+        counted: Which of them are the answer's.
+        whole_reply: Whether these are the first tokens of the reply as it was sampled.
+    """
+
+    ids: list[int]
+    counted: Bool[np.ndarray, " token"]
+    whole_reply: bool
+
+    @classmethod
+    def of(
+        cls, ids: Int[np.ndarray, " token"], answer: Bool[np.ndarray, " token"], most: int
+    ) -> _Answer:
+        """The first `most` tokens of the answer, and what stands before them."""
+        within = np.cumsum(answer) <= most
+        return cls(ids[within].tolist(), answer[within], bool(answer.all()))
 
 
 def _chunks(cases: Iterable[Case]) -> Iterator[list[Case]]:

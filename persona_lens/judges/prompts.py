@@ -98,8 +98,8 @@ _ANSWER: Mapping[tuple[str, Form], str] = {
 # Control tokens of the common chat templates, and the tags of thinking. A server reads them in a message just as
 # it reads its own.
 _CONTROL = re.compile(
-    r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?(?:s|bos|eos|pad|think|start_of_turn|end_of_turn)>"
-    r"|\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]|<</?SYS>>"
+    r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|</?(?:s|bos|eos|pad|(?:seed:)?think|start_of_turn|end_of_turn)>"
+    r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]|<</?SYS>>"
 )
 _PLACEHOLDER = re.compile(r"\{(question|answer|response|reply)\}")
 
@@ -144,7 +144,7 @@ class _Fence:
 
     def __init__(self, case: Case, control: Collection[str]) -> None:
         self.question = _defused(case.question, control)
-        self.reply = _defused(case.reply.text, control)
+        self.reply = _defused(case.reply.answer, control)
         self.system = _defused(case.shard.system, control)
         self.mark = _mark(self.question, self.reply, self.system)
 

@@ -168,7 +168,7 @@ class RuleJudge:
         return _first(self._identity, text.replace("’", "'")) is not None
 
     def _verdict(self, case: Case) -> Verdict:
-        text = re.sub(r"[^\S\n]+", " ", case.reply.text.replace("’", "'"))
+        text = re.sub(r"[^\S\n]+", " ", case.reply.answer.replace("’", "'"))
         # Words in quotation marks are somebody's in a story, unless there are no others.
         own = _QUOTED.sub(" ", text)
         own = own if re.search(r"\w", own) else text

@@ -8,7 +8,7 @@ A `HookedTransformer` (TransformerLens 3) has no such module inside, so everythi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -113,6 +113,7 @@ class PersonaModel:
         hooked: HookedBackend | None = None,
         revision: str | None = None,
         chat_template: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if [module, bridge, hooked].count(None) != 2:
             raise ModelError(
@@ -124,7 +125,9 @@ class PersonaModel:
         self.name = name
         self.revision = revision
         self.tokenizer = tokenizer
-        self.encoder = TranscriptEncoder(tokenizer, chat_template=chat_template)
+        self.encoder = TranscriptEncoder(
+            tokenizer, chat_template=chat_template, template_kwargs=template_kwargs
+        )
         self._bridge = bridge
         self._hooked = hooked
         self._held = module if isinstance(module, HeldModule) else None
@@ -179,6 +182,7 @@ class PersonaModel:
         dtype: DtypeName | torch.dtype = "auto",
         revision: str | None = None,
         chat_template: str | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> PersonaModel:
         """Load a model by name or path, or wrap one you hold.
@@ -197,6 +201,8 @@ class PersonaModel:
             revision: Hub revision.
             chat_template: Overrides the tokenizer's template, e.g. to read with a base model in the
                 format of its instruct sibling.
+            template_kwargs: Variables for the template, such as `{"enable_thinking": True}` or
+                `{"reasoning_effort": "low"}`; they are on the card. Thinking is off unless told otherwise.
             trust_remote_code: Let the hub repository run its own Python code.
 
         Raises:
@@ -204,6 +210,7 @@ class PersonaModel:
                 moves the residual stream of LayerNorm models: a bridge in compatibility mode, a processed
                 HookedTransformer with LayerNorm.
             DownloadError: Embedded weights could not be fetched.
+            TranscriptError: A template that cannot be used, or a variable that it does not know.
 
         Examples:
             >>> model = PersonaModel.load("smollm2-135m-instruct")
@@ -211,7 +218,7 @@ class PersonaModel:
             (30, 576, 'blocks.20.hook_resid_post')
         """
         if not isinstance(source, str | Path):
-            return cls._wrap(source, tokenizer, chat_template)
+            return cls._wrap(source, tokenizer, chat_template, template_kwargs)
         if device is not None and device_map is not None:
             raise ModelError("device and device_map exclude each other", remedy="give one of them")
         target = choose_device(device)
@@ -232,23 +239,29 @@ class PersonaModel:
             module=module,
             revision=found.revision or getattr(module.config, "_commit_hash", None),
             chat_template=chat_template,
+            template_kwargs=template_kwargs,
         )
 
     @classmethod
     def _wrap(
-        cls, held: Any, tokenizer: PreTrainedTokenizerBase | None, chat_template: str | None
+        cls,
+        held: Any,
+        tokenizer: PreTrainedTokenizerBase | None,
+        chat_template: str | None,
+        template_kwargs: Mapping[str, Any] | None,
     ) -> PersonaModel:
         from transformer_lens.model_bridge import TransformerBridge  # noqa: PLC0415
         from transformers import PreTrainedModel  # noqa: PLC0415
 
+        template = {"chat_template": chat_template, "template_kwargs": template_kwargs}
         if is_hooked_transformer(held):
             hooked = HookedBackend(held)
             name = held.cfg.model_name
             tokenizer = tokenizer or _find_tokenizer(held.cfg.tokenizer_name, name)
-            return cls(name, tokenizer, hooked=hooked, chat_template=chat_template)
+            return cls(name, tokenizer, hooked=hooked, **template)
         if isinstance(held, TransformerBridge):
             name, tokenizer = _named_with_tokenizer(held.original_model, tokenizer)
-            return cls(name, tokenizer, bridge=held, chat_template=chat_template)
+            return cls(name, tokenizer, bridge=held, **template)
         module = plain_module(held)
         if not isinstance(module, PreTrainedModel):
             raise ModelError(
@@ -258,7 +271,7 @@ class PersonaModel:
                 given=type(held).__name__,
             )
         name, tokenizer = _named_with_tokenizer(module, tokenizer)
-        return cls(name, tokenizer, module=HeldModule(module), chat_template=chat_template)
+        return cls(name, tokenizer, module=HeldModule(module), **template)
 
     @property
     def _backend(self) -> Backend:
@@ -386,18 +399,13 @@ class PersonaModel:
     @cached_property
     def end_ids(self) -> tuple[int, ...]:
         """Tokens that end a reply: those of the generation config, the tokenizer and the chat template."""
-        others = (self.tokenizer.eos_token_id, self._end_of_turn_id)
-        found = {*self._backend.stop_ids, *(end for end in others if isinstance(end, int))}
+        own = (*self._backend.stop_ids, self.tokenizer.eos_token_id)
+        found = {end for end in own if isinstance(end, int)}
+        written = self.encoder.end_of_turn_id
+        # What a template writes behind an answer may also stand between a thought and the answer (gpt-oss).
+        if written is not None and not (found and written in self.encoder.notation.goes_on):
+            found.add(written)
         return tuple(sorted(found))
-
-    @cached_property
-    def _end_of_turn_id(self) -> int | None:
-        """The special token the chat template writes after an answer, if any."""
-        messages = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
-        transcript = self.encoder.encode(messages)
-        after = int(transcript.mask("assistant").nonzero()[0][-1]) + 1
-        behind = transcript.ids[after:][transcript.mask("special")[after:]]
-        return int(behind[0]) if len(behind) else None
 
     @cached_property
     def sinks(self) -> dict[int, float]:
@@ -497,7 +505,8 @@ class PersonaModel:
                 around=self._around(prompts, padding_side="left", end_ids=self.end_ids),
                 on_batch=on_batch,
             )
-        return replies if layers is None else self._without_thinking(prompts, replies, layers)
+        told = [self._heard(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        return told if layers is None else self._without_thinking(prompts, told, layers)
 
     def log_probs(
         self,
@@ -590,6 +599,11 @@ class PersonaModel:
     def has_hooks(self) -> bool:
         """Whether hooks of the user's act on replies and readings: on the bridge, or torch hooks on a module."""
         return self.has_bridge_hooks or (self._held is not None and self._held.hooked)
+
+    def _heard(self, prompt: Transcript, reply: Reply) -> Reply:
+        """The reply with what of it is answer; its text keeps the marks of thoughts."""
+        said = self.encoder.said(prompt, reply.ids)
+        return replace(reply, text=self.encoder.text_of(reply.ids), said=said)
 
     def _without_thinking(
         self, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
@@ -921,6 +935,7 @@ class PersonaModel:
         self.refuse_interventions("no record can be made")
         module = self._backend.module
         adapters = {"adapters": active_adapters(module)} if has_adapters(module) else {}
+        variables = self.encoder.template_kwargs
         return {
             "model": self.name,
             "revision": self.revision,
@@ -931,6 +946,7 @@ class PersonaModel:
             "n_layers": self.n_layers,
             "d_model": self.d_model,
             "template_hash": self.encoder.template_hash,
+            **({"template_kwargs": variables} if variables else {}),
         }
 
     def __repr__(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from persona_lens.transcripts.thoughts import Said, ThoughtState, heard
 
 Finish = Literal["stop", "length", "refused", "filtered", "tool_call", "failed"]
 """Why a reply ends: the model ended it, it was cut at the limit, the server reported a refusal or filtered it
@@ -25,11 +28,16 @@ class Reply:
         log_probs: Natural log-probability of each of `ids` under the prompt, at temperature 1 and before top-p;
             None if not recorded.
         thinking: What a server gives as the reply's thought, apart from its text; never part of the answer.
-        mean: Mean residual over `ids` at each layer asked for; NaN if the reply is empty, None if not asked for.
+        mean: Mean residual over the answer at each layer asked for; NaN if there is none, None if not asked for.
+        said: The reply without its thoughts, as whoever knows its prompt and its writer's marks has cut it; by
+            default as the text alone tells.
 
     Examples:
         >>> Reply(ids=np.array([504, 260]), text="Hello").has_ids
         True
+        >>> reply = Reply(ids=np.array([], dtype=int), text="<think>Who asks?</think>A ghost.")
+        >>> reply.answer, reply.thought, reply.unanswered
+        ('A ghost.', 'whole', False)
     """
 
     ids: Int[np.ndarray, " token"]
@@ -38,8 +46,31 @@ class Reply:
     log_probs: Float[np.ndarray, " token"] | None = None
     mean: Float[np.ndarray, "layer d_model"] | None = None
     thinking: str = ""
+    said: Said | None = None
 
     @property
     def has_ids(self) -> bool:
         """Whether the tokens are known; those of an empty reply are."""
         return len(self.ids) > 0 or not (self.text or self.thinking)
+
+    @cached_property
+    def _said(self) -> Said:
+        said = heard(self.text) if self.said is None else self.said
+        apart = self.thinking.strip() and said.thought == "none"
+        return Said(said.answer, "whole") if apart else said
+
+    @property
+    def answer(self) -> str:
+        """What is said to the user, and all that judges read; empty where a thought was cut."""
+        return self._said.answer
+
+    @property
+    def thought(self) -> ThoughtState:
+        """Whether there is a thought: `none`, `whole`, or `cut` before it came to its end."""
+        return self._said.thought
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the reply was cut while it was thinking, so that nobody knows what it would have said."""
+        cut = self.thought == "cut" or (self.thought == "whole" and self.finish == "length")
+        return cut and not self.answer.strip()

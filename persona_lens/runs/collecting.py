@@ -23,6 +23,7 @@ from persona_lens.runs.manifest import Manifest
 from persona_lens.runs.planning import Writer, asked_first, continued, plan_run
 from persona_lens.runs.progress import CollectionProgress
 from persona_lens.runs.serving import collect_served
+from persona_lens.runs.thoughts import ThoughtCount
 from persona_lens.runs.worker import Job, Product, WorkerFacts, WorkSettings
 
 if TYPE_CHECKING:
@@ -205,6 +206,8 @@ def collect_run(
             collect_served(served, folder, manifest, retry=retry_failed, progress=progress)
         if engine is not None:
             _work_off(engine, _Collection(folder, manifest, settings), progress=progress)
+        if progress:
+            _tell_thoughts(folder.thoughts(manifest))
     return folder
 
 
@@ -218,6 +221,13 @@ def _served_facts(served: ServedSource, facts: WorkerFacts | None) -> dict[str, 
             f"text as it is tokenised there; a thought that it gave apart is {place}"
         )
     return found
+
+
+def _tell_thoughts(count: ThoughtCount) -> None:
+    """Say that replies think, and what to do where that left no room for an answer."""
+    if count.thinking:
+        remedy = ". A larger max_new_tokens leaves room for it." if count.cut else "."
+        Console(stderr=True).print(f"{count}{remedy}", markup=False, highlight=False)
 
 
 def _local_engine(

@@ -12,7 +12,7 @@ say of which replies they are: a killed run is simply continued, and a damaged f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ from persona_lens.runs.tables import (
     write_record,
     write_rows,
 )
+from persona_lens.runs.thoughts import ThoughtCount
+from persona_lens.transcripts.thoughts import Said
 
 if TYPE_CHECKING:
     import datasets
@@ -61,6 +63,8 @@ REPLY_SCHEMA = pa.schema(
 )
 
 _THINKING = pa.field("thinking", pa.string())
+_OF_THOUGHTS = (("answer", pa.string()), ("thought", pa.string()))
+"""Columns of shards in which a reply holds a thought."""
 
 
 class RunFolder:
@@ -158,8 +162,15 @@ class RunFolder:
         if any(reply.thinking for reply in replies):  # only servers give it apart
             schema = schema.append(_THINKING)
             rows = [{**r, "thinking": said.thinking} for r, said in zip(rows, replies, strict=True)]
-        file = self.reply_file(manifest, shard)
-        write_rows(file, rows, schema, {"replies": digest_of(replies)})
+        count = ThoughtCount.of(replies)
+        if count.thinking:
+            schema = pa.schema([*schema, *_OF_THOUGHTS])
+            rows = [
+                {**row, "answer": reply.answer, "thought": reply.thought}
+                for row, reply in zip(rows, replies, strict=True)
+            ]
+        metadata = {"replies": digest_of(replies), **count.as_metadata()}
+        write_rows(self.reply_file(manifest, shard), rows, schema, metadata)
 
     def read_replies(self, manifest: Manifest, shard: Shard) -> list[Reply]:
         """The replies of a shard, in the order of its requests.
@@ -168,22 +179,37 @@ class RunFolder:
             RunError: They are not there, or the file is damaged.
         """
         try:
-            table, _ = read_table(self.reply_file(manifest, shard))
+            table, metadata = read_table(self.reply_file(manifest, shard))
         except FileNotFoundError as error:
             raise self.unfinished(shard) from error
         apart = _THINKING.name in table.column_names
         thinking = table.column(_THINKING.name).to_pylist() if apart else [""] * len(table)
         return [
-            Reply(ids=ids, text=text, finish=finish, log_probs=log_probs, thinking=thought)
-            for ids, text, finish, log_probs, thought in zip(
+            Reply(
+                ids=ids, text=text, finish=finish, log_probs=log_probs, thinking=thought, said=said
+            )
+            for ids, text, finish, log_probs, thought, said in zip(
                 _arrays(table, "reply_ids", np.int64),
                 table.column("reply").to_pylist(),
                 table.column("finish").to_pylist(),
                 _arrays(table, "log_probs", np.float32),
                 thinking,
+                _said(table, metadata),
                 strict=True,
             )
         ]
+
+    def thoughts(self, manifest: Manifest) -> ThoughtCount:
+        """How many of the replies that are there hold a thought, and how many were cut within it."""
+        total = ThoughtCount()
+        for shard in manifest.shards:
+            try:
+                total += ThoughtCount.from_metadata(
+                    read_metadata(self.reply_file(manifest, shard)), len(shard.requests)
+                )
+            except (FileNotFoundError, DamagedFile):
+                continue
+        return total
 
     def replies(self) -> datasets.Dataset:
         """All replies of the plan that are there, as a `datasets.Dataset`."""
@@ -274,6 +300,15 @@ def digest_of(replies: Sequence[Reply]) -> str:
         if reply.thinking:
             digest.update(reply.thinking.encode() + b"|")
     return digest.hexdigest()
+
+
+def _said(table: pa.Table, metadata: Mapping[str, str]) -> list[Said | None]:
+    """Each reply without its thoughts, as it was cut when it was written; None where nobody has cut it."""
+    texts = table.column("reply").to_pylist()
+    if "answer" in table.column_names:
+        columns = (table.column(name).to_pylist() for name, _ in _OF_THOUGHTS)
+        return [Said(*found) for found in zip(*columns, strict=True)]
+    return [Said(text) if ThoughtCount.is_known(metadata) else None for text in texts]
 
 
 def _arrays(table: pa.Table, name: str, dtype: type) -> list[Any]:

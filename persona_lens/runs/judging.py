@@ -220,7 +220,7 @@ def _nulls(
         if shard.kind == "default":
             replies = run.read_replies(manifest, shard)
             for request, reply in zip(shard.requests, replies, strict=True):
-                if reply.text:
+                if reply.answer:
                     by_question.setdefault(request.question_id, []).append(reply)
     sources = {question: cycle(replies) for question, replies in by_question.items()}
     for shard in judged:

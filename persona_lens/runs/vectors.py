@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import compress, groupby
 from typing import Any, Literal
 
@@ -92,8 +92,9 @@ def vector_table(
             if label in (LABEL_ALL, LABEL_TRAIT):
                 if count == 0:
                     raise RunError(
-                        f"{kind} {name!r} has no reply with any text",
-                        remedy="look at its replies, change its prompts, and collect again",
+                        f"{kind} {name!r} has no reply with any answer",
+                        remedy="look at its replies (a thought alone is none: raise max_new_tokens), change its "
+                        "prompts, and collect again",
                     )
             elif label == NOT_PLAYED:
                 continue
@@ -112,6 +113,7 @@ def vector_table(
             "writer": manifest.conditions,
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
+            **_thoughts(run, manifest),
             "questions": len(questions),
             "prompts": _prompts_asked(manifest),
             "fold_by": fold_by,
@@ -123,6 +125,12 @@ def vector_table(
             "versions": manifest.versions,
         },
     )
+
+
+def _thoughts(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
+    """How many replies think, for the card; nothing where none does."""
+    count = run.thoughts(manifest)
+    return {"thoughts": asdict(count)} if count.thinking else {}
 
 
 def _nobody_plays(labels: Labels, min_count: int, below: Sequence[Mapping[str, Any]]) -> RunError:

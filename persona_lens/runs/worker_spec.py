@@ -10,6 +10,7 @@ Examples:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ class ModelSpec:
     Attributes:
         source: An embedded name, a hub name, a folder or a `.gguf` file. Paths are made absolute, because a worker
             may run in another folder; on another machine the same path has to hold the same model.
-        dtype, device, device_map, revision, chat_template, trust_remote_code: As for `PersonaModel.load`.
+        dtype, device, device_map, revision, chat_template, template_kwargs, trust_remote_code: As for
+            `PersonaModel.load`.
 
     Examples:
         >>> ModelSpec("smollm2-135m-instruct", dtype="float32").load().n_layers
@@ -44,6 +46,7 @@ class ModelSpec:
     device_map: Any = None
     revision: str | None = None
     chat_template: str | None = None
+    template_kwargs: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:

@@ -92,7 +92,7 @@ def token_calibration(
     )
     for shard, places in _sampled(run, replies, np.random.default_rng(seed)):
         said = run.read_replies(manifest, shard)
-        kept = [place for place in places if said[place].text]
+        kept = [place for place in places if said[place].answer]
         requests = tuple(shard.requests[place] for place in kept)
         kinds += [shard.kind] * len(kept)
         held += [request.question_id in held_out for request in requests]

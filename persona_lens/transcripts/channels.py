@@ -68,6 +68,20 @@ def cut_channels(
     return pieces, state
 
 
+def lead_in_channels(before: str) -> str:
+    """What stands between a prompt and the final words.
+
+    Examples:
+        >>> lead_in_channels("<|start|>assistant")
+        '<|channel|>final<|message|>'
+    """
+    header = before[max(before.rfind("<|start|>"), 0) :]
+    channel = _CHANNEL.search(header)
+    if channel is None:
+        return "<|channel|>final<|message|>"
+    return "" if channel[1] == "final" else "<|end|><|start|>assistant<|channel|>final<|message|>"
+
+
 def _is_message(whole: str, reply: int, tokens: Sequence[re.Match[str]]) -> bool:
     """Whether the reply goes on with a message that the prompt has begun, or begins one."""
     if any(token[1] == "channel" for token in tokens if token.end() <= reply):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from .replies import SampledReply
 from .thoughts import Said, heard
 from .tokens import TokenReader
 from .validation import validate
+from .variables import checked_variables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,6 +46,7 @@ class TranscriptEncoder:
     Attributes:
         template: The template source in use.
         template_hash: 16 hex digits over template, variables and special tokens.
+        template_kwargs: The variables that were given.
         supports_system: False where the template refuses or drops system messages; their text
             then goes before the first user message.
         injects_system: True where the template writes a system text if none is given.
@@ -52,7 +56,8 @@ class TranscriptEncoder:
         notation: The marks of thoughts that are in force (``marks``).
 
     Raises:
-        TranscriptError: The tokenizer has no character offsets, or the template is unusable.
+        TranscriptError: The tokenizer has no character offsets, the template is unusable, or it does not know
+            one of the variables.
 
     Source: prompts and the prefixed user turn follow the released code of "The Assistant Axis".
     The example is in the docstring of ``persona_lens.transcripts``.
@@ -72,7 +77,6 @@ class TranscriptEncoder:
             chat_template = PLAIN_TEMPLATE
             if not self._reader.adds_bos():
                 self._kwargs["bos_token"] = ""
-        self._kwargs |= template_kwargs or {}
         try:
             self.template: str = tokenizer.get_chat_template(chat_template)
         except ValueError as error:
@@ -81,6 +85,8 @@ class TranscriptEncoder:
                 given=error,
                 remedy="pass the name of one as chat_template",
             ) from error
+        self.template_kwargs = checked_variables(template_kwargs or {}, self.template)
+        self._kwargs |= self.template_kwargs
         self.special_ids = self._reader.special_ids
         self._source = with_stopped_clock(self.template)
         self.template_hash = self._hash()
@@ -193,8 +199,8 @@ class TranscriptEncoder:
             end_ids: Ids that count as special at the end of the reply, beside ``special_ids``.
 
         Returns:
-            Prompt and reply. Trailing end ids are special, marks of thoughts template, the text
-            inside them thinking, all else assistant (special ids amid the reply too).
+            Prompt and reply. Trailing end ids are special, marks of thoughts special or template,
+            the text inside them thinking, all else assistant (special ids amid the reply too).
 
         Raises:
             TranscriptError: ``prompt`` does not end in a generation prompt, or the ids are not one
@@ -220,7 +226,11 @@ class TranscriptEncoder:
             )
         ids = reply.astype(np.int64).tolist()
         spoken, sampled = self._sampled(prompt, ids, end_ids or ())
-        groups = sampled.groups()[:spoken] + [Group.SPECIAL] * (len(ids) - spoken)
+        groups = [
+            Group.SPECIAL if group is Group.TEMPLATE and index in self.special_ids else group
+            for group, index in zip(sampled.groups()[:spoken], ids, strict=False)
+        ]
+        groups += [Group.SPECIAL] * (len(ids) - spoken)
         codes = np.array([group.code for group in groups], dtype=np.int8)
         said = [group in (Group.ASSISTANT, Group.THINKING) for group in groups]
         return Transcript(
@@ -246,7 +256,11 @@ class TranscriptEncoder:
 
             encoder.said(prompt, ids)       # Said(answer='A ghost.', thought='whole')
         """
-        said = self._sampled(prompt, np.asarray(reply_ids, dtype=np.int64).tolist(), ())[1].said()
+        ids = np.asarray(reply_ids, dtype=np.int64).tolist()
+        reply = self._sampled(prompt, ids, ())[1]
+        if reply.all_answer:
+            return Said(self.text_of(ids))
+        said = reply.said()
         return Said(self._without_special(said.answer), said.thought)
 
     def said_text(self, prompt: Transcript, text: str) -> Said:
@@ -267,7 +281,28 @@ class TranscriptEncoder:
 
     def opens_thought(self, prompt: Transcript) -> bool:
         """Whether a reply to this prompt begins within a thought."""
-        return self.notation.opened_by(self._tail(prompt)) is not None
+        return self.said_text(prompt, "Yes").thought == "cut"
+
+    def lead_ids(self, prompt: Transcript) -> list[int]:
+        """Ids that stand between a prompt and an answer without a thought; for most templates none.
+
+        Where the prompt has opened a thought they close it, and of replies in channels they are the header.
+        """
+        lead = self.notation.lead(self._tail(prompt))
+        return self._reader.encode(lead)[0].tolist() if lead else []
+
+    @cached_property
+    def end_of_turn_id(self) -> int | None:
+        """The special token the template writes behind an answer; None if it writes none, or prints no answers."""
+        try:
+            said = self.encode(
+                [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}]
+            )
+        except TranscriptError:
+            return None
+        after = int(said.mask("assistant").nonzero()[0][-1]) + 1
+        behind = said.ids[after:][said.mask("special")[after:]]
+        return int(behind[0]) if len(behind) else None
 
     def __repr__(self) -> str:
         return (
@@ -377,7 +412,7 @@ class TranscriptEncoder:
     def _render(self, messages: list[dict[str, str]], *, prompt: bool = True) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                messages,
+                [self._as_template_has_it(message) for message in messages],
                 chat_template=self._source,
                 add_generation_prompt=prompt,
                 tokenize=False,
@@ -392,6 +427,20 @@ class TranscriptEncoder:
             ) from error
         assert isinstance(text, str)
         return text
+
+    def _as_template_has_it(self, message: dict[str, str]) -> dict[str, str]:
+        """The message with its thought under the name that the template looks for."""
+        name = self._thought_field
+        if name == "reasoning_content" or "reasoning_content" not in message:
+            return message
+        return {name if key == "reasoning_content" else key: text for key, text in message.items()}
+
+    @cached_property
+    def _thought_field(self) -> str:
+        for name in ("reasoning_content", "reasoning", "thinking"):
+            if re.search(rf"\.{name}\b|['\"]{name}['\"]", self.template):
+                return name
+        return "reasoning_content"
 
     def _hash(self) -> str:
         facts = {

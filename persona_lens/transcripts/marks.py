@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
 
+from .channels import lead_in_channels
+
 
 class ThoughtMarks(NamedTuple):
     """What stands before and behind a thought; white space inside a mark stands for any, or none."""
@@ -84,12 +86,14 @@ class Notation:
         pairs: Marks in force, those the model declares first.
         ids: Marks that are one token, with its id. Spelled out in other tokens, such a mark is only mentioned.
         controls: Marks that are special tokens: they mean a thought in the middle of a reply, too.
+        goes_on: Ids of tokens that may end a thought and not the reply, though they look like the end of a turn.
         channels: Replies are messages in channels (harmony).
     """
 
     pairs: tuple[ThoughtMarks, ...] = KNOWN
     ids: Mapping[str, int] = field(default_factory=dict)
     controls: frozenset[str] = frozenset()
+    goes_on: frozenset[int] = frozenset()
     channels: bool = False
 
     @classmethod
@@ -123,8 +127,17 @@ class Notation:
         pairs = tuple(dict.fromkeys((*declared, *KNOWN)))
         marks = {mark for pair in (*pairs, *ANSWER) for mark in pair}
         marks |= set(CHANNEL_TOKENS) if channels else set()
-        known = {mark: ids[mark] for mark in marks if ids.get(mark, -1) >= 0}
-        return cls(pairs, known, frozenset(marks.intersection(special)), channels)
+        between = "" if written is None else written.closes
+        between += "<|end|>" if channels else ""
+        parts = {token for token in ids if token and token in between}
+        known = {mark: ids[mark] for mark in marks | parts if ids.get(mark, -1) >= 0}
+        return cls(
+            pairs,
+            known,
+            controls=frozenset(marks.intersection(special)),
+            goes_on=frozenset(ids[token] for token in parts),
+            channels=channels,
+        )
 
     @cached_property
     def token_ids(self) -> frozenset[int]:
@@ -145,6 +158,24 @@ class Notation:
         """The marks that close what ``opened`` has opened."""
         same = _squeezed(opened)
         return _any_of(pair.closes for pair in self.pairs if _squeezed(pair.opens) == same)
+
+    def lead(self, tail: str) -> str:
+        """What a model writes between its prompt and an answer without a thought.
+
+        Args:
+            tail: The text of the prompt behind its last message.
+
+        Examples:
+            >>> Notation().lead("<|im_start|>assistant\\n<think>\\n"), Notation().lead("<|im_start|>assistant\\n")
+            ('</think>\\n\\n', '')
+        """
+        if self.channels:
+            return lead_in_channels(tail)
+        opened = self.opened_by(tail)
+        if opened is None:
+            return ""
+        same = _squeezed(opened)
+        return next(f"{p.closes}\n\n" for p in self.pairs if _squeezed(p.opens) == same)
 
     def opened_by(self, tail: str) -> str | None:
         """The mark that a prompt leaves open; None if its last mark closes a thought, or there is none.

@@ -60,7 +60,7 @@ class SampledReply:
 
         A token that a mark shares with words belongs to the words.
         """
-        if all(group is Group.ASSISTANT for _, _, group in self._pieces):
+        if self.all_answer:
             return [Group.ASSISTANT] * len(self.ids)
         groups = [Group.TEMPLATE] * len(self.ids)
         for start, end, group in self._pieces:
@@ -70,6 +70,11 @@ class SampledReply:
                 behind = max(last + 1, self._token(end) if end < len(self.text) else len(self.ids))
                 groups[first:behind] = [group] * (behind - first)
         return groups
+
+    @property
+    def all_answer(self) -> bool:
+        """Whether nothing is a thought or a mark."""
+        return all(group is Group.ASSISTANT for _, _, group in self._pieces)
 
     def said(self) -> Said:
         """The answer, special tokens kept, and whether there is a thought beside it."""
