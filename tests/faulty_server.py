@@ -64,7 +64,7 @@ class Behaviour:
     """What happens to one request: an answer after `latency` seconds, a cut connection, or nothing at all."""
 
     status: int = 200
-    body: str | bytes | dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] = ""
+    body: str | bytes | dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any] | str] = ""
     headers: tuple[tuple[str, str], ...] = ()
     latency: float = 0.0
     good: bool = False

@@ -20,6 +20,7 @@ from persona_lens.catalog.neutral import load_neutral
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.plan import checked_plan
 from persona_lens.transcripts import Transcript
+from persona_lens.transcripts.continuing import answered
 
 if TYPE_CHECKING:
     from persona_lens.interventions import Plan
@@ -48,11 +49,12 @@ def neutral_transcripts(model: PersonaModel, count: int | None = None) -> list[T
         3
     """
     return [
-        model.encoder.encode(
+        answered(
+            model.encoder,
             [
                 *model.encoder.messages(exchange.question),
                 {"role": "assistant", "content": exchange.answer},
-            ]
+            ],
         )
         for exchange in load_neutral()[:count]
     ]

@@ -16,7 +16,7 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -278,6 +278,24 @@ class Continuation:
         return canonical(
             self._reader.decode(said.ids[said.mask(Group.ASSISTANT, turn=-1)].tolist())
         )
+
+
+def answered(encoder: TranscriptEncoder, messages: Sequence[Mapping[str, str]]) -> Transcript:
+    """A conversation that ends with an answer, as it stands or as the answer was written behind its prompt.
+
+    Some templates refuse the first: those that show the system text only while the last turn is the user's
+    (Mistral), and those that print no answers. The second shows them all the same.
+
+    Raises:
+        TranscriptError: The template refuses the prompt as well, or nothing stands for the answer.
+    """
+    try:
+        return encoder.encode(messages)
+    except TranscriptError:
+        prompt = encoder.prompt(messages[:-1])
+        continuation = Continuation(encoder)
+        ids = continuation.ids(prompt, messages[-1]["content"])
+        return encoder.with_reply(prompt, ids, end_ids=continuation.end_ids)
 
 
 def turn_ends(encoder: TranscriptEncoder) -> frozenset[int]:

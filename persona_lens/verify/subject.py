@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from persona_lens.errors import ModelError
 from persona_lens.interventions import Add, Direction, Floor, Plan, Receipt
 from persona_lens.transcripts import Transcript
+from persona_lens.transcripts.continuing import answered
 from persona_lens.verify.reading import Reading, largest_difference, not_finite, read
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Subject:
     @cached_property
     def transcripts(self) -> list[Transcript]:
         """The conversations, encoded."""
-        return [self.model.encoder.encode(messages) for messages in self.conversations]
+        return [answered(self.model.encoder, messages) for messages in self.conversations]
 
     @cached_property
     def prompts(self) -> list[Transcript]:

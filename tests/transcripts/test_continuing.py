@@ -9,7 +9,7 @@ from tiny import tiny_tokenizer
 
 from persona_lens.errors import TranscriptError
 from persona_lens.transcripts import Group, TranscriptEncoder
-from persona_lens.transcripts.continuing import Continuation
+from persona_lens.transcripts.continuing import Continuation, answered
 
 REPLY = "I am the ghost."
 SYSTEM_IN_THE_LAST_USER_TURN = (
@@ -98,6 +98,16 @@ def test_the_system_text_is_read_where_it_was_sent():
     said = encoder.with_reply(prompt, ids)
     assert "You are a ghost." in encoder.tokenizer.decode(said.ids[said.mask("system")])
     assert ids == encoder.tokenizer(REPLY)["input_ids"]
+
+
+def test_conversations_that_a_template_does_not_finish_are_read_behind_their_prompts():
+    encoder = encoder_with(SYSTEM_IN_THE_LAST_USER_TURN, "[INST]", "[/INST]")
+    messages = encoder.messages("Who are you?", system="You are a ghost.")
+    said = answered(encoder, [*messages, {"role": "assistant", "content": REPLY}])
+    assert said.ids.tolist() == [*prompt_of(encoder).ids, *ids_of(encoder, REPLY)]
+    chatml = make_encoder("chatml")
+    finished = [*chatml.messages("Who are you?"), {"role": "assistant", "content": REPLY}]
+    assert answered(chatml, finished).ids.tolist() == chatml.encode(finished).ids.tolist()
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,18 @@ def test_every_check_passes_on_tiny_models_of_many_architectures(architecture: s
     assert [result.verdict for result in report.results] == ["passed"] * len(CHECKS), str(report)
 
 
+def test_templates_that_lose_the_system_text_of_a_finished_conversation_are_checked() -> None:
+    template = (
+        "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n"
+        "{% if loop.last and m.role == 'user' and messages[0].role == 'system' %}{{ messages[0].content }}\n\n"
+        "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    module, tokenizer = tiny_module("llama"), tiny_tokenizer()
+    report = verify(PersonaModel.load(module, tokenizer=tokenizer, chat_template=template))
+    assert [result.verdict for result in report.results] == ["passed"] * len(CHECKS), str(report)
+
+
 @pytest.mark.embedded
 def test_every_check_passes_on_the_embedded_chat_model(smol: PersonaModel) -> None:
     report = verify(smol)
