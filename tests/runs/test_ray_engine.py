@@ -236,10 +236,9 @@ def test_a_run_by_two_workers_equals_one_by_this_process(
     printed = capfd.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"To do: {REPLIES} replies")
-    assert f"{REPLIES}/{REPLIES} replies · " in printed.err
+    assert f"{REPLIES} of {REPLIES} replies, " in printed.err
     assert "- tokens/s" not in printed.err
     assert "(raylet)" not in printed.err
-    assert f"{REPLIES} of {REPLIES} replies, " in printed.err
 
 
 INTERRUPTED = """
