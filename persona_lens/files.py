@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
+from persona_lens.contents import check_content
+from persona_lens.errors import PersonaLensError
 from persona_lens.paths import PARTIAL_PREFIX
 
 _FOLDERS_NOT_SYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM)
@@ -96,6 +99,46 @@ def write_json(path: Path, content: Any) -> None:
     with whole_or_nothing(path) as partial:
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", "utf-8")
+
+
+def read_tensors(path: Path, error: type[PersonaLensError]) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PersonaLensError: It is none, or damaged; as `error`.
+    """
+    check_content(path, error)
+    try:
+        return load_file(path)
+    except SafetensorError as problem:
+        raise error(
+            f"{path} is damaged or no safetensors file",
+            given=str(problem).splitlines()[0],
+            remedy="save it again, or download it again",
+        ) from problem
+    except NotADirectoryError as problem:
+        raise FileNotFoundError(path) from problem
+
+
+def read_json(path: Path, error: type[PersonaLensError]) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        PersonaLensError: It is none, or damaged; as `error`.
+    """
+    check_content(path, error)
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except ValueError as problem:
+        raise error(
+            f"{path} is damaged or no JSON file",
+            given=str(problem).splitlines()[0],
+            remedy="save it again, or download it again",
+        ) from problem
+    except NotADirectoryError as problem:
+        raise FileNotFoundError(path) from problem
 
 
 def remove_partials(folder: Path) -> None:

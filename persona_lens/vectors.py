@@ -15,7 +15,6 @@ Examples:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,10 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import write_json, write_tensors
+from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.packing import compact_tensors, plain_tensors, vectors_and_folds
 
 KINDS = ("default", "role", "trait")
@@ -261,8 +259,8 @@ class VectorTable:
         """
         folder = Path(folder)
         try:
-            tensors = load_file(folder / "vectors.safetensors")
-            card = json.loads((folder / "vectors.json").read_text("utf-8"))
+            tensors = read_tensors(folder / "vectors.safetensors", SpaceError)
+            card = read_json(folder / "vectors.json", SpaceError)
         except FileNotFoundError as error:
             raise SpaceError(
                 f"no vectors in {folder}", expected="vectors.safetensors and vectors.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import whole_or_nothing, write_json
+from persona_lens.files import read_json, whole_or_nothing, write_json
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -103,7 +102,7 @@ class Comparison:
         """
         folder = Path(folder)
         try:
-            card = json.loads((folder / "comparison.json").read_text("utf-8"))
+            card = read_json(folder / "comparison.json", SpaceError)
         except FileNotFoundError as error:
             raise SpaceError(
                 f"no comparison in {folder}", expected="comparison.json and Parquet files"

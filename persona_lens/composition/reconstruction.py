@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import pandas as pd
 
 from persona_lens.composition.dictionaries import MATCHED, TRAITS, Dictionary
 from persona_lens.errors import SpaceError
-from persona_lens.files import whole_or_nothing, write_json
+from persona_lens.files import read_json, whole_or_nothing, write_json
 from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ class Reconstruction:
         """
         folder = Path(folder)
         try:
-            card = json.loads((folder / "card.json").read_text("utf-8"))
+            card = read_json(folder / "card.json", SpaceError)
             frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("frame", "roles")]
         except FileNotFoundError as error:
             raise SpaceError(

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from persona_lens.contents import check_content
 from persona_lens.errors import InterventionError
 from persona_lens.files import whole_or_nothing
 from persona_lens.interventions import Add, Direction, Plan, Step
@@ -170,6 +171,7 @@ def _tensors(path: Path) -> dict[int, np.ndarray]:
 
     if not path.is_file():
         raise InterventionError("no such file", given=path)
+    check_content(path, InterventionError)
     try:
         reader: GGUFReader = gguf.GGUFReader(path)
         named = [tensor for tensor in reader.tensors if tensor.name.startswith(_PREFIX)]

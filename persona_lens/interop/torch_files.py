@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from persona_lens.contents import check_content
 from persona_lens.errors import SpaceError
 from persona_lens.files import whole_or_nothing
 
@@ -34,6 +35,7 @@ def read_torch(path: Path) -> Any:
     """
     import torch  # noqa: PLC0415
 
+    check_content(path, SpaceError)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from persona_lens.errors import InterventionError
-from persona_lens.files import write_json, write_tensors
+from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.interventions.directions import Direction
 from persona_lens.interventions.operations import OPERATIONS, Operation, own_fields
 from persona_lens.interventions.plan import Plan, Step
@@ -60,7 +58,7 @@ def load_plan(folder: Path) -> Plan:
         InterventionError: No plan there, a damaged one, or one this version cannot read.
     """
     try:
-        card = json.loads((folder / "plan.json").read_text("utf-8"))
+        card = read_json(folder / "plan.json", InterventionError)
         if card["format"] > FORMAT:
             raise InterventionError(
                 "this plan was saved by a newer Persona Lens",
@@ -69,7 +67,9 @@ def load_plan(folder: Path) -> Plan:
                 remedy="upgrade persona-lens",
             )
         # A plan without steps has no tensors, and safetensors does not read a file without any.
-        tensors = load_file(folder / "plan.safetensors") if card["steps"] else {}
+        tensors = (
+            read_tensors(folder / "plan.safetensors", InterventionError) if card["steps"] else {}
+        )
         return Plan(
             tuple(
                 _step(entry, f"step{number}", tensors) for number, entry in enumerate(card["steps"])

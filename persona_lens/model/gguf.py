@@ -25,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from persona_lens.contents import check_content
 from persona_lens.errors import ModelError
 from persona_lens.model.cache import (
     Stages,
@@ -151,6 +152,7 @@ def float32_bytes(path: Path) -> int:
 def _require_gguf(path: Path) -> None:
     if not path.is_file():
         raise ModelError("no such GGUF file", given=path, remedy="check the path")
+    check_content(path, ModelError)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic != b"GGUF":

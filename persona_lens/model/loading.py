@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from persona_lens.contents import check_contents
 from persona_lens.errors import ModelError
 from persona_lens.model.adapters import (
     Adapter,
@@ -95,6 +96,7 @@ def _gguf_file(path: Path) -> Source:
 
 
 def _folder(path: Path) -> Source:
+    check_contents(path, (".json", ".safetensors", ".bin", ".model"), ModelError)
     adapter = adapter_in_folder(path)
     if adapter is not None:
         return _adapted(adapter)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import write_json, write_tensors
+from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.packing import Packed, pack, unpack
 from persona_lens.separability.layer import fold_mean
 from persona_lens.statistics import permutation_p
@@ -178,8 +176,8 @@ class Separability:
         """
         folder = Path(folder)
         try:
-            tensors = load_file(folder / _TENSORS)
-            card = json.loads((folder / _CARD).read_text("utf-8"))
+            tensors = read_tensors(folder / _TENSORS, SpaceError)
+            card = read_json(folder / _CARD, SpaceError)
         except FileNotFoundError as error:
             raise SpaceError(
                 f"no separability in {folder}", expected=f"{_TENSORS} and {_CARD}"

@@ -2,9 +2,9 @@
 
 Three limits, which the packaged space keeps:
 
-- a vector of fewer than four replies, which is nearly all noise. Had the packaged space's role vectors three replies
-  each, independent of each other, differences between roles would be 4 to 21 % of their variance, depending on the
-  layer;
+- a vector of fewer than four replies, which is nearly all noise. Had the packaged space's role vectors three
+  replies each, independent of each other, differences between roles would be 4 to 21 % of their variance,
+  depending on the layer;
 - an axis whose halves of the questions have a cosine below 1/3 in the median layer. Its reliability, 2 h / (1 + h)
   for a cosine of h (Spearman and Brown), is then below 1/2: there is more noise in it than axis;
 - fewer than 19 roles, with which the null of `stability_` cannot be passed at 5 %: among n roles and the default,

@@ -6,16 +6,14 @@ Beside them may lie `separability/`, what was measured on single replies, and `r
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import write_json, write_tensors
+from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.space.calibration import HALVES, LEVELS, POPULATIONS, Calibration, Unit
 from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
@@ -136,8 +134,8 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
         SpaceError: No space there, or one of a newer format.
     """
     try:
-        card = json.loads((folder / "card.json").read_text("utf-8"))
-        tensors = load_file(folder / "space.safetensors")
+        card = read_json(folder / "card.json", SpaceError)
+        tensors = read_tensors(folder / "space.safetensors", SpaceError)
     except FileNotFoundError as error:
         raise SpaceError(
             f"no space in {folder}",

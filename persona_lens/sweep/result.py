@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import whole_or_nothing, write_json
+from persona_lens.files import read_json, whole_or_nothing, write_json
 from persona_lens.sweep.emergence import emergence, emergence_by_kind
 from persona_lens.sweep.mean_emergence import emergence_of_mean
 
@@ -186,7 +185,7 @@ class Sweep:
         """
         folder = Path(folder)
         try:
-            card = json.loads((folder / "sweep.json").read_text("utf-8"))
+            card = read_json(folder / "sweep.json", SpaceError)
             frame = pd.read_parquet(folder / "sweep.parquet")
             units = pd.read_parquet(folder / "units.parquet")
         except FileNotFoundError as error:
