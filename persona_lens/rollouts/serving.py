@@ -159,6 +159,23 @@ class ServedSource:
             ids.pop()
         return replace(reply, text=text, ids=np.array(ids, dtype=np.int64)), reason
 
+    def heard(self, shard: Shard, index: int, reply: Reply) -> Reply:
+        """The reply with what of its text is answer, as its prompt and the encoder's marks tell.
+
+        So a text that was cut within a thought which the prompt had opened is not taken for an answer. Left as it
+        is without an encoder, and where the server gives the thought apart.
+        """
+        if self.encoder is None or reply.thinking or not reply.text or reply.finish == "refused":
+            return reply
+        question = shard.requests[index].question
+        try:
+            prompt = self.encoder.prompt(self.encoder.messages(question, system=shard.system))
+        except TranscriptError:  # only the server's own template takes it
+            return reply
+        if len(reply.ids):
+            return replace(reply, said=self.encoder.said(prompt, reply.ids))
+        return replace(reply, said=self.encoder.said_text(prompt, reply.text))
+
     def check(self, asked: Iterable[tuple[str, str]], *, reading: bool = False) -> None:
         """Find out now what could not be sent, before any reply is asked for.
 

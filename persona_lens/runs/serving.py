@@ -58,7 +58,7 @@ class Tally:
         finishes: Number of replies by the way they ended, those that were there before included.
         reasons: Number of failures of this time by reason.
         silent: Number of replies that ended of themselves or at the limit and have no text at all.
-        only_thought: Number of those of which the server gave a thought and no answer.
+        only_thought: Number of those that hold a thought and no answer.
     """
 
     finishes: Counter[Finish] = field(default_factory=Counter)
@@ -70,8 +70,8 @@ class Tally:
         """Count what there is of a shard."""
         for reply in replies:
             self.finishes[reply.finish] += 1
-            if reply.finish in _ANSWERED and not reply.text.strip():
-                thought = bool(reply.thinking.strip())
+            if reply.finish in _ANSWERED and not reply.answer.strip():
+                thought = reply.thought != "none"
                 self.only_thought += thought
                 self.silent += not thought
 
@@ -243,6 +243,7 @@ class _Stream:
         self._check_sampled(shard, replies)
         journal = self._folder.reply_journal(self._manifest, shard)
         if journal.path.is_file():
+            replies = [self._source.heard(shard, *entry) for entry in enumerate(replies)]
             self._folder.write_replies(self._manifest, shard, replies)
             journal.remove()
         self.tally.count(replies)

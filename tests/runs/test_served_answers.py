@@ -287,3 +287,26 @@ def test_replies_in_process_are_stored_as_before(tmp_path: Path, model: PersonaM
     run = collect_run(model, tmp_path, **{**PLAN, "progress": False})
     assert "thinking" not in run.replies().column_names
     assert not {"rendered_by", "read_as"} & run.manifest().versions.keys()
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "expected"),
+    [
+        ({"content": "They want me to"}, "length", ("", "cut", True)),
+        ({"content": "Hm.\n</think>\n\nI keep watch."}, "stop", ("I keep watch.", "whole", False)),
+        ({"content": "I keep watch.", "reasoning_content": "Hm."}, "stop", ("I keep watch.", "whole", False)),
+        ({"content": "", "reasoning_content": "They want me to"}, "length", ("", "whole", True)),
+        ({"content": "", "refusal": "I won't."}, "stop", ("I won't.", "none", False)),
+    ],
+)  # fmt: skip
+def test_the_prompt_tells_whether_a_text_is_thought_or_answer(
+    tmp_path, capsys, message, finish, expected
+):
+    encoder = TranscriptEncoder(tiny_tokenizer(), chat_template=THINKS)
+    run, _ = collect(always(answer(message, finish=finish)), tmp_path / "run", encoder=encoder)
+    manifest = run.manifest()
+    for shard in manifest.shards:
+        for reply in run.read_replies(manifest, shard):
+            assert (reply.answer, reply.thought, reply.unanswered) == expected
+    told = "with a thought and no answer" in " ".join(capsys.readouterr().err.split())
+    assert told == expected[2]
