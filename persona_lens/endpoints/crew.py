@@ -215,10 +215,11 @@ class Crew:
                 # Not by `chat.completions.create`: its typed bodies double what a call costs.
                 answer = await client.post(self._address + path, body=body, cast_to=httpx2.Response)
             text = self._secret.whole_hidden(body_text(answer))
-            return read_completion(text, of_text=of_text)
+            return self._without_key(read_completion(text, of_text=of_text))
         except BadAnswerError as error:
             plain = Fault("retry", str(error), error.reason)
-            fault = error_in_place_of_answer(parsed(text), plain, settings)
+            said = parsed(text) if error.error is None else {"error": error.error}
+            fault = error_in_place_of_answer(said, plain, settings)
         except (TimeoutError, openai.APITimeoutError):
             fault = Fault("retry", f"no answer within {settings.timeout:g} s")
         except openai.APIStatusError as error:
@@ -235,6 +236,12 @@ class Crew:
         except RecursionError:
             fault = Fault("retry", "an answer nested too deep to be read", "invalid_response")
         return replace(fault, detail=self._shown(fault.detail))
+
+    def _without_key(self, answer: Completion) -> Completion:
+        """An answer that does not echo the key, not even where it came in pieces."""
+        said = {"text": answer.text, "thinking": answer.thinking, "refusal": answer.refusal}
+        hidden = {name: self._secret.whole_hidden(text) for name, text in said.items() if text}
+        return answer if hidden.items() <= said.items() else replace(answer, **hidden)
 
     def _shown(self, detail: str) -> str:
         """A detail without the key, on one line and cut: in this order, or a piece of the key would stay."""

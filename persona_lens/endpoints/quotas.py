@@ -25,7 +25,7 @@ _PAYMENT_REQUIRED, _TOO_MANY = 402, 429
 _CODES = frozenset(
     {
         # OpenAI, and who speaks like it
-        "insufficientquota", "insufficientcredits", "insufficientcredit", "insufficientbalance",
+        "insufficientquota", "billingdisabled", "budgetexceeded", "insufficientcredits", "insufficientcredit", "insufficientbalance",
         "insufficientfunds", "billinghardlimitreached", "billingnotactive", "billingerror",
         "billinglimitreached", "paymentrequired", "usagelimitreached", "usagelimitexceeded",
         "spendlimitreached", "spendlimitexceeded", "blockedapiaccess", "creditlimit", "creditlimitexceeded",
@@ -54,6 +54,7 @@ _MONEY = re.compile(
     r"|credits? (?:limit exceeded|(?:are |have |is |has )?(?:been )?(?:depleted|exhausted|expired|used up))"
     r"|credit balance|included credits|billing (?:hard )?limit|spend(?:ing)? limit|payment (?:is )?required"
     r"|\bkey limit exceeded|\b(?:in arrears|arrearage|overdue|unpaid)\b|in good standing|top up your"
+    r"|requires billing|over budget|exceeded[\w' ]{0,30} budget|budget (?:has been |is )?exceeded"
     r"|account[^.]{0,80}\b(?:suspended|not active|inactive)\b|reached your[\w ]{0,20} usage limits?"
     r"|usage limit reached|free (?:tier|quota|allocat\w+|allowance)[^.]{0,40}(?:exhausted|used up|exceeded)"
     r"|used up your[^.]{0,40}free|trial[^.]{0,60}/ ?month|limit: 0\b"
@@ -62,14 +63,14 @@ _MONEY = re.compile(
     r"(?:insuficiente|insufficiente|agotad|esgotad|esaurit)|yetersiz bakiye|bakiye(?:niz)? yetersiz"
     r"|недостаточно средств|(?:баланс|средств)[^.]{0,30}(?:исчерпан|закончил|недостаточ)"
     r"|(?:số dư|tài khoản) không đủ|niewystarczające środki"
-    r"|余额(?:已)?(?:不足|用完|耗尽|为零)|餘額不足|欠费|欠費|充值|额度(?:已)?(?:不足|用尽|用完|耗尽|用光)|額度不足"
+    r"|余额(?:已)?(?:不足|不够|用完|耗尽|为零)|餘額不足|欠费|欠費|充值|额度(?:已)?(?:不足|用尽|用完|耗尽|用光)|額度不足"
     r"|资源包|套餐(?:已)?(?:到期|过期)|残高(?:が)?不足|クレジット(?:が|の)?(?:残高)?(?:が)?(?:不足|なくな)"
     r"|잔액(?:이|\s)*부족|크레딧(?:이|\s)*(?:부족|소진|모두)",
     re.IGNORECASE,
 )
 # Not just "quota" or "billing": texts about ordinary rates speak of both.
 _QUOTA = re.compile(
-    r"exceeded your[\w ]{0,30} quota|quota(?: has been| is| was)? (?:exceeded|exhausted|used up|reached)"
+    r"exceeded your[\w ]{0,30} quota|quota(?: has been| is| was| limit [\w.-]+)? (?:exceeded|exhausted|used up|reached)"
     r"|(?:contingent|kontingent|quota|cuota|cota)[^.]{0,30}(?:überschritten|aufgebraucht|erschöpft|dépass|épuis"
     r"|excedid|superad|agotad|esgotad|superat|esaurit)|квота[^.]{0,20}(?:превышен|исчерпан)|лимит исчерпан"
     r"|配额(?:已)?(?:不足|用尽|用完|超|耗尽)|(?:クォータ|利用枠|上限)[^。]{0,12}(?:超え|超過|達し)"

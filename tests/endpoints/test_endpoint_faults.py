@@ -175,6 +175,14 @@ def test_what_no_call_would_survive_stops_at_once(
         assert list(stream) == []
 
 
+def test_an_error_in_a_stream_of_events_means_the_same(
+    make_endpoint: Make, make_call: MakeCall
+) -> None:
+    event = Behaviour(body='data: {"error": {"code": 402, "message": "Insufficient credits"}}\n\n')
+    with FaultyServer(event) as server, pytest.raises(EndpointError, match="quota"):
+        make_endpoint(server.url).ask(make_call("a"))
+
+
 def test_a_rate_limit_that_speaks_of_billing_or_quota_is_no_end(
     make_endpoint: Make, make_call: MakeCall
 ) -> None:

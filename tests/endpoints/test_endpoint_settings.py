@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from base64 import b64encode
@@ -21,6 +22,10 @@ pytestmark = pytest.mark.filterwarnings("error")
 SECRET = "sk-Very/secret+0123456789abcdefXYZ=="
 PASSWORD = "verysecret-0123456789"
 INSIDE_BASE64 = b64encode(f"Bearer {SECRET}".encode()).decode()[16:32]
+IN_PIECES = [
+    {"choices": [{"delta": {"content": SECRET[:9]}}]},
+    {"choices": [{"delta": {"content": SECRET[9:]}, "finish_reason": "stop"}]},
+]
 REMOTE = "https://judge.example.com/v1"
 
 Make = Callable[..., Endpoint]
@@ -46,6 +51,7 @@ MakeCall = Callable[..., Call]
         error(400, f"odd header: {b64encode(f'Bearer {SECRET}'.encode()).decode()}"),
         error(400, f"{SECRET[:11]}..."),
         ok(f"Error: invalid key {SECRET}"),
+        Behaviour(body="".join(f"data: {json.dumps(event)}\n\n" for event in IN_PIECES)),
     ],
 )
 def test_the_key_is_sent_and_shown_nowhere(

@@ -108,6 +108,7 @@ def test_an_answer_that_cannot_be_read_fails_its_own_call_only(
         (b"\xef\xbb\xbf" + WHOLE, "Hi 🌊"),
         (json.dumps(completion()).encode(), "Hi 🌊"),
         (b'{"choices": [], ' + WHOLE[1:], "Hi 🌊"),  # the later of two fields holds
+        (b'{"choices": [{"message": {"content": "Arr \\ud83d"}}]}', "Arr \ufffd"),
         (WHOLE[:-1] + b', "n": NaN, "big": ' + b"9" * 400 + b"}", "Hi 🌊"),
     ],
 )
