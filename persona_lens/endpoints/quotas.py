@@ -25,7 +25,8 @@ _PAYMENT_REQUIRED, _TOO_MANY = 402, 429
 _CODES = frozenset(
     {
         # OpenAI, and who speaks like it
-        "insufficientquota", "billingdisabled", "budgetexceeded", "insufficientcredits", "insufficientcredit", "insufficientbalance",
+        "billingdisabled", "budgetexceeded", "insufficientquota",
+        "insufficientcredits", "insufficientcredit", "insufficientbalance",
         "insufficientfunds", "billinghardlimitreached", "billingnotactive", "billingerror",
         "billinglimitreached", "paymentrequired", "usagelimitreached", "usagelimitexceeded",
         "spendlimitreached", "spendlimitexceeded", "blockedapiaccess", "creditlimit", "creditlimitexceeded",
@@ -70,7 +71,8 @@ _MONEY = re.compile(
 )
 # Not just "quota" or "billing": texts about ordinary rates speak of both.
 _QUOTA = re.compile(
-    r"exceeded your[\w ]{0,30} quota|quota(?: has been| is| was| limit [\w.-]+)? (?:exceeded|exhausted|used up|reached)"
+    r"exceeded your[\w ]{0,30} quota|quota(?: has been| is| was| limit [\w.-]+)?"
+    r" (?:exceeded|exhausted|used up|reached)"
     r"|(?:contingent|kontingent|quota|cuota|cota)[^.]{0,30}(?:überschritten|aufgebraucht|erschöpft|dépass|épuis"
     r"|excedid|superad|agotad|esgotad|superat|esaurit)|квота[^.]{0,20}(?:превышен|исчерпан)|лимит исчерпан"
     r"|配额(?:已)?(?:不足|用尽|用完|超|耗尽)|(?:クォータ|利用枠|上限)[^。]{0,12}(?:超え|超過|達し)"

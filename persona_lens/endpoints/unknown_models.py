@@ -19,10 +19,10 @@ _REFUSING = {400, 403, 404, 410, 422}
 # fmt: off
 _CODES = frozenset(
     {
-        "modelnotfound", "endpointnotfound", "modelnotfounderror", "modelnotavailable", "modelnotexist", "modelnotexists",
-        "modelnotexisterror", "unknownmodel", "invalidmodel", "invalidmodelid", "invalidmodelname",
-        "modelnotsupported", "unavailablemodel", "nosuchmodel", "modeldecommissioned", "modeldeprecated",
-        "modelnotopen", "deploymentnotfound", "invalidendpointormodelnotfound",
+        "endpointnotfound", "modelnotfound", "modelnotfounderror", "modelnotavailable", "modelnotexist",
+        "modelnotexists", "modelnotexisterror", "unknownmodel", "invalidmodel", "invalidmodelid",
+        "invalidmodelname", "modelnotsupported", "unavailablemodel", "nosuchmodel", "modeldecommissioned",
+        "modeldeprecated", "modelnotopen", "deploymentnotfound", "invalidendpointormodelnotfound",
         # Zhipu, SiliconFlow
         "1211", "20012",
     }
@@ -36,7 +36,9 @@ _TEXT = re.compile(
     r"|activated|enabled|served)|\b(?:been|is|was) (?:decommissioned|deprecated|retired|shut ?down|discontinued"
     r"|disabled)|\bno longer (?:available|supported|served))"
     r"|(?:unknown|unrecogni[sz]ed|invalid|non-?existent) model\b(?!['’]s)(?! ?-?(?:param|output|response|input"
-    r"|config|argument|type|option|setting|format|behavio))|\bmodel (?:identifier|name|id)\b.{0,60}? is (?:invalid|unknown)|\bno such model|\bno model (?:named|called|with)"
+    r"|config|argument|type|option|setting|format|behavio))"
+    r"|\bmodel (?:identifier|name|id)\b.{0,60}? is (?:invalid|unknown)|\bno such model"
+    r"|\bno model (?:named|called|with)"
     r"|(?:could|can) ?n[o'’]t find (?:the |any |a )?model|cannot find (?:the |any |a )?model|not found the model"
     r"|unable to access (?:the )?(?:non-serverless )?model|(?:no|not have) access to (?:the )?model"
     r"|not (?:activated|enabled) the model|not a valid model|not a chat model|no endpoints found for"

@@ -14,7 +14,7 @@ from judged_cases import make_case
 from tiny import tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
-from persona_lens.errors import ModelError
+from persona_lens.errors import ModelError, TranscriptError
 from persona_lens.judges import Case, LocalJudge, Verdict
 from persona_lens.judges.local_judge import AnswerTree
 from persona_lens.judges.prompts import judge_messages
@@ -68,6 +68,10 @@ PAIRS = [
         "I was trained on a large amount of text. I am a computer program and have no place of origin.",
     ),
 ]
+
+
+NO_ANSWERS = {"questions_only"}
+BEFORE_ANSWERS = {"", "<|START_RESPONSE|>", "<|channel|>final<|message|>"}
 
 
 class OneMinded:
@@ -192,12 +196,17 @@ def test_cases_are_taken_as_they_are_needed() -> None:
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_answers_have_the_tokens_they_would_have_in_a_reply(template: Path) -> None:
     encoder = TranscriptEncoder(tiny_tokenizer(), chat_template=template.read_text("utf-8"))
+    if template.stem in NO_ANSWERS:
+        with pytest.raises(TranscriptError, match="drops the assistant text"):
+            AnswerTree(["3"], encoder)
+        return
     asked = encoder.messages("How far?")
     prompt = encoder.prompt(asked).text
     for answer in ("3", "100", "REFUSAL"):
         [row] = AnswerTree([answer], encoder).rows
         said = encoder.tokenizer.decode(row)
-        assert said.strip() == answer
+        # Some templates have every reply begin with the mark of an answer.
+        assert said.removesuffix(answer).strip() in BEFORE_ANSWERS
         whole = encoder.encode([*asked, {"role": "assistant", "content": answer}]).text
         if whole.startswith(prompt):  # not where a template opens thinking
             assert whole.startswith(prompt + said)
