@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -86,6 +87,9 @@ class SpaceGeometry:
         Raises:
             SpaceError: No such vector, or two of that name.
 
+        Warns:
+            UserWarning: A role or trait has the name of the axis or of a component too, and is not what is meant.
+
         Examples:
             >>> from persona_lens import PersonaSpace
             >>> rng = np.random.default_rng(0)
@@ -95,7 +99,14 @@ class SpaceGeometry:
             False
         """
         found = self.named(name, kind)
-        return self.table.values[found.row] if found.row >= 0 else self.direction_vectors(found)
+        if found.row >= 0:
+            return self.table.values[found.row]
+        if name in self.table.names:
+            warnings.warn(
+                f'{name!r} is the {found.kind} here; what is called so too is "role:{name}" or "trait:{name}"',
+                stacklevel=2,
+            )
+        return self.direction_vectors(found)
 
     def named(self, name: str, kind: str | None = None) -> Named:
         """What a name stands for here.
@@ -148,8 +159,7 @@ class SpaceGeometry:
     ) -> Float[np.ndarray, "*batch component"]:
         """Component scores of residual vectors (or of named ones) at one layer, in PCA coordinates.
 
-        Of names that stand for differences (traits, the axis), the scores are those of the difference: they are
-        not centred.
+        Of traits, which are differences, the scores are those of the difference: they are not centred.
 
         Args:
             vectors: Residual vectors at that layer, or names.
@@ -189,15 +199,15 @@ class SpaceGeometry:
         """Projection on the axis, on a component, or on another direction, at one layer.
 
         Args:
-            vectors: Residual vectors at that layer, or names of stored ones; see `persona_lens.space.naming`.
+            vectors: Residual vectors at that layer, or names of stored ones; see `persona_lens.space.naming`. The
+                axis is none: the default Assistant is "default", and "role:assistant" the role of that name.
             layer: Block.
             onto: "assistant" or "axis", "pc1", "pc2", ..., the name of a trait or role (a role's direction is its
                 vector minus the mean of the roles), or a direction.
             units: `raw`, the dot product with the unit direction (for components: the score, centred on the
                 roles); `roles`, standard deviations from the mean of the role vectors; `default`,
                 standard deviations of single replies from the default Assistant (axis and first components of
-                a space with a run). Both place residual vectors; of a difference (a trait, the axis) there is only
-                `raw`.
+                a space with a run). Both place residual vectors; of a trait, a difference, there is only `raw`.
             kind: `role` or `trait`, if all names are of that kind.
 
         Raises:
@@ -389,17 +399,10 @@ class SpaceGeometry:
         """Vectors at a layer, by name or as given, and which of them are differences of residual vectors."""
         names = _names(vectors)
         if names is not None:
-            found = [self.named(name, kind) for name in names]
-            values = [
-                self.table.values[each.row, index]
-                if each.row >= 0
-                else self.direction_vectors(each)[index]
-                for each in found
-            ]
-            return (
-                np.stack(values) if values else np.empty((0, self.table.d_model), np.float32),
-                np.array([each.is_difference for each in found], dtype=bool),
-            )
+            found = [self._placed(name, kind) for name in names]
+            rows = [each.row for each in found]
+            differences = np.array([each.is_difference for each in found], dtype=bool)
+            return self.table.values[rows, index], differences
         vectors = np.asarray(vectors)
         if vectors.shape[-1:] != (self.table.d_model,):
             raise SpaceError(
@@ -408,6 +411,19 @@ class SpaceGeometry:
                 given=list(vectors.shape),
             )
         return vectors, np.zeros(vectors.shape[:-1], dtype=bool)
+
+    def _placed(self, name: str, kind: str | None) -> Named:
+        """What a name stands for that has a vector of its own; among roles, the axis would be a wrong number."""
+        found = self.named(name, kind)
+        if found.row < 0:
+            raise SpaceError(
+                f"{name!r} is the axis, which is no vector among others"
+                if found.kind == "axis"
+                else f"{name!r} is a component, which is no vector among others",
+                expected='a role, a trait or "default", which is the default Assistant',
+                remedy=f'write "role:{name}" for a role of that name, or pass kind="role"',
+            )
+        return found
 
     def _axis_roles(self, index: int) -> Float[np.ndarray, "role d_model"]:
         return self.table.values[self.table.axis_rows(), index]

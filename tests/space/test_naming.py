@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -220,7 +221,7 @@ def test_what_nothing_is_called_is_refused_with_what_may_be_meant(
 
 def test_a_difference_is_neither_centred_nor_placed_among_residuals(space: PersonaSpace) -> None:
     components = space.components_[LAYER]
-    for name, expected in (("calm", TRAIT["calm"]), ("assistant", AXIS)):
+    for name, expected in (("calm", TRAIT["calm"]), ("trait:stoic", TRAIT["stoic"])):
         np.testing.assert_allclose(
             space.transform([name], LAYER)[0], components @ expected[LAYER], atol=1e-4
         )
@@ -231,6 +232,29 @@ def test_a_difference_is_neither_centred_nor_placed_among_residuals(space: Perso
     mixed = space.transform(["pirate", "calm"], LAYER)
     np.testing.assert_allclose(mixed[0], space.transform(["pirate"], LAYER)[0])
     np.testing.assert_allclose(mixed[1], space.transform(["calm"], LAYER)[0])
+
+
+@pytest.mark.parametrize("name", ["assistant", "axis", "pc1", "PC:2"])
+def test_the_axis_is_no_vector_among_roles(space: PersonaSpace, name: str) -> None:
+    """A list of role names with "assistant" in it would else have one number of another sort."""
+    for ask in (
+        lambda: space.project(name, LAYER),
+        lambda: space.project(["pirate", name, "ghost"], LAYER),
+        lambda: space.transform([name], LAYER),
+    ):
+        with pytest.raises(SpaceError, match=r'(?s)no vector among others.*"default".*"role:'):
+            ask()
+
+
+def test_a_vector_of_the_axis_warns_where_a_role_has_its_name(space: PersonaSpace) -> None:
+    with pytest.warns(UserWarning, match='"role:assistant"'):
+        space.vector("assistant")
+    plain = PersonaSpace.from_vectors({n: ROLE[n] for n in ("pirate", "ghost", "bard")}, DEFAULT)
+    plain.n_resamples = 5
+    plain.fit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(plain.vector("assistant"), plain.axis_)
 
 
 def test_a_column_of_names_is_as_good_as_a_list(space: PersonaSpace) -> None:

@@ -563,7 +563,7 @@ def test_a_strength_in_spreads_of_the_roles(
         for name, kind in zip(space.table.names, space.table.kinds, strict=True)
         if kind == "role"
     ]
-    spread = space.project(roles, LAYER).std(ddof=1)
+    spread = space.project(roles, LAYER, kind="role").std(ddof=1)
     did = touched(smol, space.add("assistant", -1.5, unit="spread", layers=LAYER), texts)
     assert did["after"] - did["before"] == pytest.approx(-1.5 * spread, rel=1e-3)
 
