@@ -17,6 +17,7 @@ from persona_lens.model.embedded import EMBEDDED, embedded_status
 from persona_lens.runs.estimate import format_bytes
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.labels import Labels, judge_keys
+from persona_lens.runs.serving import Tally
 from persona_lens.runs.unlabelled import Unlabelled
 from persona_lens.space.persona_space import PersonaSpace
 
@@ -51,6 +52,11 @@ def run(path: Path) -> RenderableType:
             sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         ),
     }
+    if "server" in manifest.conditions:
+        tally = Tally()
+        for shard in with_replies:
+            tally.count(folder.read_replies(manifest, shard))
+        facts |= {"rendered by": manifest.versions.get("rendered_by", "unknown"), "of these": tally}
     shown: list[RenderableType] = [_facts(f"Run {path}", facts)]
     roles = [shard for shard in with_replies if shard.kind == "role"] or with_replies
     for shard in roles[:: max(1, len(roles) // _QUOTED)][:_QUOTED]:

@@ -73,7 +73,7 @@ def settled(case: Case) -> Verdict | None:
         return Verdict(
             status="failed", raw="the reply was cut within its thought, before any answer"
         )
-    if case.reply.finish in ("filtered", "failed"):
+    if case.reply.finish in ("filtered", "tool_call", "failed"):
         return Verdict(status="failed", raw=f"there is no reply to judge ({case.reply.finish})")
     if case.shard.kind == "trait":
         return Verdict(refused=True, raw=EMPTY_REPLY)

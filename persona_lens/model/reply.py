@@ -56,8 +56,10 @@ class Reply:
     @cached_property
     def _said(self) -> Said:
         said = heard(self.text) if self.said is None else self.said
-        apart = self.thinking.strip() and said.thought == "none"
-        return Said(said.answer, "whole") if apart else said
+        if not self.thinking.strip() or said.thought != "none":
+            return said
+        # Nothing shows that a thought which is all there is came to its end.
+        return Said(said.answer, "whole" if said.answer.strip() else "cut")
 
     @property
     def answer(self) -> str:

@@ -154,8 +154,9 @@ class ServedSource:
         if self.encoder is None or isinstance(outcome, Failure):
             return reply, reason
         text = without_turn_end(reply.text, self._end_texts)
+        # Ids of what is neither text nor thought, such as a tool call, are not those of an answer.
         ids = list(outcome.token_ids or ()) if text or reply.thinking else []
-        while ids and ids[-1] in self.encoder.special_ids:
+        while ids and ids[-1] in self.encoder.special_ids - self.encoder.notation.token_ids:
             ids.pop()
         return replace(reply, text=text, ids=np.array(ids, dtype=np.int64)), reason
 
@@ -228,8 +229,10 @@ class ServedSource:
 
     @cached_property
     def _end_texts(self) -> list[str]:
+        """Tokens that may be left at the end of a reply; marks of thoughts belong to it."""
         assert self.encoder is not None, "only asked for with an encoder"
-        return list(self.encoder.tokenizer.convert_ids_to_tokens(sorted(turn_ends(self.encoder))))
+        ends = self.encoder.special_ids - self.encoder.notation.token_ids | turn_ends(self.encoder)
+        return list(self.encoder.tokenizer.convert_ids_to_tokens(sorted(ends)))
 
     @property
     def _sends_empty_system(self) -> bool:

@@ -300,19 +300,8 @@ def answered(encoder: TranscriptEncoder, messages: Sequence[Mapping[str, str]]) 
 
 def turn_ends(encoder: TranscriptEncoder) -> frozenset[int]:
     """Ids that end an assistant's turn: the tokenizer's, and what the template writes behind an answer."""
-    eos = encoder.tokenizer.eos_token_id
-    ends: set[int] = {eos} if isinstance(eos, int) else set()
-    try:
-        said = encoder.encode(
-            [*encoder.messages(_HELLO), {"role": "assistant", "content": _ANSWER}]
-        )
-    except TranscriptError:
-        pass
-    else:
-        answer = np.flatnonzero(said.groups == Group.ASSISTANT.code)[-1]
-        behind = np.flatnonzero(said.groups[answer:] == Group.SPECIAL.code)
-        ends |= {int(said.ids[answer + behind[0]])} if len(behind) else set()
-    return frozenset(ends)
+    ends = (encoder.tokenizer.eos_token_id, encoder.end_of_turn_id)
+    return frozenset(end for end in ends if isinstance(end, int))
 
 
 def without_turn_end(text: str, ends: Iterable[str]) -> str:

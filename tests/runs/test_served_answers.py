@@ -15,6 +15,8 @@ from tiny import tiny_folder, tiny_tokenizer
 from persona_lens import PersonaModel, RunFolder, Sampling
 from persona_lens.endpoints import EndpointSettings
 from persona_lens.errors import EndpointError, TranscriptError
+from persona_lens.judges.answers import settled
+from persona_lens.judges.base import Case
 from persona_lens.model.reply import Reply
 from persona_lens.rollouts.serving import ServedSource
 from persona_lens.runs import collect_run
@@ -204,6 +206,22 @@ def test_a_thought_that_was_cut_is_told_and_averaged_nowhere(
     assert f"{TOTAL} replies with text have no answer to average" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        answer({"content": None, "reasoning_content": "They ask."}),
+        answer({"content": None, "tool_calls": [{"id": "a"}]}, finish="tool_calls"),
+    ],
+)
+def test_what_is_no_answer_gets_no_verdict(tmp_path: Path, content: dict[str, Any]) -> None:
+    run, _ = collect(always(content), tmp_path)
+    manifest = run.manifest()
+    shard = next(shard for shard in manifest.shards if shard.kind == "role")
+    verdict = settled(Case(shard, 0, run.read_replies(manifest, shard)[0]))
+    assert verdict is not None
+    assert (verdict.status, verdict.label) == ("failed", None)
+
+
 # Tokens ---------------------------------------------------------------------------------------------
 
 
@@ -295,7 +313,7 @@ def test_replies_in_process_are_stored_as_before(tmp_path: Path, model: PersonaM
         ({"content": "They want me to"}, "length", ("", "cut", True)),
         ({"content": "Hm.\n</think>\n\nI keep watch."}, "stop", ("I keep watch.", "whole", False)),
         ({"content": "I keep watch.", "reasoning_content": "Hm."}, "stop", ("I keep watch.", "whole", False)),
-        ({"content": "", "reasoning_content": "They want me to"}, "length", ("", "whole", True)),
+        ({"content": "", "reasoning_content": "They want me to"}, "length", ("", "cut", True)),
         ({"content": "", "refusal": "I won't."}, "stop", ("I won't.", "none", False)),
     ],
 )  # fmt: skip
