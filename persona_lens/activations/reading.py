@@ -8,19 +8,59 @@ reader need not be the writer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from persona_lens.errors import TranscriptError
 from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Shard
 from persona_lens.transcripts import Transcript
 from persona_lens.transcripts.continuing import Continuation
+from persona_lens.transcripts.paper_span import paper_messages, paper_reply
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
+
+
+Tokens = Literal["answer", "paper"]
+"""Which tokens of a reply are averaged: those of its answer, or those the paper's code takes."""
+
+POOLING: dict[Tokens, str] = {
+    "answer": "mean over reply tokens, without thinking, special tokens and attention sinks",
+    "paper": "mean over the tokens the paper's code takes: the reply rendered anew in its finished conversation, "
+    "with its borders, nothing left out",
+}
+
+
+def read_tokens(
+    reader: PersonaModel,
+    shard: Shard,
+    replies: Sequence[Reply],
+    *,
+    exact_ids: bool,
+    tokens: Tokens = "answer",
+) -> list[tuple[Transcript, Bool[np.ndarray, " token"]]]:
+    """The conversations of a shard as `reader` sees them, and which tokens of each stand for its reply.
+
+    Args:
+        reader: Who reads.
+        shard: What was asked.
+        replies: What was answered.
+        exact_ids: As for `reply_transcripts`.
+        tokens: `answer`, or `paper`: see `persona_lens.transcripts.paper_span`.
+    """
+    if tokens == "answer":
+        transcripts = reply_transcripts(reader, shard, replies, exact_ids=exact_ids)
+        return [(transcript, reader.reply_positions(transcript)) for transcript in transcripts]
+    qwen = "qwen" in f"{reader.name} {reader.card()['architecture']}".lower()
+    read = []
+    for request, reply in zip(shard.requests, replies, strict=True):
+        answer = {"role": "assistant", "content": reply.text}
+        messages = [*paper_messages(request.question, shard.system), answer]
+        read.append(paper_reply(reader.encoder, messages, qwen=qwen))
+    return read
 
 
 def reply_transcripts(
@@ -75,12 +115,14 @@ def read_replies(
     layers: Sequence[int],
     exact_ids: bool,
     token_budget: int | None = None,
+    tokens: Tokens = "answer",
 ) -> Float[np.ndarray, "reply layer d_model"]:
     """Mean residual of each reply at each layer, float32; NaN for empty replies.
 
-    Thinking, special tokens and attention sinks are not averaged.
+    Thinking, special tokens and attention sinks are not averaged, unless `tokens` is `paper`.
 
     Source: paper section 2.1.2.
     """
-    transcripts = reply_transcripts(reader, shard, replies, exact_ids=exact_ids)
-    return reader.pooled(transcripts, layers=layers, token_budget=token_budget)
+    read = read_tokens(reader, shard, replies, exact_ids=exact_ids, tokens=tokens)
+    transcripts, positions = [text for text, _ in read], [chosen for _, chosen in read]
+    return reader.pooled(transcripts, positions, layers=layers, token_budget=token_budget)

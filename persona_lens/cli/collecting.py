@@ -65,7 +65,7 @@ def demo(
         "--device-map auto",
         "persona-lens collect -m smollm2-135m-instruct --run runs/mine --roles my_role.json",
         "persona-lens collect -m Qwen/Qwen3-32B --run runs/paper --roles data --traits data --questions data "
-        "--defaults data",
+        "--defaults data --tokens paper --max-new-tokens 512",
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --base-url http://localhost:8000/v1",
         "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --engine ray --workers 4 "
         "--gpus-per-worker 1",
@@ -109,6 +109,13 @@ def collect(
     layers: Annotated[
         str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")
     ] = None,
+    tokens: Annotated[
+        str,
+        typer.Option(
+            help="Tokens of a reply that are averaged: answer, or paper to replicate the paper's code exactly "
+            "(its borders, prompts and model name)."
+        ),
+    ] = "answer",
     reader: Annotated[
         str | None,
         typer.Option(help="Another model to read the replies with, such as the base model."),
@@ -243,6 +250,7 @@ def collect(
             trait_questions=trait_questions,
             sampling=sampling,
             layers=chosen_layers,
+            tokens=tokens,  # pyright: ignore[reportArgumentType]
             batch_size=batch_size,
             engine=at_work,
             served=served,

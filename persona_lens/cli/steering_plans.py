@@ -30,7 +30,7 @@ class Steering:
         release: A folder, or OWNER/NAME or OWNER/NAME/MODEL on the hub.
         cap, experiment: An experiment of the release, or a capping file and one of its experiments.
         saved: Folder of a saved plan.
-        where, sinks: Which tokens; the saved plan's own if neither is given.
+        where, sinks: Which tokens; those of the plans themselves if neither is given.
     """
 
     place: str | None = None
@@ -90,14 +90,14 @@ class Steering:
         return card.get("reader", {})
 
     def _parts(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
-        made = [*self._of_space(model), *([] if self.cap is None else [self._capped(self.cap)])]
-        yield from (part.where(self.where or "all", sinks=self.sinks) for part in made)
+        parts = [*self._of_space(model), *([] if self.cap is None else [self._capped(self.cap)])]
         if self.saved is not None:
             from persona_lens.interventions import Plan  # noqa: PLC0415
 
-            saved = Plan.load(self.saved)
-            told = self.where is not None or self.sinks
-            yield saved.where(self.where or "all", sinks=self.sinks) if told else saved
+            parts.append(Plan.load(self.saved))
+        told = self.where is not None or self.sinks
+        for part in parts:
+            yield part.where(self.where or "all", sinks=self.sinks) if told else part
 
     def _of_space(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
         chosen: dict[str, Any] = {}

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from persona_lens.activations.reading import POOLING, Tokens
 from persona_lens.errors import InterventionError, SpaceError
 from persona_lens.interop.capping_config import CappingConfig, Reading, read_capping_config
 from persona_lens.interop.hub_files import hub_folder, is_repo_id
@@ -137,7 +138,8 @@ class Release:
     def plan(self, experiment: str) -> Plan:
         """The plan of one capping setting; directions point to the Assistant.
 
-        It leaves BOS and attention sinks alone. The released code does not: `plan.where("all", sinks=True)`.
+        It leaves BOS and attention sinks alone, unless the release was read with `tokens="paper"`. The released
+        code does not: `plan.where("all", sinks=True)`.
 
         Raises:
             InterventionError: No such setting, or one that cannot be read safely; see
@@ -151,7 +153,9 @@ class Release:
                 expected="capping_config.pt",
                 remedy="make a plan from its space or its axis",
             )
-        return self.capping.plan(experiment)
+        plan = self.capping.plan(experiment)
+        as_in_paper = self.card.get("reader", {}).get("tokens") == "paper"
+        return plan.where("all", sinks=True) if as_in_paper else plan
 
 
 def read_release(
@@ -161,6 +165,7 @@ def read_release(
     revision: str | None = None,
     operation: Reading = "auto",
     vectors: bool = True,
+    tokens: Tokens = "answer",
 ) -> Release:
     """Read a release; no code in its files is run.
 
@@ -175,6 +180,8 @@ def read_release(
             that lie neither along nor against the axis.
         vectors: False leaves the vectors of roles and traits where they are, on the hub about 400 MB a model: the
             release has its axis and its capping settings, and no space.
+        tokens: `paper` makes all plans of the release and of its space do what the released code does: touch BOS
+            and attention sinks, and add in multiples of the stored vector.
 
     Raises:
         SpaceError: No release there, files that are damaged or hold more than tensors, or vectors that do not fit
@@ -194,6 +201,10 @@ def read_release(
         Plan of 1 step
           1. floor 'assistant'; at layers 0; tokens all; at 2.5
     """
+    if tokens not in POOLING:
+        raise SpaceError(
+            "no such choice of tokens", expected=" or ".join(POOLING), given=repr(tokens)
+        )
     folder = _locate(source, model, revision, vectors=vectors)
     default, roles = read_roles(folder) if vectors else (None, {})
     traits = {}
@@ -222,6 +233,7 @@ def read_release(
             "model": MODELS.get(name, name),
             "n_layers": len(values),
             "d_model": axis.d_model,
+            **({"tokens": "paper"} if tokens == "paper" else {}),
         },
         "hook_point": "blocks.{layer}.hook_resid_post",
         "pooling": "mean over reply tokens, as in the paper's release",

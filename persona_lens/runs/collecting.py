@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from persona_lens.activations.reading import Tokens
 from persona_lens.errors import RunError
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.model_names import short_name
@@ -108,6 +109,7 @@ def collect_run(
     trait_questions: TraitQuestions = "shared",
     sampling: Sampling | None = None,
     layers: Sequence[int] | None = None,
+    tokens: Tokens = "answer",
     reader: PersonaModel | None = None,
     batch_size: int = 64,
     token_budget: int | None = None,
@@ -141,6 +143,9 @@ def collect_run(
         trait_questions: `shared`, or `own` for those each trait brings.
         sampling: The paper's temperature and top-p by default.
         layers: Blocks to read; all by default.
+        tokens: `answer`, or `paper` for exact replication of the paper's code: the tokens it averages
+            (`persona_lens.transcripts.paper_span`), prompts and model name as it writes them; recorded on the
+            card, and plans of the space then touch every token, in multiples of the stored vector.
         reader: Another model to read the replies with, for example the base model of `model`.
         batch_size: Replies sampled at a time.
         token_budget: Tokens of a reading batch; by default what suits the device.
@@ -169,11 +174,13 @@ def collect_run(
     engine = engine or _local_engine(model, reader, served)
     facts = None if engine is None else engine.facts()
     if served is not None:
-        told = served.model_name or short_name(served.name)
+        told = served.model_name or short_name(served.name, always=tokens == "paper")
         writer = Writer(told, {"server": served.conditions()}, _served_facts(served, facts))
     else:
         assert facts is not None, "whoever writes has an engine"
-        writer = Writer(short_name(facts.name), {"model": facts.writer}, {})
+        told = short_name(facts.name, always=tokens == "paper")
+        worded = {"prompts": "paper"} if tokens == "paper" else {}
+        writer = Writer(told, {"model": facts.writer, **worded}, {})
     manifest = plan_run(
         writer,
         facts,
@@ -186,9 +193,15 @@ def collect_run(
         trait_questions=trait_questions,
         sampling=sampling,
         layers=layers,
+        tokens=tokens,
     )
     settings = WorkSettings(
-        sampling, manifest.layers, batch_size, token_budget, of_text=served is not None
+        sampling,
+        manifest.layers,
+        batch_size,
+        token_budget,
+        of_text=served is not None,
+        tokens=tokens,
     )
     of_text = served is not None or (facts is not None and facts.reader != facts.writer)
     asked = asked_first(manifest.shards, every_part=of_text)

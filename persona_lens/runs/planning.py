@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from persona_lens.activations.reading import POOLING, Tokens
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.catalog.origin import folders_with_defaults
 from persona_lens.errors import RunError
@@ -59,6 +60,7 @@ def plan_run(
     trait_questions: TraitQuestions,
     sampling: Sampling,
     layers: Sequence[int] | None,
+    tokens: Tokens = "answer",
 ) -> Manifest:
     """Plan a collection; the arguments are those of `persona_lens.runs.collect_run`.
 
@@ -66,17 +68,21 @@ def plan_run(
         reader: Facts of the model that reads; None if replies are only collected.
 
     Raises:
-        RunError: Nothing to ask, or no layers to read.
+        RunError: Nothing to ask, no layers to read, or no such choice of tokens.
         CatalogError: Unknown or malformed entries.
     """
     chosen_roles, chosen_traits = load_roles(roles), load_traits(traits)
     if defaults == "core":
         _warn_of_other_defaults(roles)
+    if tokens not in POOLING:
+        raise RunError(
+            "no such choice of tokens", expected=" or ".join(POOLING), given=repr(tokens)
+        )
     chosen_layers = () if reader is None else _chosen_layers(layers, reader)
     return Manifest(
         conditions={**writer.conditions, "sampling": sampling.model_dump()},
-        reader={} if reader is None else reader.reader,
-        reader_key="" if reader is None else _reader_key(reader, chosen_layers, writer),
+        reader={} if reader is None else {**reader.reader, **_unlike_default(tokens)},
+        reader_key="" if reader is None else _reader_key(reader, chosen_layers, writer, tokens),
         layers=chosen_layers,
         shards=plan_shards(
             chosen_roles,
@@ -140,12 +146,18 @@ def _chosen_layers(layers: Sequence[int] | None, reader: WorkerFacts) -> tuple[i
     return chosen
 
 
-def _reader_key(facts: WorkerFacts, layers: Sequence[int], writer: Writer) -> str:
-    """A folder name that tells readers, templates and layers apart, and replies read as text from sampled ones."""
+def _unlike_default(tokens: Tokens) -> dict[str, str]:
+    """Recorded only where it is not the usual, so that cards of earlier runs stay as they are."""
+    return {} if tokens == "answer" else {"tokens": tokens}
+
+
+def _reader_key(facts: WorkerFacts, layers: Sequence[int], writer: Writer, tokens: Tokens) -> str:
+    """A folder name that tells readers, templates, layers, tokens and ways of reading apart."""
     reader = str(facts.reader["model"])
     name = "".join(char if char.isalnum() else "-" for char in reader.lower())[-60:]
     as_text = "behind the prompt" if "server" in writer.conditions else ""
     what = f"{facts.reader_identity}{list(layers)}{as_text}"
+    what += "".join(_unlike_default(tokens).values())
     return f"{name}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
 

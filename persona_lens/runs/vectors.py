@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from persona_lens.activations.reading import POOLING
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.runs.accumulating import Moments, Rows
@@ -112,7 +113,7 @@ def vector_table(
             "reader_key": manifest.reader_key,
             "writer": manifest.conditions,
             "hook_point": "blocks.{layer}.hook_resid_post",
-            "pooling": "mean over reply tokens, without thinking, special tokens and attention sinks",
+            "pooling": POOLING[manifest.reader.get("tokens", "answer")],
             **_thoughts(run, manifest),
             "questions": len(questions),
             "prompts": _prompts_asked(manifest),

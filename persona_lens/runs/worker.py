@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from persona_lens.activations.reading import read_replies
+from persona_lens.activations.reading import Tokens, read_replies
 from persona_lens.errors import RunError
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard
 from persona_lens.transcripts.continuing import Continuation
+from persona_lens.transcripts.paper_span import paper_messages
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -39,6 +40,7 @@ class WorkSettings:
         batch_size: Replies sampled at a time.
         token_budget: Tokens of a reading batch; by default what suits the device.
         of_text: Replies come as text, not sampled here.
+        tokens: Which tokens of a reply are averaged, and with `paper` also how it is asked for.
     """
 
     sampling: Sampling
@@ -46,6 +48,7 @@ class WorkSettings:
     batch_size: int
     token_budget: int | None = None
     of_text: bool = False
+    tokens: Tokens = "answer"
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,9 @@ class Worker:
                 remedy="take them off first: model.bridge.reset_hooks(), or handle.remove() of a module's hooks",
             )
         if samples:
-            self.writer.check_room(self._prompts(asked), settings.sampling)
-        if settings.layers and (settings.of_text or not self._same_tokens):
+            self.writer.check_room(self._prompts(asked, settings), settings.sampling)
+        behind_the_prompt = settings.layers and settings.tokens == "answer"
+        if behind_the_prompt and (settings.of_text or not self._same_tokens):
             continuation = Continuation(self.reader.encoder, end_ids=self.reader.end_ids)
             for system, question in asked:
                 messages = self.reader.encoder.messages(question, system=system)
@@ -159,7 +163,7 @@ class Worker:
 
         The first tells the cost of a prompt, the difference that of a decoding step.
         """
-        prompts = self._prompts(asked)
+        prompts = self._prompts(asked, settings)
 
         def timed(tokens: int) -> float:
             start = time.perf_counter()
@@ -197,14 +201,16 @@ class Worker:
     ) -> list[Product]:
         # The whole unit is sampled even if some of its shards are stored already: their replies come out the
         # same, and so do those of the missing ones, which share a batch and a random state with them.
-        pools = bool(settings.layers) and self.writer is self.reader
+        # What the paper's code averages is found in the finished conversation, rendered anew.
+        pools = bool(settings.layers) and self.writer is self.reader and settings.tokens == "answer"
         replies = self.writer.generate(
             self._prompts(
                 [
                     (shard.system, request.question)
                     for shard in job.unit
                     for request in shard.requests
-                ]
+                ],
+                settings,
             ),
             settings.sampling.model_copy(
                 update={"seed": unit_seed(job.unit, settings.sampling.seed)}
@@ -237,13 +243,13 @@ class Worker:
             layers=settings.layers,
             exact_ids=self._same_tokens,
             token_budget=settings.token_budget,
+            tokens=settings.tokens,
         )
 
-    def _prompts(self, asked: Sequence[Asked]) -> list[Any]:
+    def _prompts(self, asked: Sequence[Asked], settings: WorkSettings) -> list[Any]:
         encoder = self.writer.encoder
-        return [
-            encoder.prompt(encoder.messages(question, system=system)) for system, question in asked
-        ]
+        messages = paper_messages if settings.tokens == "paper" else encoder.messages
+        return [encoder.prompt(messages(question, system=system)) for system, question in asked]
 
     @cached_property
     def _same_tokens(self) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persona_lens.activations.reading import reply_transcripts
+from persona_lens.activations.reading import read_tokens
 from persona_lens.errors import SpaceError
 from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.folder import RunFolder
@@ -96,18 +96,22 @@ def token_calibration(
         requests = tuple(shard.requests[place] for place in kept)
         kinds += [shard.kind] * len(kept)
         held += [request.question_id in held_out for request in requests]
-        texts += reply_transcripts(
+        texts += read_tokens(
             model,
             shard.model_copy(update={"requests": requests}),
             [said[place] for place in kept],
             exact_ids=written_here and all(said[place].has_ids for place in kept),
+            tokens=manifest.reader.get("tokens", "answer"),
         )
     bar = StageProgress("Calibrating on tokens", len(texts), shown=progress)
 
     def parts() -> Iterator[Part]:
         for start in range(0, len(texts), _AT_A_TIME):
             some = texts[start : start + _AT_A_TIME]
-            read = model.projections(some, directions.units, layers=layers)
+            transcripts, positions = [text for text, _ in some], [chosen for _, chosen in some]
+            read = model.projections(
+                transcripts, directions.units, layers=layers, positions=positions
+            )
             for index, tokens in enumerate(read, start):
                 if len(tokens.norms):
                     yield Part(

@@ -17,6 +17,7 @@ import numpy as np
 
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Ablate, Add, Band, Ceil, Floor, Gate, Plan, Rotate, Set
+from persona_lens.interventions.operations import Operation
 from persona_lens.interventions.plan import checked_plan
 from persona_lens.space.amounts import checked_strength, largest_push
 from persona_lens.space.calibration import Unit
@@ -37,6 +38,7 @@ class SpaceSteering(SpaceThresholds):
     """What a fitted space can do to a model; `PersonaSpace` inherits it.
 
     All methods return a `Plan`, on every token but pads, BOS and attention sinks; `plan.where(...)` restricts it.
+    In a space read with `tokens="paper"` BOS and sinks are touched too, as by the released code.
     They take `layers` (indices, or "paper": the layers the paper capped in this model, and for `add` and `rotate`
     the one it steered at) or `depth` (a range between 0 and 1).
     """
@@ -46,7 +48,7 @@ class SpaceSteering(SpaceThresholds):
         what: What = "assistant",
         strength: float | Sequence[float] = 1.0,
         *,
-        unit: StrengthUnit = "residual",
+        unit: StrengthUnit | None = None,
         layers: Layers = None,
         depth: Depth = None,
         kl: float | None = None,
@@ -60,7 +62,7 @@ class SpaceSteering(SpaceThresholds):
                 than 2 residual norms warn, more than 10 are refused, but for `raw` (`persona_lens.space.amounts`).
             unit: Of the strength: `residual`, the mean norm of the residual stream at that layer (of a space
                 calibrated on tokens); `spread`, a standard deviation of the roles along the direction; `raw`, the
-                vector as it is stored.
+                vector as it is stored. By default `residual`, and `raw` in a space read with `tokens="paper"`.
             layers: The middle layer by default; in the paper's models the one it steered at (Gemma 2 27B 22,
                 Qwen 3 32B 32, Llama 3.3 70B 40), which "paper" asks for too.
             depth: Instead of `layers`.
@@ -72,12 +74,14 @@ class SpaceSteering(SpaceThresholds):
         Source: paper section 3.2.1 (`unit="residual"`), released demo notebook (`unit="raw"`).
         """
         direction = self._steered(what, layers, depth)
+        if unit is None:
+            unit = "raw" if self._as_in_paper else "residual"
         lengths, unit_text = self._lengths(direction, unit, model)
         known = lengths if unit == "residual" else self._residual_norms(direction)
         checked = checked_strength(
             strength, largest_push(lengths, None if unit == "raw" else known)
         )
-        plan = Plan.of(Add(direction, lengths, unit_text, strength=checked))
+        plan = self._planned(Add(direction, lengths, unit_text, strength=checked))
         if kl is None:
             return plan
         if model is None:
@@ -90,7 +94,7 @@ class SpaceSteering(SpaceThresholds):
         self, what: What = "assistant", *, layers: Layers = None, depth: Depth = None
     ) -> Plan:
         """Project a direction out; at every layer by default."""
-        return Plan.of(Ablate(self.direction(what, layers=layers, depth=depth)))
+        return self._planned(Ablate(self.direction(what, layers=layers, depth=depth)))
 
     def set(
         self,
@@ -110,13 +114,13 @@ class SpaceSteering(SpaceThresholds):
         """
         direction = self.direction(what, layers=layers, depth=depth)
         if not isinstance(to, str):
-            return Plan.of(Set(direction, targets=np.asarray(to)))
+            return self._planned(Set(direction, targets=np.asarray(to)))
         found = self._calibrated(what, "replies", direction)
         which = found.calibration.directions.index(found.name)
         means = found.to_projection(found.calibration.means[self._population(to)][:, which])
         if np.isnan(means).any():
             raise SpaceError(f"no replies of population {to!r} were calibrated on")
-        return Plan.of(Set(direction, means, about=f"mean of {to} replies"))
+        return self._planned(Set(direction, means, about=f"mean of {to} replies"))
 
     def floor(
         self,
@@ -149,7 +153,7 @@ class SpaceSteering(SpaceThresholds):
         thresholds, about = self._threshold(
             what, direction, percentile, of, population, side="below"
         )
-        return Plan.of(Floor(direction, thresholds, about=about))
+        return self._planned(Floor(direction, thresholds, about=about))
 
     def ceil(
         self,
@@ -166,7 +170,7 @@ class SpaceSteering(SpaceThresholds):
         thresholds, about = self._threshold(
             what, direction, percentile, of, population, side="above"
         )
-        return Plan.of(Ceil(direction, thresholds, about=about))
+        return self._planned(Ceil(direction, thresholds, about=about))
 
     def band(
         self,
@@ -186,7 +190,7 @@ class SpaceSteering(SpaceThresholds):
             )
         low, below = self._threshold(what, direction, percentiles[0], of, population, side="below")
         high, above = self._threshold(what, direction, percentiles[1], of, population, side="above")
-        return Plan.of(Band(direction, low, high, about=f"low {below}; high {above}"))
+        return self._planned(Band(direction, low, high, about=f"low {below}; high {above}"))
 
     def rotate(
         self,
@@ -198,7 +202,7 @@ class SpaceSteering(SpaceThresholds):
     ) -> Plan:
         """Turn residual vectors towards a direction and keep their norms; layers as for `add`."""
         direction = self._steered(what, layers, depth)
-        return Plan.of(Rotate(direction, np.full(len(direction.layers), np.radians(degrees))))
+        return self._planned(Rotate(direction, np.full(len(direction.layers), np.radians(degrees))))
 
     def gate(
         self,
@@ -236,3 +240,11 @@ class SpaceSteering(SpaceThresholds):
             gate = Gate(direction, thresholds, step.operation, side=side, per=per, about=about)
             steps.append(replace(step, operation=gate))
         return Plan(tuple(steps))
+
+    @property
+    def _as_in_paper(self) -> bool:
+        return self.table.card.get("reader", {}).get("tokens") == "paper"
+
+    def _planned(self, operation: Operation) -> Plan:
+        plan = Plan.of(operation)
+        return plan.where("all", sinks=True) if self._as_in_paper else plan

@@ -184,6 +184,18 @@ class TranscriptEncoder:
         """
         return self._transcribe(self._lay_out(messages), generating=False)
 
+    def finished_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Ids of a finished conversation as the template renders it, without groups, and BOS as often as it says.
+
+        Raises:
+            TranscriptError: The messages are malformed, or the template refuses them.
+        """
+        return self.plain_ids(self._render(self.fold_system(messages), prompt=False))
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Ids of a text by itself, with nothing added."""
+        return self._reader.encode(text)[0].tolist()
+
     def with_reply(
         self,
         prompt: Transcript,

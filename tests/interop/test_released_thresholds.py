@@ -147,3 +147,14 @@ def test_an_axis_has_to_fit_the_vectors() -> None:
     for axis in (np.ones((3, D_MODEL)), np.zeros((2, D_MODEL)), np.full((2, D_MODEL), np.nan)):
         with pytest.raises(SpaceError, match="this axis does not fit the vectors"):
             PersonaSpace.from_vectors(roles, default, axis=axis).fit()
+
+
+def test_a_release_can_be_used_as_the_released_code_uses_it(tmp_path: Path) -> None:
+    folder = write_release(tmp_path / "qwen")
+    release = read_release(folder, tokens="paper")
+    assert release.space.table.card["reader"]["tokens"] == "paper"
+    for plan in (release.plan(WINDOW), release.space.floor(percentile=75), release.space.add()):
+        assert plan.steps[0].where.sinks
+    assert "unit vector as stored" in repr(release.space.add())
+    with pytest.raises(SpaceError, match="no such choice of tokens"):
+        read_release(folder, tokens="all")  # pyright: ignore[reportArgumentType]

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from filelock import FileLock
 from tiny import tiny_folder
 from waiting import happens
@@ -388,3 +389,43 @@ def test_empty_replies_do_not_count_and_overflow_is_not_taken_for_emptiness(
     run.write_activations(manifest, shard, replies, means)
     with pytest.raises(RunError, match=r"(?s)role-ghost-p0 is not finite.*float16"):
         vector_table(run)
+
+
+def test_a_run_can_read_what_the_paper_reads(model: PersonaModel, tmp_path: Path) -> None:
+    plan = {**PLAN, "defaults": ["You are {model_name}.", {"id": "none", "text": ""}]}
+    run = collect_run(model, tmp_path / "run", sampling=SAMPLING, tokens="paper", **plan)
+    manifest = run.manifest()
+    assert manifest.reader["tokens"] == "paper"
+    assert manifest.conditions["prompts"] == "paper"
+    table = vector_table(run)
+    assert "the paper's code takes" in table.card["pooling"]
+    for shard in manifest.shards:
+        means = run.read_activations(manifest, shard)
+        for request, reply, mean in zip(
+            shard.requests, run.read_replies(manifest, shard), means, strict=True
+        ):
+            # No system message where there is no system text, and the reply's own bytes between its marks.
+            asked = [{"role": "user", "content": request.question}]
+            if shard.system:
+                asked.insert(0, {"role": "system", "content": shard.system})
+            said = [*asked, {"role": "assistant", "content": reply.text}]
+            text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in said)
+            ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+            words = model.tokenizer(reply.text, add_special_tokens=False)["input_ids"]
+            if not words:
+                assert np.isnan(mean).all()
+                continue
+            with torch.no_grad():
+                hidden = model.bridge.original_model(
+                    torch.tensor([ids]), output_hidden_states=True
+                ).hidden_states
+            end = len(ids) - 2  # <|im_end|> and a newline
+            for layer in range(model.n_layers - 1):
+                expected = hidden[layer + 1][0, end - len(words) : end].mean(dim=0)
+                np.testing.assert_allclose(mean[layer], expected.numpy(), atol=1e-5)
+
+    usual = {**plan, "engine": None}
+    with pytest.raises(RunError, match=r"(?s)other settings.*paper"):
+        collect_run(model, run.path, sampling=SAMPLING, **usual)
+    with pytest.raises(RunError, match=r"(?s)no such choice of tokens.*answer or paper"):
+        collect_run(model, tmp_path / "x", sampling=SAMPLING, tokens="all", **plan)  # pyright: ignore[reportArgumentType]

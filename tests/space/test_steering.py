@@ -786,3 +786,18 @@ def test_fractional_percentiles_lie_between_whole_ones() -> None:
     assert LEVELS[60] == 60
     lower, between, upper = (only(space.floor(percentile=p)).thresholds for p in (60, 60.25, 61))
     np.testing.assert_allclose(between, 0.75 * lower + 0.25 * upper)
+
+
+# As the paper's code does ----------------------------------------------------------------------------
+
+
+def test_a_space_read_as_in_the_paper_plans_as_in_the_paper() -> None:
+    card = {"reader": {"n_layers": 30, "tokens": "paper"}}
+    space = calibrated_by_hand(made_space(card=card))
+    push = space.add("assistant", -10)
+    assert "tokens all, sinks too; unit vector as stored; strength -10" in repr(push)
+    np.testing.assert_allclose(push.steps[0].operation.lengths, np.linalg.norm(space.axis_[15]))
+    for plan in (space.floor(), space.ablate("pc1"), space.set(to=0.0), space.rotate(degrees=3)):
+        assert all(step.where.sinks for step in plan.steps)
+    assert "unit spread" in repr(space.add(unit="spread"))
+    assert not made_space().add(unit="raw").steps[0].where.sinks
