@@ -45,7 +45,7 @@ _ALONE = re.compile(
     rf"\s*{_VALUE}\s*", re.IGNORECASE
 )  # with a full stop it may be an item of a list
 _LABELLED = re.compile(
-    rf"\s*{_LABEL}{_ABOUT}(?:{_IS}|\s+){_VALUE}(?P<rest>$|\s*[.!,;)(。，；（].*|\s+[-–—]\s.*"
+    rf"\s*(?:(?:\d{{1,2}}[.)]|[-•])\s+)?{_LABEL}{_ABOUT}(?:{_IS}|\s+){_VALUE}(?P<rest>$|\s*[.!,;)(。，；（].*|\s+[-–—]\s.*"
     r"|\s+(?:because|since|as)\b.*)",
     re.IGNORECASE,
 )
