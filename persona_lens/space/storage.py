@@ -18,6 +18,7 @@ from persona_lens.space.calibration import HALVES, LEVELS, POPULATIONS, Calibrat
 from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
 from persona_lens.space.shipped import SHIPPED
+from persona_lens.spelling import did_you_mean
 from persona_lens.vectors import VectorTable
 
 if TYPE_CHECKING:
@@ -140,7 +141,11 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
         raise SpaceError(
             f"no space in {folder}",
             expected="card.json and space.safetensors",
-            remedy=f"make one with persona-lens fit; packaged: {', '.join(SHIPPED)}",
+            remedy=did_you_mean(
+                folder.name,
+                SHIPPED,
+                f"make one with persona-lens fit; packaged: {', '.join(SHIPPED)}",
+            ),
         ) from error
     if card["format"] != FORMAT:
         raise SpaceError(

@@ -87,6 +87,7 @@ class SpaceThresholds(SpaceGeometry):
             return what.at(self._layers(layers, depth, what.layers, purpose))
         chosen = self._layers(layers, depth, default, purpose)
         if not isinstance(what, str):
+            _refuse_what_is_no_direction(what)
             vectors = np.asarray(what)
             self._check_width(vectors.shape[-1] if vectors.ndim else 0)
             if vectors.shape == (len(self.layers_), self.table.d_model):
@@ -354,6 +355,19 @@ def _unknown_percentile(
         expected=f"{', '.join(map(str, levels)) or 'layers with a threshold'} ({found.calibration.source})",
         remedy="take what is known, or fit a space with its run",
     )
+
+
+def _refuse_what_is_no_direction(what: object) -> None:
+    names = (
+        isinstance(what, Sequence) and bool(what) and all(isinstance(each, str) for each in what)
+    )
+    if names or what is None:
+        raise SpaceError(
+            "this is no direction",
+            expected="one name, a Direction, or vectors",
+            given="several names" if names else "None",
+            remedy="make a plan of each and add them up" if names else "leave it out for the axis",
+        )
 
 
 def _spoken(found: Named) -> str:
