@@ -80,3 +80,11 @@ class PathError(PersonaLensError):
 
 class FigureError(PersonaLensError):
     """A figure cannot be drawn or exported."""
+
+
+class PersonaLensWarning(UserWarning):
+    """Something that works, and may not be what was meant; shown by default, and told from others' warnings."""
+
+
+class NotFiniteWarning(PersonaLensWarning):
+    """Numbers of a model are infinite or none, so what is made of them says nothing."""

@@ -51,6 +51,7 @@ _STYLE = (
 .pl-receipt .pl-row span {unicode-bidi: isolate}
 .pl-receipt .pl-hot {box-shadow: inset -1px 0 rgba(128, 128, 128, .3)}
 .pl-receipt .pl-idle {border-bottom: 1px dotted rgba(128, 128, 128, .7)}
+.pl-receipt .pl-broken {text-decoration: underline wavy; text-decoration-color: rgba(220, 38, 38, .9)}
 .pl-receipt .pl-mark {opacity: .55; font-size: .85em}
 </style>""".replace("HUE", _HUE)
     .replace("FAINT", str(_FAINT))
@@ -90,7 +91,10 @@ def _summary(receipt: Receipt, frame: pd.DataFrame) -> str:
                 _cell(_named(step)),
                 _cell(escape(spans(step.operation.layers))),
                 _cell(escape(str(step.where))),
-                _cell(_share(int(own["changed"].sum()), int(own["seen"].sum())), "pl-name"),
+                _cell(
+                    _share(int(own["changed"].sum()), int((own["seen"] - own["not_finite"]).sum())),
+                    "pl-name",
+                ),
                 _cell(escape(receipt.sentence(number, frame))),
             ]
         )
@@ -120,7 +124,8 @@ def _share(changed: int, seen: int) -> str:
 
 
 def _layers(frame: pd.DataFrame) -> str:
-    head = ["step", "operation", "layer", "tokens", "changed", "mean change", "largest change"]
+    head = ["step", "operation", "layer", "tokens", "not finite", "changed", "mean change"]
+    head += ["largest change"]
     head += ["projection before", "after", "lowest after", "highest after"]
     rows = [
         [
@@ -128,7 +133,8 @@ def _layers(frame: pd.DataFrame) -> str:
             _cell(escape(f"{row['operation']} {row['direction']}"), "pl-name"),
             _cell(f"{row['layer']}", "pl-number"),
             _cell(f"{row['seen']:,}", "pl-number"),
-            _cell(_share(row["changed"], row["seen"]), "pl-name"),
+            _cell(f"{row['not_finite']:,}", "pl-number"),
+            _cell(_share(row["changed"], row["seen"] - row["not_finite"]), "pl-name"),
             *(_cell(f"{row[name]:.1%}", "pl-number") for name in ("mean_change", "max_change")),
             *(
                 _cell("–" if np.isnan(row[name]) else f"{row[name]:.4g}", "pl-number")
@@ -175,25 +181,32 @@ def _tokens(receipt: Receipt) -> str:
 def _top(rows: Sequence[TouchedTokens]) -> float:
     """The change that gets the full colour: few tokens are changed more, so that one does not pale all others."""
     changes = np.concatenate([_largest(row.change) for row in rows])
-    changes = changes[changes > 0]
+    changes = changes[np.isfinite(changes) & (changes > 0)]
     return float(np.quantile(changes, 0.98)) if len(changes) else 0.0
 
 
 def _largest(change: Float[np.ndarray, "place token"]) -> Float[np.ndarray, " token"]:
-    """Over steps and layers; NaN where a token was not to be touched."""
+    """Over steps and layers; NaN where a token was not to be touched, infinite where it is no number."""
     filled = np.where(np.isnan(change), -np.inf, change).max(axis=0, initial=-np.inf)
-    return np.where(np.isinf(filled), np.nan, filled)
+    return np.where(np.isneginf(filled), np.nan, filled)
 
 
 def _legend(rows: Sequence[TouchedTokens], top: float) -> str:
+    changes = np.concatenate([_largest(row.change) for row in rows])
+    broken = (
+        '<div><span class="pl-muted"><span class="pl-broken">wavy</span>: not finite</span></div>'
+        if np.isposinf(changes).any()
+        else ""
+    )
     if not top:
-        return '<div class="pl-muted">no token was changed</div>'
-    largest = max(float(np.nanmax(_largest(row.change), initial=0.0)) for row in rows)
+        return broken or '<div class="pl-muted">no token was changed</div>'
+    largest = float(np.max(changes[np.isfinite(changes)], initial=0.0))
     more = f" or more (at most {largest:.1%})" if largest > 1.005 * top else ""
     return (
         '<div><span class="pl-muted">largest change at any layer, of the residual norm: 0%</span>'
         f'<span class="pl-legend"></span><span class="pl-muted">{top:.1%}{more}</span><br>'
         '<span class="pl-muted"><span class="pl-idle">dotted</span>: chosen and left as it was</span></div>'
+        f"{broken}"
     )
 
 
@@ -221,7 +234,9 @@ def _piece(
     largest, style = _largest(change), ""
     if not np.isnan(largest).all():
         strongest = float(np.nanmax(largest))
-        if strongest > 0:
+        if np.isinf(strongest):
+            kinds.append("pl-broken")
+        elif strongest > 0:
             kinds.append("pl-hot")
             alpha = _FAINT + (_FULL - _FAINT) * min(1.0, strongest / top)
             style = f' style="background: rgba({_HUE}, {alpha:.2f})"'
@@ -240,7 +255,10 @@ def _tooltip(receipt: Receipt, ids: Sequence[int], change: Float[np.ndarray, "pl
         if np.isnan(by_layer).all():
             continue
         strongest = int(np.nanargmax(by_layer))
-        said = f"{step.operation.name} {step.operation.direction.name}: {by_layer[strongest]:.1%}"
+        change_text = (
+            "not finite" if np.isinf(by_layer[strongest]) else f"{by_layer[strongest]:.1%}"
+        )
+        said = f"{step.operation.name} {step.operation.direction.name}: {change_text}"
         if by_layer[strongest] > 0 and len(places) > 1:
             said += f" at layer {receipt.places[places[strongest]][1]}"
         lines.append(said)

@@ -26,12 +26,12 @@ from persona_lens.interventions.touched import Note, TouchedTokens
 _FOLD_AFTER = 128
 _FOLD_TOKENS = 8192
 _COLUMNS = (
-    *("seen", "changed", "change_sum", "change_max", "before_sum", "after_sum"),
+    *("seen", "broken", "changed", "change_sum", "change_max", "before_sum", "after_sum"),
     *("after_min", "after_max"),
 )
 _FRAME = [
-    *("step", "operation", "direction", "layer", "seen", "changed", "share", "mean_change"),
-    *("max_change", "before", "after", "lowest", "highest"),
+    *("step", "operation", "direction", "layer", "seen", "not_finite", "changed", "share"),
+    *("mean_change", "max_change", "before", "after", "lowest", "highest"),
 ]
 
 
@@ -123,8 +123,9 @@ class Receipt:
 
         May be looked at while the plan still acts.
 
-        Columns: `step` (from 1), `operation`, `direction`, `layer`; `seen`, tokens the plan chose; `changed`,
-        those that moved, and their `share`; `mean_change` and `max_change` of those that moved, as a fraction of
+        Columns: `step` (from 1), `operation`, `direction`, `layer`; `seen`, tokens the plan chose; `not_finite`,
+        those of them that are infinite or no number there, before or after; of the others, `changed`, those that
+        moved, and their `share`; `mean_change` and `max_change` of those that moved, as a fraction of
         the residual norm; `before` and `after`, mean projections of the tokens seen; `lowest` and `highest`
         projection afterwards.
         """
@@ -135,6 +136,7 @@ class Receipt:
             operation = self.plan.steps[number].operation
             found = self._read(place)
             seen, changed = int(found["seen"]), int(found["changed"])
+            sound = seen - int(found["broken"])
             rows.append(
                 {
                     "step": number + 1,
@@ -142,14 +144,15 @@ class Receipt:
                     "direction": operation.direction.name,
                     "layer": layer,
                     "seen": seen,
+                    "not_finite": seen - sound,
                     "changed": changed,
-                    "share": changed / seen if seen else np.nan,
+                    "share": changed / sound if sound else np.nan,
                     "mean_change": found["change_sum"] / changed if changed else 0.0,
                     "max_change": found["change_max"] if changed else 0.0,
-                    "before": found["before_sum"] / seen if seen else np.nan,
-                    "after": found["after_sum"] / seen if seen else np.nan,
-                    "lowest": found["after_min"] if seen else np.nan,
-                    "highest": found["after_max"] if seen else np.nan,
+                    "before": found["before_sum"] / sound if sound else np.nan,
+                    "after": found["after_sum"] / sound if sound else np.nan,
+                    "lowest": found["after_min"] if sound else np.nan,
+                    "highest": found["after_max"] if sound else np.nan,
                 }
             )
         return pd.DataFrame(rows, columns=_FRAME)
@@ -184,14 +187,37 @@ class Receipt:
 
 
 def _sentence(rows: pd.DataFrame) -> str:
-    seen, changed = int(rows["seen"].max()), int(rows["changed"].sum())
+    seen = int(rows["seen"].max())
     if not seen:
         return "no token was chosen"
+    broken = _broken(rows)
+    sound = rows.loc[rows["not_finite"] < rows["seen"]]
+    if sound.empty:
+        return broken
+    return "; ".join(part for part in (broken, _done(sound)) if part)
+
+
+def _broken(rows: pd.DataFrame) -> str:
+    """Where the residual stream was no number, which is neither a change nor none."""
+    layers = sorted(rows.loc[rows["not_finite"] > 0, "layer"])
+    if not layers:
+        return ""
+    later = sorted(layer for layer in rows["layer"] if layer >= layers[0])
+    where = f"{layers[0]} on" if layers == later and len(layers) > 1 else spans(layers)
+    tokens = f"{int(rows['not_finite'].max()):,} of {int(rows['seen'].max()):,} tokens"
+    word = "layer" if len(layers) == 1 or where.endswith(" on") else "layers"
+    return f"not finite (infinite or no number) at {word} {where}: {tokens}"
+
+
+def _done(rows: pd.DataFrame) -> str:
+    """What was done to tokens that are numbers."""
+    seen = int((rows["seen"] - rows["not_finite"]).max())
+    changed = int(rows["changed"].sum())
     if not changed:
         return f"never engaged: none of {seen:,} tokens was changed"
     engaged = rows[rows["changed"] > 0]
     mean = float((engaged["mean_change"] * engaged["changed"]).sum() / changed)
-    share = percent(changed, int(rows["seen"].sum()))
+    share = percent(changed, int((rows["seen"] - rows["not_finite"]).sum()))
     idle = sorted(rows.loc[rows["changed"] == 0, "layer"])
     return (
         f"changed {share} of {seen:,} tokens"
@@ -204,12 +230,14 @@ def _sentence(rows: pd.DataFrame) -> str:
 
 def _sums(notes: Sequence[Note]) -> Float[Tensor, " column"]:
     note = Note.together(notes)
-    before, seen = note.before, note.seen()
+    before, chosen, finite = note.before, note.seen(), note.finite()
     change, after = note.effect()
+    seen = chosen & finite
     moved = seen & (change > 0)
     zero, infinite = torch.zeros_like(change), torch.full_like(change, torch.inf)
     parts = (
-        seen.sum().to(change),
+        chosen.sum().to(change),
+        (chosen & ~finite).sum().to(change),
         moved.sum().to(change),
         torch.where(moved, change, zero).sum(),
         torch.where(moved, change, zero).max(),

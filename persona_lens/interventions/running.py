@@ -116,18 +116,33 @@ class PlanRun:
             track = self._track
             assert track is not None
             work = residual.float() if residual.dtype in _HALF else residual
+            notes: list[Note] = []
             for step in self._layers[layer]:
                 chosen = track.mask(step.where, residual.device)
                 done = step(work, chosen, track)
                 work = done.residual
                 if self._receipt is not None:
-                    note = self._note(done, chosen, track)
-                    self._receipt.note(step.number, layer, note)
-                    if self._receipt.detail:
-                        self._detail.setdefault((step.number, layer), []).append(note)
-            return work.to(residual.dtype)
+                    notes.append(self._note(done, chosen, track))
+            changed = work.to(residual.dtype)
+            self._hand_over(layer, notes, changed)
+            return changed
 
         return tap
+
+    def _hand_over(
+        self, layer: int, notes: list[Note], changed: Float[Tensor, "batch position d_model"]
+    ) -> None:
+        """Give the receipt what was noted at a layer; of half precision, whether it can hold what came of it."""
+        if self._receipt is None:
+            return
+        overflown = None
+        if changed.dtype == torch.float16:  # bfloat16 reaches as far as the arithmetic does
+            overflown = ~changed.detach().isfinite().all(dim=-1)
+        for step, note in zip(self._layers[layer], notes, strict=True):
+            told = note._replace(overflown=overflown)
+            self._receipt.note(step.number, layer, told)
+            if self._receipt.detail:
+                self._detail.setdefault((step.number, layer), []).append(told)
 
     def _note(
         self, done: _Done, chosen: Bool[Tensor, "batch position"] | None, track: Track

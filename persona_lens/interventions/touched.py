@@ -25,6 +25,7 @@ class Note(NamedTuple):
         across: Length of its part orthogonal to the direction; known where `move` has a scale.
         counted: Which tokens were to be touched; None for all.
         start: Column of the first token in its sequence.
+        overflown: Where the residual vector no longer fits the model's dtype afterwards; None where all fit.
     """
 
     before: Float[Tensor, "batch position"]
@@ -33,6 +34,13 @@ class Note(NamedTuple):
     across: Float[Tensor, "batch position"] | None
     counted: Bool[Tensor, "batch position"] | None
     start: int
+    overflown: Bool[Tensor, "batch position"] | None = None
+
+    def finite(self) -> Bool[Tensor, "batch position"]:
+        """Which tokens were numbers before and are numbers afterwards."""
+        length, after = self.effect()
+        finite = self.norm.isfinite() & length.isfinite() & after.isfinite()
+        return finite if self.overflown is None else finite & ~self.overflown
 
     def effect(
         self,
@@ -46,8 +54,8 @@ class Note(NamedTuple):
         scale, across = self.move.scale, self.across
         move = Move(self.move.shift.detach(), None if scale is None else scale.detach())
         across = None if across is None else across.detach()
-        return Note(
-            self.before.detach(), self.norm.detach(), move, across, self.counted, self.start
+        return self._replace(
+            before=self.before.detach(), norm=self.norm.detach(), move=move, across=across
         )
 
     @classmethod
@@ -68,7 +76,8 @@ class Note(NamedTuple):
         assert norm is not None
         assert shift is not None
         move = Move(shift, joined([note.move.scale for note in notes]))
-        return cls(before, norm, move, joined([note.across for note in notes]), counted, 0)
+        across = joined([note.across for note in notes])
+        return cls(before, norm, move, across, counted, 0, joined([n.overflown for n in notes]))
 
     def seen(self) -> Bool[Tensor, "batch position"]:
         """Which tokens were to be touched."""
@@ -86,7 +95,7 @@ class TouchedTokens:
         ids: The tokens that ran: no pads, nothing from the end of the reply on. The last sampled token is not
             among them, since it is never fed back.
         change: Length of the change over the residual norm, for each step and layer of the plan (`places` of the
-            receipt); NaN for tokens that were not to be touched.
+            receipt); NaN for tokens that were not to be touched, infinite where they are no numbers.
     """
 
     row: int
@@ -114,7 +123,7 @@ def touched_rows(
     change = np.full(shape, np.nan, dtype=np.float32)
     for index, place in enumerate(places):
         for note in notes.get(place, []):
-            values = note.effect()[0]
+            values = torch.where(note.finite(), note.effect()[0], torch.inf)
             if note.counted is not None:
                 values = torch.where(note.counted, values, torch.nan)
             columns = slice(note.start, note.start + values.shape[1])

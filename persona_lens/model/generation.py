@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 
 from persona_lens.model.backends import Backend
+from persona_lens.model.finiteness import FiniteWatch
 from persona_lens.model.intervening import Around
 from persona_lens.model.pooling import DecodeMeans, Ids, left_padded, token_budget_batches
 from persona_lens.model.reply import Reply
@@ -30,6 +31,7 @@ class Generator:
         end_ids: Tokens that end a reply.
         pad_id: Fills the front of shorter prompts; always masked.
         equal_lengths: Prompts of one length at a time, for models that pads in front would reach.
+        watch: Looks at the residual stream on the way, after whatever is in force.
     """
 
     backend: Backend
@@ -38,6 +40,7 @@ class Generator:
     pad_id: int
     device: torch.device
     equal_lengths: bool = False
+    watch: FiniteWatch | None = None
 
     def sample(
         self,
@@ -96,6 +99,8 @@ class Generator:
         if noted is not None:
             options["logits_processor"] = [noted, *options.get("logits_processor", [])]
         with ExitStack() as stack:
+            if self.watch is not None:
+                stack.enter_context(self.backend.taps(self.watch.taps()))
             if pool is not None:
                 stack.enter_context(self.backend.before_forward(pool.watch))
                 stack.enter_context(self.backend.taps(pool.taps()))

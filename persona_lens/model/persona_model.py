@@ -36,6 +36,12 @@ from persona_lens.model.conduct import Conduct, rounding
 from persona_lens.model.context import check_context
 from persona_lens.model.divergence import divergences
 from persona_lens.model.fingerprint import fingerprint
+from persona_lens.model.finiteness import (
+    FiniteWatch,
+    first_broken_layer,
+    warn_not_finite,
+    warn_of_broken_layers,
+)
 from persona_lens.model.generation import Generator
 from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.held_module import (
@@ -495,16 +501,24 @@ class PersonaModel:
                 self.pad_id,
                 self.device,
                 equal_lengths=several and not self._conduct.pads_in_front,
+                watch=(watch := FiniteWatch(self.n_layers)),
             )
-            replies = generator.sample(
-                [prompt.ids for prompt in prompts],
-                sampling,
-                layers=layers,
-                batch_size=batch_size,
-                log_probs=log_probs,
-                around=self._around(prompts, padding_side="left", end_ids=self.end_ids),
-                on_batch=on_batch,
-            )
+            try:
+                replies = generator.sample(
+                    [prompt.ids for prompt in prompts],
+                    sampling,
+                    layers=layers,
+                    batch_size=batch_size,
+                    log_probs=log_probs,
+                    around=self._around(prompts, padding_side="left", end_ids=self.end_ids),
+                    on_batch=on_batch,
+                )
+            except RuntimeError as error:  # torch refuses to draw from what are no probabilities
+                if watch.broken:
+                    raise self._nothing_to_draw(prompts) from error
+                raise
+            if watch.broken:
+                warn_not_finite("replies", self._first_broken_layer(prompts), self.dtype)
         told = [self._heard(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
         return told if layers is None else self._without_thinking(prompts, told, layers)
 
@@ -549,7 +563,7 @@ class PersonaModel:
             self._conduct.check_logits()
             if self._interventions.active or not self._conduct.shares_prompts:
                 whole = self._with_replies(prompts, said)
-                return transcript_log_probs(
+                values = transcript_log_probs(
                     self._backend,
                     [transcript.ids for transcript in whole],
                     [len(prompt) for prompt in prompts],
@@ -558,14 +572,17 @@ class PersonaModel:
                     device=self.device,
                     token_budget=budget,
                 )
-            return reply_log_probs(
-                self._backend,
-                [prompt.ids.tolist() for prompt in prompts],
-                said,
-                pad_id=self.pad_id,
-                device=self.device,
-                token_budget=budget,
-            )
+            else:
+                values = reply_log_probs(
+                    self._backend,
+                    [prompt.ids.tolist() for prompt in prompts],
+                    said,
+                    pad_id=self.pad_id,
+                    device=self.device,
+                    token_budget=budget,
+                )
+        self._warn_of_nan(values, prompts, "log-probabilities")
+        return values
 
     def check_room(self, prompts: Sequence[Transcript], sampling: Sampling) -> None:
         """Refuse prompts that cannot be answered.
@@ -627,6 +644,32 @@ class PersonaModel:
             replies[index] = replace(replies[index], mean=mean)
         return replies
 
+    def _first_broken_layer(self, texts: Sequence[Transcript]) -> int | None:
+        """Where numbers stop being some, without a plan; under one, its receipt tells."""
+        layers = [first_broken_layer(self._backend, text.ids, self.device) for text in texts[:4]]
+        return min((layer for layer in layers if layer is not None), default=None)
+
+    def _warn_of_nan(
+        self,
+        values: Sequence[Float[np.ndarray, " token"]],
+        texts: Sequence[Transcript],
+        what: str,
+    ) -> None:
+        if any(np.isnan(each).any() for each in values):
+            with self._lock:
+                layer = self._first_broken_layer(texts)
+            warn_not_finite(what, layer, self.dtype)
+
+    def _nothing_to_draw(self, prompts: Sequence[Transcript]) -> ModelError:
+        layer = self._first_broken_layer(prompts)
+        where = "" if layer is None else f" at layer {layer} on"
+        return ModelError(
+            f"no reply can be sampled: the residual stream is not finite{where}",
+            expected="numbers that the dtype can hold",
+            given=str(self.dtype).removeprefix("torch."),
+            remedy='load it with dtype="bfloat16" or "float32"; under a plan, look at its receipt',
+        )
+
     def _with_replies(
         self, prompts: Sequence[Transcript], replies: Sequence[Ids]
     ) -> list[Transcript]:
@@ -667,7 +710,8 @@ class PersonaModel:
             token_budget: Tokens in a batch, pads included; by default what suits the device.
 
         Returns:
-            float32; NaN where a transcript has no position to average.
+            float32; NaN where a transcript has no position to average. Where the residual stream is not finite a
+            warning says at which layers.
 
         Source: paper section 2.1.2.
         """
@@ -711,7 +755,7 @@ class PersonaModel:
             noted=not again,
         )
         with self._lock:
-            return read_means(
+            means = read_means(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
                 positions,
@@ -721,6 +765,9 @@ class PersonaModel:
                 token_budget=token_budget or default_token_budget(self.device),
                 around=around,
             ).numpy()
+        read = np.array([np.any(mask) for mask in positions])
+        warn_of_broken_layers(means, read, layers, self.dtype, what="means")
+        return means
 
     def projections(
         self,
@@ -756,7 +803,7 @@ class PersonaModel:
             return []
         around = self._around(transcripts, padding_side="right")
         with self._lock:
-            return read_projections(
+            found = read_projections(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
                 masks,
@@ -767,6 +814,10 @@ class PersonaModel:
                 token_budget=token_budget or default_token_budget(self.device),
                 around=around,
             )
+        read = np.array([len(tokens.norms) > 0 for tokens in found])
+        sums = np.stack([tokens.norms.sum(axis=0) for tokens in found])
+        warn_of_broken_layers(sums, read, chosen_layers, self.dtype, what="projections")
+        return found
 
     @contextmanager
     def intervene(self, plan: Plan, *, detail: bool = False) -> Iterator[Receipt]:
@@ -862,7 +913,7 @@ class PersonaModel:
             acting = self._around(transcripts, padding_side="right")
         with self._lock:
             self._conduct.check_logits()
-            return divergences(
+            values = divergences(
                 self._backend,
                 [transcript.ids for transcript in transcripts],
                 [transcript.mask("assistant", turn=-1) for transcript in transcripts],
@@ -872,6 +923,8 @@ class PersonaModel:
                 device=self.device,
                 token_budget=budget,
             )
+        self._warn_of_nan(values, transcripts, "KL divergences")
+        return values
 
     def reply_positions(self, transcript: Transcript) -> Bool[np.ndarray, " token"]:
         """The tokens of the last assistant turn, without thinking, special tokens and attention sinks."""

@@ -7,7 +7,9 @@ asked stores what it hands back.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.activations.reading import Tokens, read_replies
-from persona_lens.errors import RunError
+from persona_lens.errors import NotFiniteWarning, RunError
 from persona_lens.model.reply import Reply
 from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard
@@ -188,12 +190,16 @@ class Worker:
             job: A unit and what is there of it.
             settings: How to sample and read.
             on_batch: Called with the number of replies and tokens of each sampled batch.
+
+        Raises:
+            RunError: Residuals that are not finite, which would pass for empty replies.
         """
-        products = self._sampled(job, settings, on_batch) if job.samples else []
-        for shard in job.unit:
-            if shard.key in job.unread:
-                replies = job.stored[shard.key]
-                products.append(Product(shard, replies, self._read(shard, replies, settings)))
+        with _numbers_only():
+            products = self._sampled(job, settings, on_batch) if job.samples else []
+            for shard in job.unit:
+                if shard.key in job.unread:
+                    replies = job.stored[shard.key]
+                    products.append(Product(shard, replies, self._read(shard, replies, settings)))
         return products
 
     def _sampled(
@@ -258,6 +264,19 @@ class Worker:
             self.writer.encoder.template_hash == self.reader.encoder.template_hash
             and self.writer.tokenizer.get_vocab() == self.reader.tokenizer.get_vocab()
         )
+
+
+@contextmanager
+def _numbers_only() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", NotFiniteWarning)
+            yield
+    except NotFiniteWarning as warning:
+        raise RunError(
+            f"nothing of this can be collected: {warning}",
+            remedy="choose another dtype; what was collected before stays as it is",
+        ) from warning
 
 
 def unit_seed(unit: Sequence[Shard], seed: int) -> int:

@@ -12,8 +12,20 @@ from brute_force import Spec, plan_of, run_alone
 from tiny import tiny_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
-from persona_lens.errors import InterventionError
-from persona_lens.interventions import Direction, Floor, Plan, Receipt
+from persona_lens.errors import InterventionError, NotFiniteWarning
+from persona_lens.interventions import (
+    Ablate,
+    Add,
+    Band,
+    Ceil,
+    Direction,
+    Floor,
+    Gate,
+    Operation,
+    Plan,
+    Receipt,
+    Rotate,
+)
 from persona_lens.interventions.operations import Move
 from persona_lens.interventions.receipt import _FOLD_AFTER
 from persona_lens.interventions.touched import Note
@@ -273,3 +285,97 @@ def test_hooks_refuse_receipts_they_cannot_write() -> None:
         plan.where("user").hooks(receipt=Receipt(plan))
     with pytest.raises(InterventionError, match=r"(?s)ids of the tokens.*model\.intervene"):
         plan.hooks(receipt=Receipt(plan, detail=True))
+
+
+# --- numbers that are none ------------------------------------------------------------------------
+
+
+def half_model() -> PersonaModel:
+    return PersonaModel.load(tiny_module("llama").half(), tokenizer=tiny_tokenizer())
+
+
+TOWARDS = Direction("light", (0, 1, 2), np.random.default_rng(1).normal(size=(3, 16)))
+FAR = Add(TOWARDS.at([1]), lengths=5e5)  # float16 ends at 65,504
+
+
+def read_under(held: PersonaModel, plan: Plan, **options) -> Receipt:
+    said = held.encoder.encode(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well."}]
+    )
+    with (
+        held.intervene(plan, **options) as receipt,
+        pytest.warns(NotFiniteWarning, match="at layer 1 on, in float16"),
+    ):
+        held.pooled([said])
+    return receipt
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Floor(TOWARDS.at([2]), thresholds=10.0),
+        Ceil(TOWARDS.at([2]), thresholds=-10.0),
+        Band(TOWARDS.at([2]), low=-1.0, high=1.0),
+        Ablate(TOWARDS.at([2])),
+        Rotate(TOWARDS.at([2]), radians=0.3),
+        Gate(TOWARDS.at([2]), thresholds=0.0, operation=Ablate(TOWARDS.at([2]))),
+    ],
+    ids=lambda operation: operation.name,
+)
+def test_an_overflow_is_no_idle_cap(later: Operation) -> None:
+    receipt = read_under(half_model(), Plan.of(FAR, later))
+    frame = receipt.frame().set_index("step")
+    assert frame["not_finite"].tolist() == frame["seen"].tolist()
+    assert frame["changed"].tolist() == [0, 0]
+    assert frame[["share", "before", "after", "lowest", "highest"]].isna().all(axis=None)
+    first, second = str(receipt).splitlines()[1::2]
+    seen = frame.loc[1, "seen"]
+    assert first.strip() == (
+        f"not finite (infinite or no number) at layer 1: {seen} of {seen} tokens"
+    )
+    assert "at layer 2" in second
+    assert "never engaged" not in str(receipt)
+
+
+def test_what_is_sound_before_an_overflow_is_counted_as_ever() -> None:
+    floor = Floor(TOWARDS, thresholds=1.0)
+    receipt = read_under(half_model(), Plan.of(FAR, floor))
+    frame = receipt.frame().set_index(["step", "layer"])
+    alone = receipt_of(half_model(), Plan.of(floor.at([0]))).frame().set_index(["step", "layer"])
+    for column in ("seen", "not_finite", "changed", "mean_change", "before", "after"):
+        assert frame.loc[(2, 0), column] == pytest.approx(alone.loc[(1, 0), column])
+    assert frame["not_finite"].tolist() == [frame["seen"].iloc[0]] + [0] + 2 * [
+        frame["seen"].iloc[0]
+    ]
+    said = receipt.sentence(2, receipt.frame())
+    assert said.startswith("not finite (infinite or no number) at layer 1 on: ")
+    assert "; changed " in said
+
+
+def receipt_of(held: PersonaModel, plan: Plan) -> Receipt:
+    said = held.encoder.encode(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well."}]
+    )
+    with held.intervene(plan) as receipt:
+        held.pooled([said])
+    return receipt
+
+
+def test_one_broken_weight_is_told_with_its_layer() -> None:
+    module = tiny_module("llama")
+    with torch.no_grad():
+        module.get_decoder().layers[1].mlp.down_proj.weight[3, 4] = torch.nan
+    held = PersonaModel.load(module, tokenizer=tiny_tokenizer())
+    with pytest.warns(NotFiniteWarning, match="at layer 1 on, in float32"):
+        receipt = receipt_of(held, Plan.of(Ablate(TOWARDS)))
+    assert receipt.frame()["not_finite"].tolist() == [0, *2 * [receipt.frame()["seen"].iloc[0]]]
+
+
+def test_a_receipt_with_detail_shows_which_tokens_are_no_numbers() -> None:
+    receipt = read_under(half_model(), Plan.of(FAR).where("assistant"), detail=True)
+    change = receipt.tokens()[0].change[0]
+    assert np.isposinf(change[~np.isnan(change)]).all()
+    page = receipt._repr_html_()
+    assert page.count('class="pl-broken"') > 1
+    assert "add light: not finite" in page
+    assert "no token was changed" not in page

@@ -34,10 +34,11 @@ def described(folder: Path, base: object, kind: str = "LORA") -> Path:
 def lora(seed: int = 1, module: Any = None, **settings: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
+    base = tiny_module("llama") if module is None else module
     torch.manual_seed(seed)
     asked = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
     config = LoraConfig(task_type="CAUSAL_LM", **{**asked, **settings})
-    return get_peft_model(tiny_module("llama") if module is None else module, config).eval()
+    return get_peft_model(base, config).eval()
 
 
 @torch.no_grad()
