@@ -43,6 +43,8 @@ JUDGES = ("likelihood", "rules", "local", "openai")
         "persona-lens judge runs/first --judge local --model Qwen/Qwen3-4B",
         "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run",
         "persona-lens judge runs/first --judge openai --model o4-mini --temperature none --max-tokens 4000",
+        "persona-lens judge runs/paper --judge openai --model gpt-4.1-mini --verbatim --temperature 1 "
+        "--max-tokens 10",
     )
 )
 def judge(
@@ -75,6 +77,13 @@ def judge(
             min=1, help="openai: where an answer is cut; a judge that thinks needs some thousand."
         ),
     ] = 64,
+    verbatim: Annotated[
+        bool,
+        typer.Option(
+            "--verbatim",
+            help="openai: ask with the entry's own judge prompt (eval_prompt) as it is, as the paper's code does.",
+        ),
+    ] = False,
     timeout: Annotated[float, typer.Option(help="openai: seconds a call may take.")] = 600.0,
     extra_body: Annotated[
         str | None,
@@ -119,6 +128,7 @@ def judge(
             "temperature": _temperature(temperature),
             "scoring": scoring,
             "max_tokens": max_tokens,
+            "verbatim": verbatim,
         }
         chosen = _openai(model, settings, asked)
         if dry_run:

@@ -28,7 +28,12 @@ from persona_lens.judges.answers import (
 )
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.cost import JudgingCost, token_counter
-from persona_lens.judges.prompts import PROMPT_VERSION, Form, judge_messages
+from persona_lens.judges.prompts import (
+    PROMPT_VERSION,
+    Form,
+    judge_messages,
+    verbatim_messages,
+)
 
 Scoring = Literal["answer", "logits"]
 
@@ -60,6 +65,8 @@ class OpenAIJudge:
             several places or is several tokens.
         max_tokens: Length at which an answer is cut, thoughts included. A judge that thinks first needs some
             thousand.
+        verbatim: Ask with each entry's own judge prompt as it is, as the paper's code does, and hold the server to
+            no schema; entries without one are refused. The paper's settings are temperature 1 and 10 tokens.
 
     Raises:
         PersonaLensError: No such scoring.
@@ -80,6 +87,7 @@ class OpenAIJudge:
         temperature: float | None = 0.0,
         scoring: Scoring = "answer",
         max_tokens: int = 64,
+        verbatim: bool = False,
     ) -> None:
         if scoring not in get_args(Scoring):
             raise PersonaLensError("no such scoring", expected="answer or logits", given=scoring)
@@ -87,7 +95,8 @@ class OpenAIJudge:
         self.temperature = temperature
         self.scoring: Scoring = scoring
         self.max_tokens = max_tokens
-        self._form: Form = "json" if scoring == "answer" else "number"
+        self.verbatim = verbatim
+        self._form: Form = "json" if scoring == "answer" and not verbatim else "number"
 
     def card(self) -> dict[str, Any]:
         """Model, host and everything that decides the verdicts; no key."""
@@ -98,6 +107,7 @@ class OpenAIJudge:
             "temperature": self.temperature,
             "scoring": self.scoring,
             "max_tokens": self.max_tokens,
+            **({"prompt": "verbatim"} if self.verbatim else {}),
         }
 
     def verdicts(self, cases: Iterable[Case]) -> Iterator[tuple[Case, Verdict]]:
@@ -173,10 +183,10 @@ class OpenAIJudge:
         answer = TraitAnswer if _scale(case) == "trait" else RoleAnswer
         return Call(
             key=case,
-            messages=judge_messages(case, self._form),
+            messages=verbatim_messages(case) if self.verbatim else judge_messages(case, self._form),
             temperature=self.temperature,
             max_tokens=self.max_tokens,
-            response_format=answer if self.scoring == "answer" else None,
+            response_format=answer if self._form == "json" else None,
             logprobs=_ALTERNATIVES if self.scoring == "logits" else None,
         )
 

@@ -36,6 +36,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Literal
 
+from persona_lens.errors import PersonaLensError
 from persona_lens.judges.base import Case
 
 PROMPT_VERSION = 1
@@ -102,6 +103,7 @@ _CONTROL = re.compile(
     r"|\[/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS)\]|<</?SYS>>"
 )
 _PLACEHOLDER = re.compile(r"\{(question|answer|response|reply)\}")
+_FORMAT_FIELD = re.compile(r"\{(question|answer)\}|\{\{|\}\}")
 
 
 def judge_messages(
@@ -137,6 +139,31 @@ def judge_messages(
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": "\n\n".join([*parts, end])},
     ]
+
+
+def verbatim_messages(case: Case) -> list[dict[str, str]]:
+    """The entry's own judge prompt as it is, question and reply in its places, and nothing else.
+
+    This is how the paper's code asks. Nothing then keeps a reply from speaking to the judge.
+
+    Raises:
+        PersonaLensError: The entry has no judge prompt.
+
+    Source: released code, `3_judge.py`, which fills the prompt by `str.format`: doubled braces are single ones.
+    """
+    ready = str(case.about.get("eval_prompt") or "")
+    if not ready.strip():
+        raise PersonaLensError(
+            f"{case.shard.kind} {case.shard.name!r} has no judge prompt of its own",
+            expected="an entry with eval_prompt, as in the paper's files",
+            remedy="judge without verbatim: our prompt is made from its description and rubric",
+        )
+    fields = {"question": case.question, "answer": case.reply.answer}
+
+    def filled(found: re.Match[str]) -> str:
+        return fields[found[1]] if found[1] else found[0][0]
+
+    return [{"role": "user", "content": _FORMAT_FIELD.sub(filled, ready)}]
 
 
 class _Fence:

@@ -183,6 +183,24 @@ def test_the_server_is_held_to_a_schema(make_judge: MakeJudge) -> None:
         assert body["messages"][-1]["content"].splitlines()[-1].startswith("Answer with JSON")
 
 
+def test_the_judge_prompt_of_an_entry_can_be_asked_as_it_is(make_judge: MakeJudge) -> None:
+    ready = 'Q: {question}\nA: {answer}\nAnswer as {{"score"}}, 0 to 3.'
+    case = make_case("I am {question}.", about={"eval_prompt": ready})
+    with FaultyServer(ok("3")) as server:
+        judge = make_judge(server.url, verbatim=True, temperature=1.0, max_tokens=10)
+        (verdict,) = judged(judge, case)
+        with pytest.raises(PersonaLensError, match=r"(?s)no judge prompt of its own.*eval_prompt"):
+            judged(judge, make_case("Arr!", about={"description": "A pirate."}))
+    assert verdict.label == "fully"
+    (body,) = [seen.body for seen in server.requests]
+    told = f'Q: {case.question}\nA: I am {{question}}.\nAnswer as {{"score"}}, 0 to 3.'
+    assert body["messages"] == [{"role": "user", "content": told}]
+    assert "response_format" not in body
+    assert (body["temperature"], body["max_tokens"]) == (1, 10)
+    assert judge.card()["prompt"] == "verbatim"
+    assert "prompt" not in make_judge(server.url).card()
+
+
 def test_a_server_without_structured_output_is_read_all_the_same(make_judge: MakeJudge) -> None:
     def script(seen: Seen) -> Behaviour:
         asked_too_much = "response_format" in seen.body
