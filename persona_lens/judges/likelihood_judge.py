@@ -25,20 +25,22 @@ own tokens count.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from persona_lens.errors import RunError
+from persona_lens.errors import RunError, TranscriptError
 from persona_lens.judges.answers import settled
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.null_thresholds import NullThresholds
 from persona_lens.rollouts.plan import Shard
 from persona_lens.transcripts import Group
+from persona_lens.transcripts.continuing import Continuation
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -219,10 +221,19 @@ class LikelihoodJudge:
             kept = said != Group.THINKING.code
             answer = said[kept] == Group.ASSISTANT.code
             return _Answer.of(reply.ids[kept], answer, self.max_tokens)
-        written = self.model.tokenizer(reply.answer, add_special_tokens=False)["input_ids"]
         lead = encoder.lead_ids(prompt)
+        if not lead:
+            with suppress(TranscriptError):  # else the text has no tokens of its own there
+                behind = self._continuation.ids(prompt, reply.answer)
+                said = encoder.with_reply(prompt, behind).groups[len(prompt) :]
+                return _Answer.of(behind, said == Group.ASSISTANT.code, self.max_tokens)
+        written = self.model.tokenizer(reply.answer, add_special_tokens=False)["input_ids"]
         ids = np.array([*lead, *written], dtype=np.int64)  # pyright: ignore[reportGeneralTypeIssues]
         return _Answer.of(ids, np.arange(len(ids)) >= len(lead), self.max_tokens)
+
+    @cached_property
+    def _continuation(self) -> Continuation:
+        return Continuation(self.model.encoder, end_ids=self.model.end_ids)
 
     def _other_system(self, case: Case) -> str:
         """The prompt a case's own is compared with: the default's, or that of the trait's other side."""

@@ -16,6 +16,7 @@ from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.runs import collect_run
 from persona_lens.runs.judging import judge_run
+from persona_lens.transcripts import PLAIN_TEMPLATE
 
 RATES = {"fully": 0.01, "somewhat": 0.1}
 
@@ -119,6 +120,18 @@ def test_scores_are_the_ratios_they_say_they_are(tiny_llama: Path) -> None:
     assert verdicts[3].score == pytest.approx(posterior, abs=0.01)
     assert verdicts[4].score == pytest.approx(posterior, abs=0.01)
     assert (verdicts[5].status, verdicts[5].label) == ("ok", "not")
+
+
+def test_a_reply_known_by_its_text_is_scored_as_the_tokens_behind_its_prompt(
+    tiny_llama: Path,
+) -> None:
+    model = PersonaModel.load(tiny_llama, dtype="float32", chat_template=PLAIN_TEMPLATE)
+    ids = np.array(model.tokenizer(" Aye.")["input_ids"], dtype=np.int64)
+    by_ids = case("role", "", "Be a pirate.", "", Reply(ids=ids, text=" Aye."))
+    by_text = case("role", "", "Be a pirate.", "", Reply(ids=ids[:0], text="Aye."))
+    judge = LikelihoodJudge(model)
+    known, found = judge._ratios([by_ids, by_text], own_known=False)
+    assert known == pytest.approx(found, rel=1e-6)
 
 
 def test_without_thresholds_it_says_nothing(tiny_llama: Path) -> None:
