@@ -269,9 +269,9 @@ class TranscriptEncoder:
             encoder.said(prompt, ids)       # Said(answer='A ghost.', thought='whole')
         """
         ids = np.asarray(reply_ids, dtype=np.int64).tolist()
-        reply = self._sampled(prompt, ids, ())[1]
+        spoken, reply = self._sampled(prompt, ids, ())
         if reply.all_answer:
-            return Said(self.text_of(ids))
+            return Said(self.text_of(ids[:spoken]))
         said = reply.said()
         return Said(self._without_special(said.answer), said.thought)
 

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
@@ -57,6 +58,7 @@ ANSWER = (
     ("<|begin_of_solution|>", "<|end_of_solution|>"),
     ("<response>", "</response>"),
     ("<answer>", "</answer>"),
+    ("[BEGIN FINAL RESPONSE]", "[END FINAL RESPONSE]"),
 )
 """Wrappers that some of these families put around the answer behind a thought."""
 
@@ -253,10 +255,10 @@ def _written_pair(render: Callable[[list[dict[str, str]]], str]) -> ThoughtMarks
     closes, answered, _ = behind.partition(_ANSWERED)
     if not (found and answered and closes.strip()):
         return None
-    header = plain.partition(_ANSWERED)[0]
-    opens = (
-        head.removeprefix(header)
-        if head.startswith(header)
-        else (re.findall(r"\S+$", head.rstrip()) or [""])[0]
-    )
-    return ThoughtMarks(opens.strip(), closes.strip()) if opens.strip() else None
+    pairs = zip(head, plain.partition(_ANSWERED)[0], strict=False)
+    shared = "".join(left for left, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    begun = max(shared.rfind("<"), shared.rfind("["))
+    if begun >= 0 and not re.search(r"[>\]]", shared[begun:]):
+        shared = shared[:begun]  # both go on with a mark, and the marks begin alike
+    opens = head.removeprefix(shared).strip()
+    return ThoughtMarks(opens, closes.strip()) if opens else None

@@ -121,6 +121,7 @@ class _Reply:
         self.pieces: list[Piece] = []
         self.state: ThoughtState = "none"
         self.at = 0
+        self._wrapped: str | None = None
 
     def read(self, opened: str | None) -> None:
         if opened is not None:
@@ -150,6 +151,8 @@ class _Reply:
         closing = next(iter(plain or marks), None)
         if closing is None:
             self.state = "cut"
+        else:  # some marks close the thought and open the answer
+            self._wrapped = dict(ANSWER).get(closing[0])
         self._content(Group.THINKING, closing)
 
     def _close_stray(self) -> None:
@@ -168,7 +171,7 @@ class _Reply:
 
     def _answer(self) -> re.Match[str] | None:
         """Read the answer, up to a thought in the middle of it if there is one."""
-        wrapped = self._unwrap()
+        wrapped = self._unwrap() or self._wrapped
         until = next(
             filter(self._opens_later, self._genuine_ones(self.notation.opener, self.at)), None
         )

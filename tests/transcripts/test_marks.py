@@ -70,6 +70,22 @@ def test_what_a_template_writes_around_thoughts_is_a_mark(written, pair):
     assert heard(f"{pair[0]}\nHm.\n{pair[1]}\nBoo!", notation) == Said("Boo!", "whole")
 
 
+def test_marks_that_begin_as_what_stands_before_an_answer():
+    source = (
+        "{% for m in messages %}<|b|>{{ m.role }}{% if m.reasoning_content %}<|think|>{{ m.reasoning_content }}"
+        "<|e|><|b|>assistant{% endif %}<|content|>{{ m.content }}<|e|>{% endfor %}"
+    )
+    notation = Notation.of([], source, render=rendered(source))
+    assert notation.pairs[0] == ("<|think|>", "<|e|><|b|>assistant<|content|>")
+    assert heard("<|think|>Hm", notation) == Said("", "cut")
+
+
+def test_a_mark_may_close_the_thought_and_open_the_answer():
+    apriel = Notation.of([], "Here are my reasoning steps:")
+    text = "Hm.\n[BEGIN FINAL RESPONSE]\nBoo!\n[END FINAL RESPONSE]"
+    assert heard(text, apriel, opened="Here are my reasoning steps:") == Said("Boo!", "whole")
+
+
 def test_a_template_without_thoughts_declares_none():
     source = TALK.format("")
     assert Notation.of([], source, render=rendered(source)).pairs == KNOWN
