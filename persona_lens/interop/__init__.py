@@ -8,6 +8,7 @@
 | format | read | write |
 | --- | --- | --- |
 | the Assistant Axis release (`assistant_axis.pt`, ...) | `read_release`, `read_axis` | `write_capping_config` |
+| its pipeline's `responses/`, `activations/`, `scores/` | `read_pipeline`, `read_responses` | |
 | `persona_vectors` files (`evil_response_avg_diff.pt`) | `read_persona_vector` | `write_persona_vector` |
 | control vectors of llama.cpp and repeng (`.gguf`) | `read_control_vector` | `write_control_vector` |
 | a space on the Hugging Face hub | `from_pretrained` | `save_pretrained`, `push_to_hub` |
@@ -21,6 +22,7 @@ from persona_lens.interop.control_vector import read_control_vector, write_contr
 from persona_lens.interop.hub import from_pretrained, push_to_hub, save_pretrained
 from persona_lens.interop.paper_release import Release, read_axis, read_release
 from persona_lens.interop.persona_vectors_format import read_persona_vector, write_persona_vector
+from persona_lens.interop.pipeline_folders import read_pipeline, read_responses
 
 __all__ = [
     "Release",
@@ -29,7 +31,9 @@ __all__ = [
     "read_axis",
     "read_control_vector",
     "read_persona_vector",
+    "read_pipeline",
     "read_release",
+    "read_responses",
     "save_pretrained",
     "write_capping_config",
     "write_control_vector",
