@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from persona_lens.arrays import plain
 from persona_lens.contents import check_content
 from persona_lens.errors import PersonaLensError
 from persona_lens.paths import PARTIAL_PREFIX
@@ -95,9 +96,9 @@ def write_tensors(
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, indented."""
+    """Write a JSON file, indented; NumPy's numbers as plain ones."""
     with whole_or_nothing(path) as partial:
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
         partial.write_text(text + "\n", "utf-8")
 
 

@@ -15,6 +15,7 @@ Examples:
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
+from persona_lens.arrays import as_floats, plain, without_gaps
 from persona_lens.errors import SpaceError
 from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.packing import compact_tensors, plain_tensors, vectors_and_folds
@@ -32,6 +34,10 @@ KINDS = ("default", "role", "trait")
 AXIS_LABELS = ("fully", "all")
 """Labels of the role vectors whose mean is the far end of the axis: fully in role, or not judged."""
 _PREFERRED = (*AXIS_LABELS, "pos-neg-50", "pos-neg", "somewhat")
+
+
+def _is_plain(held: object) -> bool:
+    return isinstance(held, np.ndarray) and held.dtype in (np.float32, np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +75,7 @@ class VectorTable:
     card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.about:
-            object.__setattr__(self, "about", tuple({} for _ in self.names))
+        self._take_plainly()
         if self.values.ndim != 3:
             raise SpaceError(
                 "vectors have the wrong shape",
@@ -110,6 +115,24 @@ class VectorTable:
                 given=", ".join(names),
                 remedy="leave them out or collect again",
             )
+
+    def _take_plainly(self) -> None:
+        """Vectors as NumPy has them, the rest as JSON has it, so that what is made can be saved."""
+        for name in ("values", "squared_errors", "folds"):
+            held = getattr(self, name)
+            if held is not None and not _is_plain(held):
+                object.__setattr__(self, name, as_floats(held, f"`{name}`", error=SpaceError))
+        object.__setattr__(self, "layers", tuple(plain(list(self.layers))))
+        about = self.about or tuple({} for _ in self.names)
+        object.__setattr__(self, "about", tuple(without_gaps(entry) for entry in about))
+        try:
+            json.dumps(self.about)
+        except (TypeError, ValueError) as problem:
+            raise SpaceError(
+                "what is said about the vectors cannot be saved",
+                expected="text, numbers, lists of them, or None",
+                given=problem,
+            ) from problem
 
     def __len__(self) -> int:
         return len(self.names)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from persona_lens.arrays import plain
 from persona_lens.files import whole_or_nothing
 
 
@@ -30,7 +31,7 @@ class Pieces:
 
     def __init__(self, folder: str | Path | None, conditions: Mapping[str, Any]) -> None:
         self._folder = None if folder is None else Path(folder)
-        content = json.dumps(dict(conditions), sort_keys=True, default=str)
+        content = json.dumps(plain(conditions), sort_keys=True, default=str)
         self._key = hashlib.sha256(content.encode()).hexdigest()[:10]
 
     def get(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -48,11 +48,11 @@ def read_vectors(folder: Path) -> list[tuple[str, Vector, bool]]:
 
 
 def _read_vector(file: Path) -> tuple[str, Vector, bool]:
-    """A vector out of either shape of file: a tensor, or a dict with its name and how it was averaged."""
+    """A vector out of a file: a tensor, tensors by layer, or a dict with its name and how it was averaged."""
     content = read_torch(file)
     if not isinstance(content, Mapping):
         return file.stem, as_array(content, ndim=2, source=file), False
-    vector = as_array(content.get("vector"), ndim=2, source=file)
+    vector = as_array(content.get("vector", content), ndim=2, source=file)
     return str(content.get("role", file.stem)), vector, content.get("type") == "mean"
 
 

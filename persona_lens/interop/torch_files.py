@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from persona_lens.arrays import as_floats, layers_of
 from persona_lens.contents import check_content
-from persona_lens.errors import SpaceError
+from persona_lens.errors import PersonaLensError, SpaceError
 from persona_lens.files import whole_or_nothing
 
 _DAMAGED = (
@@ -71,7 +72,7 @@ def as_array(
     """A tensor out of a file as float32 (bfloat16 is exact in it).
 
     Args:
-        value: What should be a tensor.
+        value: What should be a tensor, or for [layer, d_model] a mapping from each layer, 0 on, to one.
         ndim: Dimensions it should have.
         source: Where it comes from, for the error.
         what: What it is, for the error.
@@ -79,13 +80,16 @@ def as_array(
     Raises:
         SpaceError: It is no tensor of numbers, or has another shape.
     """
-    import torch  # noqa: PLC0415
-
-    fits = isinstance(value, torch.Tensor) and value.ndim == ndim
-    if not fits or value.is_complex():
+    try:
+        # Rows of a mapping are found by their place later on, so it must begin with the first and leave none out.
+        layers = layers_of(value, error=SpaceError)
+        found = None if layers not in (None, tuple(range(len(value)))) else as_floats(value)
+    except PersonaLensError:
+        found = None
+    if found is None or found.ndim != ndim:
         raise SpaceError(
             f"{source.name} holds no {what} as expected",
             expected=f"a tensor with {ndim} dimension" + ("" if ndim == 1 else "s"),
-            given=f"shape {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value),
+            given=f"shape {list(value.shape)}" if hasattr(value, "shape") else type(value),
         )
-    return value.detach().to(torch.float32).numpy()
+    return found

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float
 
+from persona_lens.arrays import as_floats
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.blocks import block_number
 
@@ -20,7 +21,8 @@ class Direction:
     Attributes:
         name: What the vectors point to, such as "assistant" or "trickster".
         layers: The block each vector belongs to: the residual stream after it, `blocks.{i}.hook_resid_post`.
-        values: The vectors, in units of the residual stream; operations use their unit vectors.
+        values: The vectors, in units of the residual stream; operations use their unit vectors. Given as array,
+            tensor or list of such, or as a mapping from layer to vector.
 
     Raises:
         InterventionError: Shapes that do not fit, a layer given twice, or a vector that is zero or not finite.
@@ -37,8 +39,13 @@ class Direction:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(map(block_number, self.layers)))
-        # A copy: what is done to the array given, later, is not done to plans.
-        object.__setattr__(self, "values", np.array(self.values, dtype=np.float32))
+        values = as_floats(
+            self.values,
+            f"the vectors of {self.name!r}",
+            error=InterventionError,
+            layers=self.layers,
+        )
+        object.__setattr__(self, "values", values)
         if self.values.ndim != 2 or len(self.values) != len(self.layers) or not self.layers:
             raise InterventionError(
                 f"the vectors of {self.name!r} do not fit its layers",

@@ -113,7 +113,7 @@ def lens_hooks(
         ids = np.zeros(tokens.present.shape, dtype=np.int64)
         ids[tokens.present] = np.concatenate([transcript.ids for transcript in transcripts])
     elif mask is not None:
-        present = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask).astype(bool)
+        present = np.asarray(mask.bool().cpu() if isinstance(mask, Tensor) else mask).astype(bool)
         tokens = BatchTokens.of_mask(present, sinks=sinks)
     following = PassFollower(plan, tokens, ids, sinks=sinks)
     return tap_hooks(PlanRun(plan, following, receipt=receipt).taps())

@@ -24,7 +24,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from persona_lens.errors import InterventionError
+from persona_lens.arrays import as_floats
+from persona_lens.errors import InterventionError, PersonaLensError
 from persona_lens.interventions.directions import Direction
 
 Strength = float | tuple[float, ...]
@@ -87,7 +88,7 @@ class Operation(ABC):
                 expected="a finite number, or one for each row of the batch",
                 given=self.strength,
             )
-        single = np.ndim(self.strength) == 0
+        single = _numbers(self.strength).ndim == 0
         object.__setattr__(
             self, "strength", float(strengths[0]) if single else tuple(strengths.tolist())
         )
@@ -104,7 +105,7 @@ class Operation(ABC):
                 )
 
     def _one_a_layer(self, name: str) -> Float[np.ndarray, " layer"]:
-        values = _numbers(getattr(self, name))
+        values = _numbers(getattr(self, name), layers=self.layers)
         values = np.full(len(self.direction.layers), values) if values.ndim == 0 else values
         if values.shape != (len(self.direction.layers),):
             raise InterventionError(
@@ -443,11 +444,11 @@ def _times(push: Tensor, strength: float | Tensor) -> Tensor:
     return push if isinstance(strength, float) and strength == 1.0 else push * strength
 
 
-def _numbers(given: object) -> Float[np.ndarray, "*any"]:
+def _numbers(given: object, layers: Sequence[int] = ()) -> Float[np.ndarray, "*any"]:
     """What a user gives for numbers; NaN where they are none, which is refused with the rest."""
     try:
-        return np.array(given, dtype=np.float64)  # a copy, which nobody else can change
-    except (TypeError, ValueError):
+        return as_floats(given, dtype=np.float64, layers=layers)
+    except PersonaLensError:
         return np.array(np.nan)
 
 

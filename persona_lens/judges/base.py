@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from persona_lens.arrays import plain
 from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Shard
 
@@ -126,5 +127,5 @@ def judge_key(judge: Judge) -> str:
         >>> judge_key(SimpleNamespace(name="rules", card=lambda: {"version": 1}))
         'rules-c3aa9744'
     """
-    content = json.dumps(judge.card(), sort_keys=True)
+    content = json.dumps(plain(judge.card()), sort_keys=True)
     return f"{judge.name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"

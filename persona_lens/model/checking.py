@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
+from persona_lens.arrays import as_floats
 from persona_lens.errors import ModelError
 from persona_lens.interventions.blocks import block_number, nearest_blocks
 from persona_lens.transcripts import Transcript
@@ -98,16 +99,12 @@ def checked_units(
         >>> checked_units(torch.eye(2, 8, dtype=torch.bfloat16)[None], n_layers=1, d_model=8).shape
         (1, 2, 8)
     """
-    held = units.detach().float().cpu() if isinstance(units, torch.Tensor) else units
-    try:
-        found = np.asarray(held, dtype=np.float32)
-    except (TypeError, ValueError):
-        found = np.empty(0, dtype=np.float32)
+    found = as_floats(units, "the directions", error=ModelError)
     if found.ndim != 3 or (len(found), found.shape[-1]) != (n_layers, d_model):
         raise ModelError(
             "the directions do not fit what is read",
             expected=f"[layer, direction, d_model] = [{n_layers}, any, {d_model}]",
-            given=list(np.shape(held)),
+            given=list(found.shape),
         )
     if not np.isfinite(found).all():
         raise ModelError("a direction is not finite", expected="numbers", given="NaN or infinity")

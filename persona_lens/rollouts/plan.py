@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from persona_lens.arrays import plain
 from persona_lens.catalog import DefaultPrompt, Question, Role, Trait
 from persona_lens.errors import RunError
 
@@ -62,7 +63,7 @@ class Shard(BaseModel):
     def content_hash(self, conditions: Mapping[str, Any]) -> str:
         """Hash of the requests and of `conditions` (model, template, sampling): same hash, same replies."""
         content = json.dumps(
-            [self.model_dump(), dict(conditions)], sort_keys=True, ensure_ascii=False
+            plain([self.model_dump(), conditions]), sort_keys=True, ensure_ascii=False
         )
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 

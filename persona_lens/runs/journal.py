@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from persona_lens.arrays import plain
 from persona_lens.files import make_folder, whole_or_nothing
 
 
@@ -35,7 +36,7 @@ class Journal:
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; it survives a kill of the process from here on."""
-        data = json.dumps(record, ensure_ascii=False, allow_nan=False).encode()
+        data = json.dumps(plain(record), ensure_ascii=False, allow_nan=False).encode()
         make_folder(self.path.parent)
         with self.path.open("ab") as file:
             # A torn line of a killed process has no end; the empty line keeps it from swallowing this one.

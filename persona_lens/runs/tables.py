@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import xxhash
 from safetensors import SafetensorError, safe_open
 
+from persona_lens.arrays import plain
 from persona_lens.errors import RunError
 from persona_lens.files import whole_or_nothing, write_json, write_tensors
 
@@ -196,8 +197,8 @@ def _array_digest(array: np.ndarray, metadata: Mapping[str, str]) -> str:
 
 def write_record(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data to a JSON file."""
-    plain = json.loads(json.dumps(dict(content)))
-    write_json(path, {**plain, DIGEST: _record_digest(plain)})
+    as_read = json.loads(json.dumps(plain(content)))
+    write_json(path, {**as_read, DIGEST: _record_digest(as_read)})
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import warnings
 import numpy as np
 from jaxtyping import Float
 
-from persona_lens.errors import SpaceError
+from persona_lens.arrays import as_floats
+from persona_lens.errors import PersonaLensError, SpaceError
 
 STRONG = 2.0
 """Residual norms from which a push warns: of a token it moves, |cos| with the direction is then 0.9 and more."""
@@ -71,8 +72,8 @@ def checked_strength(strength: object, norms: float | None) -> float | tuple[flo
           a fraction is meant: 50 % is 0.5; for a multiple of the stored vector take unit="raw"
     """
     try:
-        values = np.asarray(strength, dtype=np.float64)
-    except (TypeError, ValueError):
+        values = as_floats(strength, dtype=np.float64, layers=())
+    except PersonaLensError:
         values = np.array(np.nan)
     if values.ndim > 1 or not values.size or not np.isfinite(values).all():
         raise SpaceError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
 from persona_lens.interventions.blocks import block_number, nearest_blocks
 from persona_lens.space.calibration import POPULATIONS, Calibration
@@ -277,7 +278,7 @@ class SpaceGeometry:
     def _direction(self, onto: Named | np.ndarray, index: int) -> Float[np.ndarray, " d_model"]:
         if isinstance(onto, Named):
             return self.direction_vectors(onto)[index]
-        direction = np.asarray(onto, dtype=np.float64)
+        direction = self._given(onto, index, "the direction").astype(np.float64)
         if direction.shape != (self.table.d_model,):
             raise SpaceError(
                 "the direction has the wrong shape",
@@ -353,7 +354,7 @@ class SpaceGeometry:
             direction = self._direction(found, index)
             rows = [row for row in rows if row != found.row]
         else:
-            direction = np.asarray(query) - self.role_mean_[index]
+            direction = self._given(query, index, "the query") - self.role_mean_[index]
         if not rows:
             raise SpaceError(f"no vectors of kind {kind!r} to compare with")
         others = np.stack([self._row_direction(row, index) for row in rows])
@@ -403,7 +404,7 @@ class SpaceGeometry:
             rows = [each.row for each in found]
             differences = np.array([each.is_difference for each in found], dtype=bool)
             return self.table.values[rows, index], differences
-        vectors = np.asarray(vectors)
+        vectors = self._given(vectors, index, "the vectors")
         if vectors.shape[-1:] != (self.table.d_model,):
             raise SpaceError(
                 "vectors have the wrong width",
@@ -424,6 +425,13 @@ class SpaceGeometry:
                 remedy=f'write "role:{name}" for a role of that name, or pass kind="role"',
             )
         return found
+
+    def _given(self, vectors: Any, index: int, what: str) -> Float[np.ndarray, "*batch d_model"]:
+        """Vectors of the user's; of a mapping from layer to vector, the one at this layer."""
+        if isinstance(vectors, Mapping):
+            layer = [self.table.layers[index]]
+            return as_floats(vectors, what, error=SpaceError, dtype=None, layers=layer)[0]
+        return as_floats(vectors, what, error=SpaceError, dtype=None)
 
     def _axis_roles(self, index: int) -> Float[np.ndarray, "role d_model"]:
         return self.table.values[self.table.axis_rows(), index]

@@ -20,7 +20,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
+from persona_lens.interventions.blocks import block_number
 from persona_lens.runs.folder import RunFolder
 from persona_lens.runs.vectors import MIN_COUNT, FoldBy, vector_table
 from persona_lens.space.calibrating import TOKEN_REPLIES, reply_calibration, token_calibration
@@ -94,7 +96,11 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         self.n_components = n_components
         self.n_resamples = n_resamples
         self.seed = seed
-        self.given_axis = None if axis is None else np.asarray(axis, dtype=np.float32)
+        self.given_axis = (
+            None
+            if axis is None
+            else as_floats(axis, "the axis", error=SpaceError, layers=table.layers)
+        )
         self.run = run
         self.separability_ = None
         self._reader: PersonaModel | None = None
@@ -175,19 +181,26 @@ class PersonaSpace(SpaceSteering, SpaceViews):
     ) -> PersonaSpace:
         """A space from vectors that exist already, all of the shape [layer, d_model].
 
+        Vectors are arrays, tensors of any dtype, lists of them, or mappings from layer to vector.
+
         Args:
             roles: Mean residual of each role.
             default: Mean residual of the default Assistant.
             traits: Positive minus negative mean of each trait.
-            layers: The blocks the first dimension stands for; 0, 1, ... by default.
+            layers: The blocks the first dimension stands for; 0, 1, ... by default, or those of the mappings.
             about: Group, description, ... by name, shown in figures.
             **parameters: Of the constructor.
         """
         traits = traits or {}
         about = about or {}
         names = ("default", *roles, *traits)
+        given = (default, *roles.values(), *traits.values())
+        if layers is None:
+            layers = _common_layers(given)
+        wanted = None if layers is None else [block_number(layer, SpaceError) for layer in layers]
         arrays = [
-            np.asarray(array, np.float32) for array in (default, *roles.values(), *traits.values())
+            as_floats(array, f"the vectors of {name!r}", error=SpaceError, layers=wanted)
+            for name, array in zip(names, given, strict=True)
         ]
         shapes = {array.shape for array in arrays}
         if len(shapes) > 1 or arrays[0].ndim != 2:
@@ -200,7 +213,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
             kinds=("default", *("role" for _ in roles), *("trait" for _ in traits)),
             labels=("all", *("all" for _ in roles), *("pos-neg" for _ in traits)),
             counts=np.zeros(len(names), dtype=np.int64),
-            layers=tuple(range(len(arrays[0]))) if layers is None else tuple(layers),
+            layers=tuple(range(len(arrays[0]))) if wanted is None else tuple(wanted),
             about=tuple(about.get(name, {}) for name in names),
         )
         return cls(table, **parameters)
@@ -428,3 +441,15 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         from persona_lens.space.html import space_html  # noqa: PLC0415
 
         return space_html(self)
+
+
+def _common_layers(given: Sequence[Any]) -> tuple[int, ...] | None:
+    """The layers of vectors that are mappings from them; None if none is."""
+    found = {layers for vectors in given if (layers := layers_of(vectors, error=SpaceError))}
+    if len(found) > 1:
+        raise SpaceError(
+            "vectors are given at different layers",
+            expected="the same layers of each, or layers=",
+            given="; ".join(span(layers) for layers in sorted(found)),
+        )
+    return found.pop() if found else None

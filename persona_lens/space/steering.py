@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Ablate, Add, Band, Ceil, Floor, Gate, Plan, Rotate, Set
 from persona_lens.interventions.operations import Operation
@@ -114,7 +115,18 @@ class SpaceSteering(SpaceThresholds):
         """
         direction = self.direction(what, layers=layers, depth=depth)
         if not isinstance(to, str):
-            return self._planned(Set(direction, targets=np.asarray(to)))
+            return self._planned(
+                Set(
+                    direction,
+                    targets=as_floats(
+                        to,
+                        "the targets",
+                        error=SpaceError,
+                        dtype=np.float64,
+                        layers=direction.layers,
+                    ),
+                )
+            )
         found = self._calibrated(what, "replies", direction)
         which = found.calibration.directions.index(found.name)
         means = found.to_projection(found.calibration.means[self._population(to)][:, which])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float
 
+from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
 from persona_lens.interventions.directions import spans
@@ -85,10 +86,14 @@ class SpaceThresholds(SpaceGeometry):
         if isinstance(what, Direction):
             self._check_width(what.d_model)
             return what.at(self._layers(layers, depth, what.layers, purpose))
-        chosen = self._layers(layers, depth, default, purpose)
+        known = layers_of(what, "the vectors", SpaceError)
+        chosen = self._layers(layers, depth, default if known is None else known, purpose)
         if not isinstance(what, str):
             _refuse_what_is_no_direction(what)
-            vectors = np.asarray(what)
+            vectors = as_floats(what, "the vectors", error=SpaceError, layers=chosen)
+            if known is not None:
+                self._check_width(vectors.shape[-1])
+                return Direction("given vectors", chosen, vectors)
             self._check_width(vectors.shape[-1] if vectors.ndim else 0)
             if vectors.shape == (len(self.layers_), self.table.d_model):
                 vectors = vectors[[self.layer_index(layer) for layer in chosen]]

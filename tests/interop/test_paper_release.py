@@ -199,6 +199,18 @@ def test_space_holds_the_vectors(tmp_path: Path) -> None:
     assert space.stability_["axis_questions"].isna().all()
 
 
+def test_vectors_by_layer_are_read_where_every_layer_is_there(tmp_path: Path) -> None:
+    folder = write_release(tmp_path / "qwen-3-32b")
+    file = folder / "role_vectors" / "role_3.pt"
+    rows = torch.load(file)
+    torch.save({layer: rows[layer].clone() for layer in reversed(range(len(rows)))}, file)
+    space = read_release(folder).space
+    np.testing.assert_array_equal(space.vector("role_3"), rows.float().numpy())
+    torch.save({layer: rows[layer].clone() for layer in range(1, len(rows))}, file)
+    with pytest.raises(SpaceError, match=r"(?s)role_3\.pt holds no vector as expected"):
+        read_release(folder)
+
+
 def test_a_layer_without_an_axis_is_left_out(tmp_path: Path) -> None:
     folder = write_release(tmp_path / "qwen")
     axis = torch.load(folder / "assistant_axis.pt")

@@ -251,3 +251,43 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     (folder / "plan.safetensors").write_bytes(b"junk")
     with pytest.raises(InterventionError, match="damaged"):
         Plan.load(folder)
+
+
+def test_vectors_and_numbers_of_every_kind_people_hold() -> None:
+    rows = [[0.5, -1.0, 2.0], [3.0, 4.0, -5.0]]
+    half = torch.tensor(rows, dtype=torch.bfloat16)
+    forms = [half, half.requires_grad_(), list(half), {4: half[1], np.int64(3): rows[0]}]
+    for values in forms:
+        direction = Direction("a", np.arange(3, 5), values)  # pyright: ignore[reportArgumentType]
+        assert direction.layers == (3, 4)
+        assert direction.values.dtype == np.float32
+        np.testing.assert_array_equal(direction.values, rows)
+    numbers = [{4: 2.0, 3: torch.tensor(1.5).bfloat16()}, torch.tensor([1.5, 2.0]).bfloat16()]
+    for thresholds in numbers:
+        assert Floor(direction, thresholds=thresholds).thresholds.tolist() == [1.5, 2.0]  # pyright: ignore[reportArgumentType]
+    strengths = torch.tensor([0.5, 1.0], dtype=torch.bfloat16, requires_grad=True)
+    plan = strengths * Plan.of(Add(direction, lengths=np.float32(2.0)))  # pyright: ignore[reportOperatorIssue, reportArgumentType]
+    assert plan.steps[0].operation.strength == (0.5, 1.0)
+    single = Ablate(direction, strength=np.float32(0.5))
+    assert type(single.strength) is float
+
+
+def test_vectors_and_numbers_that_are_none() -> None:
+    for values in (torch.ones(1, 3, device="meta"), torch.ones(1, 3, dtype=torch.cfloat), "abc"):
+        with pytest.raises(InterventionError, match="the vectors of 'a' are no array of numbers"):
+            Direction("a", (0,), values)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InterventionError, match=r"(?s)not given at every layer.*none at 1"):
+        Direction("a", (0, 1), {0: np.ones(3)})  # pyright: ignore[reportArgumentType]
+    direction = Direction("a", (0, 1), np.ones((2, 3)))
+    for thresholds in ({0: 1.0}, "high", torch.ones(2, dtype=torch.bool)):
+        with pytest.raises(InterventionError, match="thresholds of floor is not a number"):
+            Floor(direction, thresholds=thresholds)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(InterventionError, match="no usable strength"):
+        Ablate(direction, strength={0: 1.0})  # pyright: ignore[reportArgumentType]
+
+
+def test_numpy_in_a_plan_is_saved(tmp_path: Path) -> None:
+    direction = Direction("a", np.arange(2), torch.ones(2, 3).bfloat16())  # pyright: ignore[reportArgumentType]
+    plan = Plan.of(Add(direction, lengths=2.0, strength=np.float32(0.5)))  # pyright: ignore[reportArgumentType]
+    plan = plan.where("user", turn=np.int64(1), sinks=np.bool_(True))  # pyright: ignore[reportArgumentType]
+    assert repr(Plan.load(plan.save(tmp_path))) == repr(plan)
