@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.contents import check_content
-from persona_lens.errors import ModelError
+from persona_lens.errors import ModelError, PersonaLensWarning
 from persona_lens.model.cache import (
     Stages,
     appearing,
@@ -253,6 +253,7 @@ def _set_pre_tokenizer(tokenizer: PreTrainedTokenizerFast, pre: str | None) -> N
         warnings.warn(
             f"the GGUF file splits text as {pre!r}, which is not known here: text is split as "
             "GPT-2 does, so some tokens may differ from those the model was trained on",
+            PersonaLensWarning,
             stacklevel=2,
         )
 

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 
 from persona_lens.contents import check_contents
-from persona_lens.errors import ModelError
+from persona_lens.errors import ModelError, PersonaLensWarning
 from persona_lens.model.adapters import (
     Adapter,
     adapter_in_folder,
@@ -242,17 +242,24 @@ def nothing_installed() -> Iterator[None]:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence load-time chatter of transformers (weight progress bars, advice) and restore the user's settings."""
+    """Silence load-time chatter of transformers (weight progress bars, advice) and restore the user's settings.
+
+    Our own warnings reach the user, through the filters that are set outside.
+    """
     from transformers.utils import logging as hf_logging  # noqa: PLC0415
 
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
+    ours: list[warnings.WarningMessage] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             yield
+            ours = [each for each in caught if issubclass(each.category, PersonaLensWarning)]
     finally:
         hf_logging.set_verbosity(verbosity)
         if bars:
             hf_logging.enable_progress_bar()
+    for each in ours:
+        warnings.warn(each.message, stacklevel=4)

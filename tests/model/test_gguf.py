@@ -15,7 +15,8 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from persona_lens.errors import ModelError
+from persona_lens import PersonaModel
+from persona_lens.errors import ModelError, PersonaLensWarning
 from persona_lens.model import cache
 from persona_lens.model import gguf as module
 from persona_lens.model.cache import MARKER, cache_root
@@ -182,6 +183,13 @@ def test_an_unknown_way_to_split_is_named(tmp_path):
     path = write_tiny_gguf(tmp_path / "odd.gguf", pre="marzipan")
     with pytest.warns(UserWarning, match="splits text as 'marzipan'"):
         convert_gguf(path, tmp_path / "out", quiet=True)
+
+
+def test_the_warning_reaches_whoever_loads_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PERSONA_LENS_CACHE", str(tmp_path / "cache"))
+    path = write_tiny_gguf(tmp_path / "odd.gguf", pre="marzipan")
+    with pytest.warns(PersonaLensWarning, match="splits text as 'marzipan'"):
+        PersonaModel.load(path, dtype="float32")
 
 
 def test_the_end_of_a_turn_stops_generation_too(tmp_path):
