@@ -118,12 +118,19 @@ def refuse_unreadable_blocks(
 
     Raises:
         ModelError: A block runs more or less than once, hands on something else than one residual stream, or a
-            token depends on later ones.
+            token depends on later ones, or it does not run on token ids alone.
     """
     last = backend.n_layers - 1
     if len(ids) < 2:
         return
-    whole, short = (_residuals(backend, part, device) for part in (ids, ids[:-1]))
+    try:
+        whole, short = (_residuals(backend, part, device) for part in (ids, ids[:-1]))
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{type(backend.module).__name__} does not run on a few token ids",
+            expected="a decoder-only causal language model, and a tokenizer that belongs to it",
+            given=(str(error) or type(error).__name__).splitlines()[0],
+        ) from error
     for layer in range(backend.n_layers):
         if len(whole[layer]) != 1:
             raise ModelError(

@@ -8,7 +8,7 @@ two short texts when it is first wanted, once:
     conduct.check_logits()  # raises where `unembed` is not what the model does
     conduct.shares_prompts, conduct.pads_in_front
 
-Where one does not hold, the work is done without it: one whole pass a text, or texts of one length at a time.
+Where one does not hold, the work is done without it: one whole pass a text, or one prompt at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend
 from persona_lens.model.pooling import Ids, left_padded, right_padded
 from persona_lens.model.scoring import TokenLogProbs, reply_log_probs
+
+Result = TypeVar("Result")
 
 _NEW_TOKENS = 3
 
@@ -62,8 +65,71 @@ class Conduct:
         Raises:
             ModelError: `unembed` gives other logits than a plain forward pass.
         """
-        if self._logits_fault is not None:
-            raise self._logits_fault
+        if not self.logits_are_own:
+            raise ModelError(
+                "log-probabilities and KL would not be the model's own",
+                expected="the logits of its own forward pass, made again from its last states",
+                given=f"logits that differ by {self.logits_gap:.2g} of their spread",
+                remedy="read and steer this model, but take log-probabilities from its own forward pass",
+            )
+
+    @property
+    def logits_are_own(self) -> bool:
+        """Whether `unembed` gives the logits of a plain forward pass; also where those are not finite."""
+        return not self.logits_gap > self._rounding
+
+    @cached_property
+    def logits_gap(self) -> float:
+        """Root mean square difference of the logits we make and the model's own, of their spread.
+
+        Infinite where none can be made.
+        """
+        own = self._plain(self.texts[0])
+        made = self._tried(self._logits)
+        if made is None or made.shape != own.shape:
+            return float("inf")
+        return float(_centred(made.to(own.device) - own).norm() / _centred(own).norm())
+
+    def _logits(self) -> Float[Tensor, "token vocab"]:
+        ids, mask = right_padded(self.texts[:1], self.pad_id, self.device)
+        return self.backend.unembed(self.backend.advance(ids, mask)[0])[0]
+
+    def check_steps(self) -> None:
+        """Refuse to steer replies of a model that is fed the whole text at every step.
+
+        Raises:
+            ModelError: It keeps nothing of what it has read.
+        """
+        if not self.feeds_once:
+            raise ModelError(
+                "plans do not act on the replies of this model",
+                expected="a model that keeps what it has read, and is fed each token once",
+                given="one that is fed the whole text for every token",
+                remedy="act on finished texts: pooled, projections, log_probs and kl",
+            )
+
+    @cached_property
+    def feeds_once(self) -> bool:
+        """Whether generation feeds each token once, as with a KV cache."""
+        fed: list[int] = []
+        with self.backend.before_forward(lambda ids: fed.append(ids.shape[1])):
+            self._greedy([self.texts[1]])
+        return fed[1:] == [1] * len(fed[1:])
+
+    def _greedy(self, prompts: Sequence[Ids]) -> tuple[list[Ids], list[np.ndarray]]:
+        """A few tokens after each prompt, and their log-probabilities as they were sampled."""
+        ids, mask = left_padded(prompts, self.pad_id, self.device)
+        noted = TokenLogProbs()
+        output = self.backend.generate(
+            ids,
+            mask,
+            max_new_tokens=_NEW_TOKENS,
+            eos_token_id=[],
+            pad_token_id=self.pad_id,
+            do_sample=False,
+            logits_processor=[noted],
+        )
+        return output[:, ids.shape[1] :].tolist(), list(noted.result(output[:, -1]))
 
     @cached_property
     def shares_prompts(self) -> bool:
@@ -85,26 +151,12 @@ class Conduct:
 
     @cached_property
     def pads_in_front(self) -> bool:
-        """Whether replies to prompts of several lengths can be sampled together."""
-        replies: list[Ids] = [(), ()]
-
-        def scores() -> list[np.ndarray]:
-            ids, mask = left_padded(self.texts, self.pad_id, self.device)
-            noted = TokenLogProbs()
-            output = self.backend.generate(
-                ids,
-                mask,
-                max_new_tokens=_NEW_TOKENS,
-                eos_token_id=[],
-                pad_token_id=self.pad_id,
-                do_sample=False,
-                logits_processor=[noted],
-            )
-            replies[:] = output[:, ids.shape[1] :].tolist()
-            return list(noted.result(output[:, -1]))
-
-        got = self._tried(scores)
-        return got is not None and self._equal(got, list(zip(self.texts, replies, strict=True)))
+        """Whether replies to several prompts can be sampled together."""
+        got = self._tried(lambda: self._greedy(self.texts))
+        if got is None:
+            return False
+        replies, scores = got
+        return self._equal(scores, list(zip(self.texts, replies, strict=True)))
 
     @cached_property
     def pads_behind(self) -> bool:
@@ -124,10 +176,10 @@ class Conduct:
         got = self._tried(scores)
         return got is not None and self._equal(got, pairs)
 
-    def _tried(self, scores: Callable[[], list[np.ndarray]]) -> list[np.ndarray] | None:
+    def _tried(self, work: Callable[[], Result]) -> Result | None:
         try:
             with torch.no_grad():
-                return scores()
+                return work()
         except Exception:  # noqa: BLE001 - what a model keeps of a text can lack anything a shortcut needs
             return None
 
@@ -142,22 +194,6 @@ class Conduct:
             spreads.append(float(logits.std()))
         gap = float(np.sqrt(np.square(np.concatenate(gaps)).mean()))
         return gap <= self._rounding * max(spreads)
-
-    @cached_property
-    def _logits_fault(self) -> ModelError | None:
-        long = self.texts[0]
-        own = self._plain(long)
-        try:
-            ids, mask = right_padded([long], self.pad_id, self.device)
-            made = self.backend.unembed(self.backend.advance(ids, mask)[0])[0].to(own.device)
-        except Exception as error:  # noqa: BLE001 - the reason is handed on
-            fault = _other_logits(f"{type(error).__name__}: {error}".splitlines()[0])
-            fault.__cause__ = error
-            return fault
-        gap = float(_centred(made - own).norm() / _centred(own).norm())
-        if gap > self._rounding:
-            return _other_logits(f"logits that differ by {gap:.2g} of their spread")
-        return None
 
     @torch.no_grad()
     def _plain(self, ids: Ids) -> Float[Tensor, "token vocab"]:
@@ -175,12 +211,3 @@ def _chosen(logits: Float[Tensor, "token vocab"], tokens: Ids) -> Float[np.ndarr
 
 def _centred(logits: Float[Tensor, "token vocab"]) -> Float[Tensor, "token vocab"]:
     return logits - logits.mean(dim=-1, keepdim=True)
-
-
-def _other_logits(given: str) -> ModelError:
-    return ModelError(
-        "log-probabilities would not be the model's own",
-        expected="the logits of the model's own forward pass, made again from its last states",
-        given=given,
-        remedy="read and steer this model, but take log-probabilities from its own forward pass",
-    )

@@ -30,7 +30,6 @@ class Generator:
     Attributes:
         end_ids: Tokens that end a reply.
         pad_id: Fills the front of shorter prompts; always masked.
-        equal_lengths: Prompts of one length at a time, for models that pads in front would reach.
         watch: Looks at the residual stream on the way, after whatever is in force.
     """
 
@@ -39,7 +38,6 @@ class Generator:
     end_ids: Sequence[int]
     pad_id: int
     device: torch.device
-    equal_lengths: bool = False
     watch: FiniteWatch | None = None
 
     def sample(
@@ -67,10 +65,7 @@ class Generator:
         lengths = [len(prompt) for prompt in prompts]
         cuda = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            batches = token_budget_batches(
-                lengths, max_rows=batch_size, equal_lengths=self.equal_lengths
-            )
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
                 torch.manual_seed(_mixed(sampling.seed, number))
                 with nullcontext() if around is None else around(batch, None):

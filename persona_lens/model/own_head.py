@@ -49,6 +49,7 @@ class OwnHead:
 
     def __init__(self, module: nn.Module, decoder: nn.Module) -> None:
         self._stand_in = _shallow(decoder)
+        self._stand_in._forward_hooks = OrderedDict()  # the states have been through these
         self._root = _with_part(module, _path(module, decoder), self._stand_in)
 
     def __call__(self, states: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any vocab"]:
@@ -90,14 +91,14 @@ def _with_part(module: nn.Module, path: list[str], part: nn.Module) -> nn.Module
 
 
 def _shallow(module: nn.Module) -> Any:
-    """The same parts and tensors in a module of its own, which runs its class's `forward` and no hooks.
+    """The same parts and tensors in a module of its own, which runs its class's `forward`.
 
-    What was put on the one module (the user's hooks, accelerate's `forward` bound to it) would run it whole.
+    A `forward` bound to the one module, such as accelerate's, would run the whole model. Hooks on what comes out
+    stay, for they may change it; those on what goes in have had the real thing.
     """
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
-    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-        setattr(twin, name, OrderedDict())
+    twin._forward_pre_hooks = OrderedDict()
     for name in ("forward", "_old_forward", "_compiled_call_impl"):
         twin.__dict__.pop(name, None)
     return twin

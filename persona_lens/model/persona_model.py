@@ -141,6 +141,7 @@ class PersonaModel:
         self._native: NativeBackend | None = None
         self._fingerprint_before_wrapping: str | None = None
         self._adapters_in_bridge: tuple[str, ...] = ()
+        self._measured: tuple[Any, Conduct] | None = None
         self._interventions = Interventions()
         self._lock = (
             threading.RLock()
@@ -172,10 +173,14 @@ class PersonaModel:
         room = self._backend.context or 64
         return list(long)[: min(24, room // 2)], list(short)[: min(9, room // 4)]
 
-    @cached_property
+    @property
     def _conduct(self) -> Conduct:
-        """What the model's batches allow, measured without anybody's hooks and without plans."""
-        return Conduct(self._bare_backend, self._probe_texts, self.pad_id, self.device)
+        """What the model's batches allow, measured without plans, and anew where another module runs."""
+        running = self._backend.module
+        if self._measured is None or self._measured[0] is not running:
+            conduct = Conduct(self._bare_backend, self._probe_texts, self.pad_id, self.device)
+            self._measured = running, conduct
+        return self._measured[1]
 
     @classmethod
     def load(
@@ -493,14 +498,15 @@ class PersonaModel:
         sampling = sampling or Sampling()
         self.check_room(prompts, sampling)
         with self._lock:
-            several = len({len(prompt) for prompt in prompts}) > 1
+            if self._interventions.active:
+                self._conduct.check_steps()
+            together = len(prompts) == 1 or self._conduct.pads_in_front
             generator = Generator(
                 self._backend,
                 self.tokenizer,
                 self.end_ids,
                 self.pad_id,
                 self.device,
-                equal_lengths=several and not self._conduct.pads_in_front,
                 watch=(watch := FiniteWatch(self.n_layers)),
             )
             try:
@@ -508,7 +514,7 @@ class PersonaModel:
                     [prompt.ids for prompt in prompts],
                     sampling,
                     layers=layers,
-                    batch_size=batch_size,
+                    batch_size=batch_size if together else 1,
                     log_probs=log_probs,
                     around=self._around(prompts, padding_side="left", end_ids=self.end_ids),
                     on_batch=on_batch,

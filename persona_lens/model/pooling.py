@@ -161,17 +161,13 @@ def token_budget_batches(
     *,
     budget: int | None = None,
     max_rows: int,
-    equal_lengths: bool = False,
 ) -> list[list[int]]:
     """Indices of rows, longest first, in batches of at most `max_rows` rows and `budget` tokens, pads included.
 
     The longest batch comes first, so that a budget too large for the machine fails at once and not after hours.
-    With `equal_lengths`, the rows of a batch are all of one length, for models that pads would reach.
 
     Examples:
         >>> token_budget_batches([3, 9, 2, 8], budget=20, max_rows=8)
-        [[1, 3], [0, 2]]
-        >>> token_budget_batches([3, 9, 3, 9], budget=20, max_rows=8, equal_lengths=True)
         [[1, 3], [0, 2]]
     """
     if max_rows < 1:
@@ -182,10 +178,6 @@ def token_budget_batches(
     while start < len(order):
         longest = max(1, lengths[order[start]])
         rows = max_rows if budget is None else max(1, min(max_rows, budget // longest))
-        if equal_lengths:
-            rows = min(
-                rows, sum(lengths[index] == lengths[order[start]] for index in order[start:])
-            )
         batches.append(order[start : start + rows])
         start += rows
     return batches

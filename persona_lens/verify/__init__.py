@@ -10,6 +10,7 @@ Or `persona-lens verify --model M`. The checks are small functions; `CHECKS` has
 
 - `persona_lens.verify.reading_checks`: the bridge, repeated readings, padding, attention sinks
 - `persona_lens.verify.token_checks`: BOS and token groups
+- `persona_lens.verify.logit_checks`: log-probabilities and KL
 - `persona_lens.verify.plan_checks`: what interventions do to the residual stream
 - `persona_lens.verify.running_checks`: interventions with a KV cache, in TransformerLens, and what they leave
 

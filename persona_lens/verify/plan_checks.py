@@ -102,10 +102,6 @@ def zero_strength(subject: Subject) -> Finding:
         plan = plan + Plan.of(*(case.operation for case in cases(subject, layer)))
     nothing = read(model, subject.transcripts, 0.0 * plan)
     at_full = read(model, subject.transcripts, plan)
-    greedy = Sampling(temperature=0, max_new_tokens=8)
-    before = [reply.ids.tolist() for reply in model.generate(subject.prompts, greedy)]
-    with model.intervene(0.0 * plan):
-        after = [reply.ids.tolist() for reply in model.generate(subject.prompts, greedy)]
     moved = relative_difference(at_full, subject.baseline, leaving_out=model.sinks)
     assert nothing.receipt is not None
     measures = [
@@ -118,7 +114,12 @@ def zero_strength(subject: Subject) -> Finding:
         Measure("seen", int(nothing.receipt.frame()["seen"].min()), "tokens", at_least=1),
         Measure("at strength 1", moved, "of the residual", at_least=0.01),
     ]
-    if subject.noise == 0:  # else the same prompt may well be answered in two ways
+    # A model that is not repeatable may well answer the same prompt in two ways.
+    if subject.noise == 0 and subject.steers_replies:
+        greedy = Sampling(temperature=0, max_new_tokens=8)
+        before = [reply.ids.tolist() for reply in model.generate(subject.prompts, greedy)]
+        with model.intervene(0.0 * plan):
+            after = [reply.ids.tolist() for reply in model.generate(subject.prompts, greedy)]
         differing = sum(one != other for one, other in zip(before, after, strict=True))
         measures.insert(1, Measure("other replies", differing, "", at_most=0))
     return Finding(measures, note=f"{len(plan)} operations at layers {list(subject.layers)}")

@@ -17,6 +17,7 @@ from persona_lens.model.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import (
     Reading,
+    Side,
     keep,
     largest_difference,
     not_finite,
@@ -91,16 +92,20 @@ def padding(subject: Subject) -> Finding:
     Residuals at every token and layer; log-probabilities of replies as they were sampled in a left-padded batch,
     and as they are read in a right-padded one and alone.
     """
+    refuse_other_logits(subject)
     model, limits = subject.model, subject.tolerances
     apart, nats, changed, tokens = 0.0, 0.0, [], 0
+    sides: tuple[Side, ...] = ("left", "right") if subject.pads_in_front else ("right",)
     for plan in (None, subject.plan):
         alone = [read(model, [transcript], plan) for transcript in subject.transcripts]
-        for side in ("left", "right"):
+        for side in sides:
             batch = read(model, subject.transcripts, plan, side=side)
             changed += [] if batch.receipt is None else [least_changed(batch.receipt)]
             for index, single in enumerate(alone):
                 gap = relative_difference(row_of(batch, index), single, leaving_out=model.sinks)
                 apart = float(np.maximum(apart, gap))
+        if plan is not None and not subject.steers_replies:
+            continue
         replies, scores = _replies(subject, plan)
         tokens += sum(len(reply.ids) for reply in replies)
         nats = float(np.maximum(nats, max(_rms(scores[0], other) for other in scores[1:])))
@@ -111,7 +116,10 @@ def padding(subject: Subject) -> Finding:
             Measure("sampled", tokens, "tokens", at_least=len(subject.prompts)),
             Measure("changed by the plan", min(changed), "tokens", at_least=1),
             Measure("pads", int((~subject.baseline.present).sum()), "positions", at_least=1),
-        ]
+        ],
+        note=""
+        if subject.pads_in_front
+        else "pads in front would reach the text, so one reply is sampled at a time",
     )
 
 
@@ -152,10 +160,30 @@ def find_bridge(subject: Subject) -> TransformerBridge:
             "it checked"
         )
     try:
-        return model.bridge
+        bridge = model.bridge
     except Exception as error:  # TransformerLens refuses models in many ways
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise NotApplicable(f"no bridge can be built: {reason}") from error
+        raise NotApplicable(f"no bridge can be built: {_reason(error)}") from error
+    try:
+        run_lens(subject, bridge, [])
+    except Exception as error:
+        raise NotApplicable(f"TransformerLens cannot run its bridge: {_reason(error)}") from error
+    return bridge
+
+
+def refuse_other_logits(subject: Subject) -> None:
+    """End a check that needs log-probabilities of a model whose logits are not the model's own.
+
+    Raises:
+        NotApplicable: They are not; the check of logits says so.
+    """
+    if not subject.model._conduct.logits_are_own:
+        raise NotApplicable(
+            "log-probabilities would not be the model's own: see the check of logits"
+        )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def run_lens(subject: Subject, lens: Any, hooks: Sequence[tuple[str, Any]]) -> np.ndarray:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from persona_lens.errors import ModelError
-from persona_lens.verify import plan_checks, reading_checks, running_checks, token_checks
+from persona_lens.verify import (
+    logit_checks,
+    plan_checks,
+    reading_checks,
+    running_checks,
+    token_checks,
+)
 from persona_lens.verify.outcomes import CheckResult, NotApplicable
 from persona_lens.verify.registry import CHECKS, Check
 from persona_lens.verify.report import VerifyReport
@@ -16,7 +22,10 @@ from persona_lens.verify.subject import Subject
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
 
-_HOMES = [home.__name__ for home in (token_checks, reading_checks, plan_checks, running_checks)]
+_HOMES = [
+    home.__name__
+    for home in (token_checks, logit_checks, reading_checks, plan_checks, running_checks)
+]
 """The modules of checks in the order they run; importing them has filled `CHECKS`."""
 
 

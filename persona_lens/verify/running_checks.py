@@ -15,9 +15,14 @@ from persona_lens.interventions import Operation, Plan
 from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.interventions.operations import Move
 from persona_lens.model.sampling import Sampling
-from persona_lens.verify.outcomes import Finding, Measure
+from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import Reading, keep, largest_difference, read, relative_difference
-from persona_lens.verify.reading_checks import find_bridge, root_mean_square, run_lens
+from persona_lens.verify.reading_checks import (
+    find_bridge,
+    refuse_other_logits,
+    root_mean_square,
+    run_lens,
+)
 from persona_lens.verify.registry import check
 from persona_lens.verify.subject import Subject, least_changed
 
@@ -42,6 +47,11 @@ def cached_is_uncached(subject: Subject) -> Finding:
 
     Floors on every token and a push on those sampled; log-probabilities of the reply and its mean residuals.
     """
+    refuse_other_logits(subject)
+    if not subject.steers_replies:
+        raise NotApplicable(
+            "the model is fed the whole text for every token, so plans do not act on its replies"
+        )
     model, prompt = subject.model, subject.prompts[0]
     layers = list(range(model.n_layers))
     with model.intervene(subject.plan) as receipt:
@@ -51,7 +61,12 @@ def cached_is_uncached(subject: Subject) -> Finding:
         mean = model.pooled([model.encoder.with_reply(prompt, reply.ids)], layers=layers)[0]
     plain = model.log_probs([prompt], [reply.ids])[0]
     assert reply.mean is not None
-    apart = np.linalg.norm(reply.mean - mean, axis=1) / np.linalg.norm(mean, axis=1)
+    # Means of many tokens can be short; rounding goes with the length of the tokens.
+    everywhere = subject.places()
+    norms = [np.median(subject.norms(layer, everywhere)) for layer in layers]
+    apart = np.linalg.norm(reply.mean - mean, axis=1) / np.maximum(
+        np.linalg.norm(mean, axis=1), norms
+    )
     nats = root_mean_square(sampled - whole)
     effect = root_mean_square(whole - plain)
     limits = subject.tolerances
@@ -121,14 +136,16 @@ def hooks_are_gone(subject: Subject) -> Finding:
     before = hooks(model)
     spy = _Spy(subject.direction.at([subject.middle]), model=model)
     with model.intervene(Plan.of(spy)):
-        model.generate(subject.prompts, short)
+        if subject.steers_replies:
+            model.generate(subject.prompts, short)
         model.pooled(subject.transcripts, layers=[subject.middle])
     left = (hooks(model) - before).total()
     failing = Plan.of(_Spy(subject.direction.at([subject.middle]), model=model, fails=True))
     with suppress(_Stop), model.intervene(failing):
         model.pooled(subject.transcripts, layers=[subject.middle])
-    with suppress(_Stop), model.intervene(failing):
-        model.generate(subject.prompts, short)
+    if subject.steers_replies:
+        with suppress(_Stop), model.intervene(failing):
+            model.generate(subject.prompts, short)
     with suppress(_Stop), model.intervene(subject.plan):
         raise _Stop
     left_raising = (hooks(model) - before).total() - left

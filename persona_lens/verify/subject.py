@@ -80,6 +80,16 @@ class Subject:
         self.layers = tuple(sorted({model.n_layers * quarter // 4 for quarter in (1, 2, 3)}))
 
     @property
+    def pads_in_front(self) -> bool:
+        """Whether prompts of several lengths are sampled together."""
+        return self.model._conduct.pads_in_front
+
+    @property
+    def steers_replies(self) -> bool:
+        """Whether plans act on replies: not where a model is fed the whole text for every token."""
+        return self.model._conduct.feeds_once
+
+    @property
     def middle(self) -> int:
         """The block half-way up."""
         return self.layers[len(self.layers) // 2]

@@ -20,6 +20,7 @@ from persona_lens.interventions.running import PlanRun, _StepAtLayer
 from persona_lens.interventions.tokens import BatchTokens, Track
 from persona_lens.model import backends
 from persona_lens.model.backends import NativeBackend
+from persona_lens.model.blocks import as_forward_hook
 from persona_lens.model.persona_model import PersonaModel as Model
 from persona_lens.verify import CHECKS, Finding, Measure, VerifyReport, check, verify
 
@@ -192,7 +193,7 @@ def test_a_hook_left_behind_is_found(monkeypatch: Patch) -> None:
     @contextmanager
     def careless(self: NativeBackend, taps):
         handles = [
-            self.layers[layer].register_forward_hook(backends._as_forward_hook(tap))
+            self.layers[layer].register_forward_hook(as_forward_hook(tap))
             for layer, tap in taps.items()
         ]
         yield
@@ -243,7 +244,7 @@ def test_a_late_sink_is_pointed_out_and_passes() -> None:
 def test_a_plan_that_never_acts_passes_no_check_of_plans(monkeypatch: Patch) -> None:
     monkeypatch.setattr(PlanRun, "taps", lambda self: {})
     found = broken(verify(tiny()))
-    vacuous = {"padding", "zero-strength", "operations", "floor", "row-strengths"}
+    vacuous = {"logits", "padding", "zero-strength", "operations", "floor", "row-strengths"}
     assert set(found) == vacuous | {"cache", "lens-hooks", "hooks-gone"}
 
 
