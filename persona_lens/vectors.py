@@ -207,6 +207,10 @@ class VectorTable:
             card=self.card,
         )
 
+    def without(self, label: str) -> VectorTable:
+        """The table without the vectors of one label; `without("somewhat")` leaves roles fully played alone."""
+        return self.take([row for row, held in enumerate(self.labels) if held != label])
+
     def halved(self) -> VectorTable:
         """The same vectors with two folds, the means of every other fold, weighted by their replies.
 

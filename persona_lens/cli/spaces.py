@@ -42,6 +42,10 @@ def fit(
     min_count: Annotated[
         int, typer.Option(min=1, help="Replies a label needs for a vector of its own.")
     ] = 10,
+    only_fully: Annotated[
+        bool,
+        typer.Option("--only-fully", help="PCA without the vectors of replies somewhat in role."),
+    ] = False,
     scaling: Annotated[
         Literal["center", "zscore", "l2"], typer.Option(help="Before PCA; the paper centres.")
     ] = "center",
@@ -67,6 +71,7 @@ def fit(
             run,
             judge=judge,
             min_count=min_count,
+            only_fully=only_fully,
             scaling=scaling,
             seed=seed,
         ).fit()

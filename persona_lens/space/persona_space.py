@@ -150,6 +150,7 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         judge: str | None = None,
         min_count: int = MIN_COUNT,
         fold_by: FoldBy = "questions",
+        only_fully: bool = False,
         **parameters: Any,
     ) -> PersonaSpace:
         """The space of a finished run.
@@ -160,13 +161,14 @@ class PersonaSpace(SpaceSteering, SpaceViews):
                 fully in role, and PCA of those somewhat in role as well. Without, of all replies.
             min_count: Replies a label needs for a vector of its own; the paper's 10 by default.
             fold_by: What the folds are made of that halves and intervals come from: `questions` or `prompts`.
+            only_fully: Leave vectors of replies somewhat in role out of PCA too.
             **parameters: Of the constructor.
 
         Raises:
             RunError: No run there, or it is not finished, or not labelled by that judge.
         """
         table = vector_table(RunFolder(run), judge=judge, min_count=min_count, fold_by=fold_by)
-        return cls(table, run=run, **parameters)
+        return cls(table.without("somewhat") if only_fully else table, run=run, **parameters)
 
     @classmethod
     def from_vectors(

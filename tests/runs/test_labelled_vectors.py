@@ -166,6 +166,12 @@ def test_the_axis_is_of_the_roles_fully_in_role_and_pca_of_all_vectors(
     assert space.ranking(1)["name"].tolist() == sorted(
         space.ranking(1)["name"], key=lambda name: -space.project(name, 1)
     )
+    alone = PersonaSpace.from_run(
+        folder.path, judge="scripted", min_count=2, n_resamples=20, only_fully=True
+    ).fit()
+    pc1 = np.linalg.svd(fully[:, 1] - fully[:, 1].mean(0))[2][0]
+    assert abs(pc1 @ alone.components_[1, 0]) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_array_equal(alone.axis_, space.axis_)
     assert (space.vector("pirate (somewhat)") != space.vector("pirate")).any()
     assert (space.vector("calm") == table.values[table.labels.index("pos-neg-50")]).all()
     assert repr(space).startswith("PersonaSpace(4 roles, 1 traits")
