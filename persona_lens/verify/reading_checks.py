@@ -163,10 +163,17 @@ def find_bridge(subject: Subject) -> TransformerBridge:
         bridge = model.bridge
     except Exception as error:  # TransformerLens refuses models in many ways
         raise NotApplicable(f"no bridge can be built: {_reason(error)}") from error
+    shown: dict[int, torch.Tensor] = {}
+    taps = {layer: keep(shown, layer) for layer in range(model.n_layers)}
     try:
-        run_lens(subject, bridge, [])
+        run_lens(subject, bridge, tap_hooks(taps))
     except Exception as error:
         raise NotApplicable(f"TransformerLens cannot run its bridge: {_reason(error)}") from error
+    if len(shown) < model.n_layers:
+        hidden = sorted(taps.keys() - shown.keys())
+        raise NotApplicable(
+            f"the bridge of TransformerLens shows no residual stream at layers {hidden}"
+        )
     return bridge
 
 
