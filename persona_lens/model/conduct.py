@@ -158,18 +158,6 @@ class Conduct:
         replies, scores = got
         return self._equal(scores, list(zip(self.texts, replies, strict=True)))
 
-    @cached_property
-    def pads_behind(self) -> bool:
-        """Whether texts of several lengths can be read together."""
-
-        def scores() -> list[np.ndarray]:
-            ids, mask = right_padded(self.texts, self.pad_id, self.device)
-            states, _ = self.backend.advance(ids, mask)
-            logits = self.backend.unembed(states[1, : len(self.texts[1]) - 1])
-            return [_chosen(logits, self.texts[1][1:])]
-
-        return self._holds(scores, [(self.texts[1][:1], self.texts[1][1:])])
-
     def _holds(
         self, scores: Callable[[], list[np.ndarray]], pairs: Sequence[tuple[Ids, Ids]]
     ) -> bool:

@@ -30,6 +30,7 @@ from persona_lens.model.adapters import (
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
 from persona_lens.model.gguf import gguf_cached_folder
 from persona_lens.model.hub import hub_within_reach
+from persona_lens.model.twin import keep_scale
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -182,6 +183,7 @@ def load_weights(
             raise _no_base(source.adapter, error) from error
         raise _unreadable(source, error) from error
     module.eval()
+    keep_scale(module)
     return module if device is None else module.to(device)  # pyright: ignore[reportArgumentType]
 
 

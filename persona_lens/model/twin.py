@@ -12,6 +12,7 @@ import copy
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
+from persona_lens.errors import ModelError
 from persona_lens.model.own_marks import (
     drop_compiled_forwards,
     is_compiled_module,
@@ -29,6 +30,9 @@ def shared_copy(module: nn.Module) -> nn.Module:
 
     It runs the plain code of what is compiled, and has no hooks.
 
+    Raises:
+        ModelError: The module (RWKV) is going to rescale its weights in place when it first runs, under the copy.
+
     Examples:
         >>> import torch
         >>> linear = torch.nn.Linear(2, 2)
@@ -36,6 +40,12 @@ def shared_copy(module: nn.Module) -> nn.Module:
         >>> twin is linear, twin.weight is linear.weight
         (False, True)
     """
+    if _will_rescale(module):
+        raise ModelError(
+            f"{type(module).__name__} rescales its weights in place in its first forward pass",
+            expected="weights that stay as they are",
+            remedy="run it once on any text before you pass it, or set config.rescale_every = 0",
+        )
     shared: dict[int, Any] = {
         id(tensor): tensor for tensor in chain(module.parameters(), module.buffers())
     }
@@ -46,6 +56,19 @@ def shared_copy(module: nn.Module) -> nn.Module:
     drop_compiled_forwards(twin)
     remove_hooks(twin)  # they belong to the original: on the copy, nobody could take them off again
     return twin
+
+
+def keep_scale(module: nn.Module) -> None:
+    """Have RWKV, before it first runs, leave its weights as they are instead of halving some of them in place."""
+    if _will_rescale(module):
+        cast("Any", module).config.rescale_every = 0
+
+
+def _will_rescale(module: nn.Module) -> bool:
+    config = getattr(module, "config", None)
+    every = getattr(config, "rescale_every", 0)
+    done = any(getattr(part, "layers_are_rescaled", False) for part in module.modules())
+    return 0 < every < getattr(config, "num_hidden_layers", 0) and not done
 
 
 def native_twin(bridge: TransformerBridge, attention: str | None = "sdpa") -> PreTrainedModel:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -196,3 +198,20 @@ def test_logits_that_depend_on_more_than_the_states_are_refused() -> None:
     with pytest.raises(ModelError, match="would not be the model's own"):
         model.kl(push(16), [model.encoder.with_reply(prompt, np.array([40, 41]))])
     assert np.isfinite(model.pooled([model.encoder.with_reply(prompt, np.array([40]))])).all()
+
+
+def test_a_module_that_rescales_its_weights_is_taken_once_it_has(tmp_path: Path) -> None:
+    module = tiny_case("rwkv")
+    module.config.rescale_every = 1
+    with pytest.raises(ModelError, match="rescales its weights in place"):
+        PersonaModel.load(module, tokenizer=tiny_tokenizer())
+    module.save_pretrained(tmp_path)
+    with torch.no_grad():
+        expected = module(input_ids=torch.arange(40, 52)[None]).logits[0].log_softmax(-1)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    for source in (module, tmp_path):
+        model = PersonaModel.load(source, tokenizer=tiny_tokenizer(), dtype="float32", device="cpu")
+        before = model.fingerprint
+        found = model._backend.logits(torch.arange(40, 52)[None])[0].log_softmax(-1)
+        torch.testing.assert_close(found, expected, atol=5e-3, rtol=1e-3)
+        assert model.fingerprint == before
