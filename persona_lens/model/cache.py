@@ -88,6 +88,8 @@ def damage(folder: Path, source: Mapping[str, object]) -> str | None:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         if marker["conversion"] != CONVERSION:
             return "made by another version of Persona Lens"
+        if set(marker["source"]) != set(source):
+            return "made by another version of Persona Lens"
         if marker["source"] != source:
             return "made from another file"
         for name, size in marker["files"].items():
