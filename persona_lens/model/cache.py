@@ -82,7 +82,7 @@ def build_once(
     return folder
 
 
-def damage(folder: Path, source: Mapping[str, object]) -> str | None:
+def damage(folder: Path, source: Mapping[str, object]) -> str | None:  # noqa: PLR0911  one return a fault
     """Return why `folder` cannot be used as the conversion of `source`, or None if it can."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
