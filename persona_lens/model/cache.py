@@ -82,11 +82,13 @@ def build_once(
     return folder
 
 
-def damage(folder: Path, source: Mapping[str, object]) -> str | None:
+def damage(folder: Path, source: Mapping[str, object]) -> str | None:  # noqa: PLR0911  one return a fault
     """Return why `folder` cannot be used as the conversion of `source`, or None if it can."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         if marker["conversion"] != CONVERSION:
+            return "made by another version of Persona Lens"
+        if set(marker["source"]) != set(source):
             return "made by another version of Persona Lens"
         if marker["source"] != source:
             return "made from another file"

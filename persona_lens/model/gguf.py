@@ -10,13 +10,16 @@ Transformers can read a GGUF file directly, but three things stand in the way of
 `convert_gguf` reads the file with the parse remembered, de-quantises to float32 (Q4 values are not
 exact in half precision), sets the tokenizer right and writes `config.json`, safetensors and
 tokenizer files. `gguf_cached_folder` does it once per file and remembers. Both write beside the
-target and rename at the end, so a folder is there in full or not at all.
+target and rename at the end, so a folder is there in full or not at all. Tensors that the model has
+no place for are used or refused (`persona_lens.model.gguf_tensors`). What a user must know of the
+text is kept in the folder and said at every load.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import re
 import threading
 import warnings
@@ -35,12 +38,15 @@ from persona_lens.model.cache import (
     disk_guard,
     first_line,
 )
+from persona_lens.model.gguf_tensors import recorded_places, use_all_tensors
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
+# What is to be said whenever the converted folder is loaded.
+_WARNINGS = "persona_lens_warnings.json"
 _TOKENIZER_MARGIN = 64 * 2**20
 # llama.cpp's names for vocabularies that read every digit alone and then split as GPT-2 does.
 _DIGITS_ALONE = {"smollm", "starcoder", "refact", "command-r"}
@@ -65,7 +71,8 @@ def convert_gguf(
 
     Raises:
         ModelError: The file is missing, damaged, split in shards or of an unsupported
-            architecture, weights are missing in it, `out_dir` is in use, or the disk is full.
+            architecture, weights are missing in it or of no use to the model, `out_dir` is in
+            use, or the disk is full.
 
     ```python
     folder = convert_gguf("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2")
@@ -86,6 +93,7 @@ def convert_gguf(
         with disk_guard(out_dir.parent, needed, ModelError):
             stages("converting to float32")
             write_model_folder(path, out_dir, fix_tokenizer=fix_tokenizer)
+    repeat_warnings(out_dir)
     return out_dir
 
 
@@ -113,7 +121,12 @@ def gguf_cached_folder(
     path = Path(path).expanduser().resolve()
     _require_gguf(path)
     stat = path.stat()
-    source = {"gguf": str(path), "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    source = {
+        "gguf": str(path),
+        "bytes": stat.st_size,
+        "mtime_ns": stat.st_mtime_ns,
+        "tensors": "all used",  # conversions from before this was checked are made again
+    }
     digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
     folder = cache_root(cache_dir) / "gguf" / f"{path.stem}-{digest}"
 
@@ -124,7 +137,17 @@ def gguf_cached_folder(
                 stages("converting to float32")
                 return write_model_folder(path, work / "folder")
 
-    return build_once(folder, build, source=source, error=ModelError, quiet=quiet)
+    build_once(folder, build, source=source, error=ModelError, quiet=quiet)
+    repeat_warnings(folder)
+    return folder
+
+
+def repeat_warnings(folder: Path) -> None:
+    """Warn of what was found when the GGUF file of a converted folder was read, if anything."""
+    file = folder / _WARNINGS
+    if file.is_file():
+        for said in json.loads(file.read_text(encoding="utf-8")):
+            warnings.warn(said, PersonaLensWarning, stacklevel=3)
 
 
 def write_model_folder(path: Path, out_dir: Path, *, fix_tokenizer: bool = True) -> Path:
@@ -133,13 +156,16 @@ def write_model_folder(path: Path, out_dir: Path, *, fix_tokenizer: bool = True)
     with _parsed_once():
         fields = _open(path).fields
         model, tokenizer = _load(path)
+        doubt = None
         if fix_tokenizer:
-            _set_pre_tokenizer(tokenizer, _text(fields, "tokenizer.ggml.pre"))
+            doubt = _set_pre_tokenizer(tokenizer, _text(fields, "tokenizer.ggml.pre"))
         _set_ends(model, fields)
         _forget_origin(model, tokenizer)
         with appearing(out_dir) as partial:
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
+            if doubt:
+                (partial / _WARNINGS).write_text(json.dumps([doubt]) + "\n", encoding="utf-8")
     return out_dir
 
 
@@ -186,13 +212,14 @@ def _load(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     where, name = str(path.parent), path.name
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            where,
-            gguf_file=name,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **_ask_for_plain_weights(),
-        )
+        with recorded_places() as places:
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                where,
+                gguf_file=name,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **_ask_for_plain_weights(),
+            )
     except (ValueError, KeyError, NotImplementedError) as problem:
         raise ModelError(
             f"transformers cannot read {name}: {first_line(problem)}",
@@ -207,6 +234,7 @@ def _load(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             given="none for " + ", ".join(sorted(report["missing_keys"])[:5]),
             remedy="use the model's safetensors folder instead",
         )
+    use_all_tensors(model, _open(path).tensors, places, report["unexpected_keys"], name)
     return model, tokenizer
 
 
@@ -234,8 +262,8 @@ def _forget_origin(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -
     )
 
 
-def _set_pre_tokenizer(tokenizer: PreTrainedTokenizerFast, pre: str | None) -> None:
-    """Split text before BPE as llama.cpp's name `pre` asks."""
+def _set_pre_tokenizer(tokenizer: PreTrainedTokenizerFast, pre: str | None) -> str | None:
+    """Split text before BPE as llama.cpp's name `pre` asks; return what a user must know if unsure."""
     from tokenizers import pre_tokenizers as split  # noqa: PLC0415
 
     if pre in _DIGITS_ALONE:
@@ -250,12 +278,11 @@ def _set_pre_tokenizer(tokenizer: PreTrainedTokenizerFast, pre: str | None) -> N
         and pre not in _SPLIT_AS_GPT2
         and isinstance(tokenizer.backend_tokenizer.pre_tokenizer, split.ByteLevel)
     ):
-        warnings.warn(
+        return (
             f"the GGUF file splits text as {pre!r}, which is not known here: text is split as "
-            "GPT-2 does, so some tokens may differ from those the model was trained on",
-            PersonaLensWarning,
-            stacklevel=2,
+            "GPT-2 does, so some tokens may differ from those the model was trained on"
         )
+    return None
 
 
 def _set_ends(model: PreTrainedModel, fields: Mapping[str, Any]) -> None:

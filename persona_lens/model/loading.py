@@ -28,7 +28,7 @@ from persona_lens.model.adapters import (
     put_on,
 )
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
-from persona_lens.model.gguf import gguf_cached_folder
+from persona_lens.model.gguf import gguf_cached_folder, repeat_warnings
 from persona_lens.model.hub import hub_within_reach
 from persona_lens.model.twin import keep_scale
 
@@ -107,6 +107,7 @@ def _folder(path: Path) -> Source:
             expected="a folder with config.json",
             given=sorted(item.name for item in path.iterdir())[:8] or "an empty folder",
         )
+    repeat_warnings(path)
     return Source(path.resolve().name, str(path))
 
 

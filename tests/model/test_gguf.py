@@ -21,6 +21,7 @@ from persona_lens.model import cache
 from persona_lens.model import gguf as module
 from persona_lens.model.cache import MARKER, cache_root
 from persona_lens.model.gguf import convert_gguf, gguf_cached_folder
+from persona_lens.model.gguf_tensors import use_all_tensors
 
 WIDTH, HEADS, KV_HEADS, HIDDEN = 64, 4, 2, 96
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -39,7 +40,9 @@ SHAPES = {
 }
 
 
-def write_tiny_gguf(path, *, pre="smollm", architecture="llama", leave_out=(), end_of_turn=None):
+def write_tiny_gguf(
+    path, *, pre="smollm", architecture="llama", leave_out=(), end_of_turn=None, further=None
+):
     """Write a one-block Llama: Q4_1 matrices, a byte vocabulary, merges of newlines and of 12."""
     tokens = [*SPECIALS, *bytes_to_unicode().values(), "ĊĊ", "12"]
     writer = gguf.GGUFWriter(str(path), architecture)
@@ -76,6 +79,8 @@ def write_tiny_gguf(path, *, pre="smollm", architecture="llama", leave_out=(), e
         else:
             kind = gguf.GGMLQuantizationType.Q4_1
             writer.add_tensor(name, gguf.quants.quantize(weights, kind), raw_dtype=kind)
+    for name, weights in (further or {}).items():
+        writer.add_tensor(name, np.asarray(weights, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -190,6 +195,10 @@ def test_the_warning_reaches_whoever_loads_the_file(tmp_path, monkeypatch):
     path = write_tiny_gguf(tmp_path / "odd.gguf", pre="marzipan")
     with pytest.warns(PersonaLensWarning, match="splits text as 'marzipan'"):
         PersonaModel.load(path, dtype="float32")
+    with pytest.warns(PersonaLensWarning, match="splits text as 'marzipan'"):  # from the cache
+        PersonaModel.load(path, dtype="float32")
+    with pytest.warns(PersonaLensWarning, match="splits text as 'marzipan'"):
+        PersonaModel.load(gguf_cached_folder(path), dtype="float32")
 
 
 def test_the_end_of_a_turn_stops_generation_too(tmp_path):
@@ -289,6 +298,102 @@ def test_a_disk_that_may_not_be_written(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "appearing", refuse)
     fails(tiny, tmp_path / "out", "cannot write at .*Permission denied")
+
+
+# --- tensors beside those of the architecture ----------------------------------------------------
+
+IDS = torch.tensor([[1, 40, 50, 60, 70, 80]])
+
+
+def logits(folder):
+    with torch.no_grad():
+        return AutoModelForCausalLM.from_pretrained(folder)(IDS).logits
+
+
+def llama3_factors(factor):
+    """Divisors of the rotary frequencies, from the published rule: base 10000, context 8192, 1 and 4."""
+    size = WIDTH // HEADS
+    waves = 2 * np.pi * 10000.0 ** (np.arange(0, size, 2) / size)
+    kept = np.clip((8192 / waves - 1) / (4 - 1), 0, 1)
+    return 1 / ((1 - kept) / factor + kept)
+
+
+@pytest.mark.parametrize("factor", [8, 32])
+def test_rotary_factors_of_llama3_are_used(tmp_path, folder, factor):
+    factors = llama3_factors(factor)
+    path = write_tiny_gguf(tmp_path / "long.gguf", further={"rope_freqs.weight": factors})
+    converted = convert_gguf(path, tmp_path / "out", quiet=True)
+    expected = AutoModelForCausalLM.from_pretrained(folder)
+    plain = expected.model.rotary_emb.inv_freq.clone()
+    expected.model.rotary_emb.inv_freq = plain / torch.tensor(factors, dtype=torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(logits(converted), expected(IDS).logits)
+    given = AutoModelForCausalLM.from_pretrained(converted).model.rotary_emb.inv_freq
+    torch.testing.assert_close(given, expected.model.rotary_emb.inv_freq)
+    assert not torch.allclose(given, plain, rtol=0.1, atol=0)
+
+
+def test_rotary_factors_of_one_change_nothing(tmp_path, folder):
+    ones = {"rope_freqs.weight": np.ones(WIDTH // HEADS // 2)}
+    path = write_tiny_gguf(tmp_path / "ones.gguf", further=ones)
+    converted = convert_gguf(path, tmp_path / "out", quiet=True)
+    torch.testing.assert_close(logits(converted), logits(folder), rtol=0, atol=0)
+
+
+def test_an_output_matrix_of_its_own_is_used(tmp_path, folder):
+    own = np.random.default_rng(1).normal(size=(261, WIDTH)).astype(np.float32)
+    path = write_tiny_gguf(tmp_path / "own.gguf", further={"output.weight": own})
+    converted = convert_gguf(path, tmp_path / "out", quiet=True)
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        expected = plain.model(IDS).last_hidden_state @ torch.tensor(own).T
+    torch.testing.assert_close(logits(converted), expected)
+
+
+def test_an_output_matrix_that_the_architecture_ties_is_untied(folder):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    own, embedding = np.full((261, WIDTH), 2, np.float32), np.ones((261, WIDTH), np.float32)
+    kind = gguf.GGMLQuantizationType.F32
+    read = namedtuple("read", "name data tensor_type")
+    names = {"output.weight": own, "token_embd.weight": embedding}
+    tensors = [read(name, values, kind) for name, values in names.items()]
+    use_all_tensors(model, tensors, {name: name for name in names}, [], "tied.gguf")
+    assert not model.config.tie_word_embeddings
+    np.testing.assert_array_equal(model.lm_head.weight.numpy(), own)
+    assert not np.array_equal(model.model.embed_tokens.weight.detach().numpy(), own)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rope_freqs.weight",
+        "blk.0.attn_q.bias",
+        "blk.0.ffn_down.bias",
+        "blk.0.attn_q_norm.weight",
+        "blk.0.attn_sub_norm.weight",
+        "blk.0.ffn_gate_inp.weight",
+        "blk.0.ffn_up_exps.weight",
+        "blk.1.attn_norm.weight",
+        "blk.0.attn_q.scale",
+        "token_embd_norm.weight",
+        "per_layer_token_embd.weight",
+        "output.bias",
+        "something.of.tomorrow",
+    ],
+)
+def test_a_tensor_without_a_place_is_refused_by_name(tmp_path, name):
+    path = write_tiny_gguf(tmp_path / "more.gguf", further={name: np.linspace(2, 3, 8)})
+    fails(path, tmp_path / "out", rf"no place for\n.*{name}.*\n.*safetensors")
+
+
+def test_a_conversion_from_before_tensors_were_checked_is_made_again(tiny, tmp_path, capsys):
+    folder = gguf_cached_folder(tiny, cache_dir=tmp_path, quiet=True)
+    marker = json.loads((folder / MARKER).read_text())
+    del marker["source"]["tensors"]
+    (folder / MARKER).write_text(json.dumps(marker))
+    gguf_cached_folder(tiny, cache_dir=tmp_path)
+    assert "another version of Persona Lens" in capsys.readouterr().err
 
 
 # --- the cache ----------------------------------------------------------------------------------
