@@ -86,5 +86,9 @@ class PersonaLensWarning(UserWarning):
     """Something that works, and may not be what was meant; shown by default, and told from others' warnings."""
 
 
+class ForeignWeightsWarning(PersonaLensWarning):
+    """Directions act on other weights than those they were read from."""
+
+
 class NotFiniteWarning(PersonaLensWarning):
     """Numbers of a model are infinite or none, so what is made of them says nothing."""

@@ -119,7 +119,8 @@ def composed_direction(
     signs = ["-" if weight < 0 else "+" for weight in weights]
     text = " ".join(f"{sign} {name}" for sign, name in zip(signs, names, strict=True))
     block = case.table.layers[case.place]
-    return Direction(text.removeprefix("+ "), (block,), (weights @ atoms[place])[None])
+    values = (weights @ atoms[place])[None]
+    return Direction(text.removeprefix("+ "), (block,), values, origin=space.origin)
 
 
 @dataclass(frozen=True, eq=False)

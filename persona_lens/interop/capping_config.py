@@ -30,7 +30,7 @@ from jaxtyping import Float
 
 from persona_lens.errors import InterventionError
 from persona_lens.interop.torch_files import as_array, read_torch
-from persona_lens.interventions import Ceil, Direction, Floor, Plan, Step
+from persona_lens.interventions import Ceil, Direction, Floor, Origin, Plan, Step
 from persona_lens.interventions.where import Where
 
 Reading = Literal["auto", "ceiling", "floor"]
@@ -94,12 +94,14 @@ class CappingConfig:
         reading: What a cap does along the vector as stored: `ceiling`, `floor`, or `auto`: a ceiling on reversed
             vectors, as in the released code and files, and a floor on those that point to the Assistant, as in the
             paper's equation.
+        origin: The model the vectors are of: that of the axis they were held against.
     """
 
     vectors: Mapping[str, CappingVector]
     experiments: Mapping[str, Sequence[Cap]]
     reading: Reading = "auto"
     skipped: Mapping[str, int] = field(default_factory=dict)
+    origin: Origin | None = None
 
     def plan(self, experiment: str) -> Plan:
         """The plan of one experiment; directions point to the Assistant.
@@ -131,7 +133,7 @@ class CappingConfig:
             what = (self._kind(vector), _name(vector), cap.sinks)
             # One step holds a layer once; what is stored later at the same layer runs later.
             if not groups or not groups[-1].takes(what, vector.layer):
-                groups.append(_Group(*what, [], [], []))
+                groups.append(_Group(*what, self.origin, [], [], []))
             groups[-1].add(vector, cap.value)
         return Plan(tuple(Step(group.operation(), Where(sinks=group.sinks)) for group in groups))
 
@@ -203,6 +205,7 @@ class _Group:
     kind: type[Floor] | type[Ceil]
     name: str
     sinks: bool
+    origin: Origin | None
     layers: list[int]
     values: list[np.ndarray]
     thresholds: list[float]
@@ -217,7 +220,9 @@ class _Group:
         self.thresholds.append(sign * cap)
 
     def operation(self) -> Floor | Ceil:
-        direction = Direction(self.name, tuple(self.layers), np.stack(self.values))
+        direction = Direction(
+            self.name, tuple(self.layers), np.stack(self.values), origin=self.origin
+        )
         return self.kind(direction, thresholds=np.array(self.thresholds))
 
 
@@ -284,7 +289,8 @@ def read_capping_config(
     if operation == "auto" and (axis is None or content.get("operation") == "ceiling"):
         operation = "ceiling"
     skipped = {name: count for name, count in lacking.items() if count}
-    return CappingConfig(vectors, experiments, operation, skipped)
+    origin = None if axis is None else axis.origin
+    return CappingConfig(vectors, experiments, operation, skipped, origin)
 
 
 def _has_cap(intervention: Mapping[str, Any]) -> bool:

@@ -40,7 +40,7 @@ from persona_lens.interop.release_files import (
     read_vectors,
 )
 from persona_lens.interop.released_thresholds import released_calibration
-from persona_lens.interventions import Direction, Plan
+from persona_lens.interventions import Direction, Origin, Plan
 from persona_lens.space import PersonaSpace
 
 MODELS = {
@@ -220,21 +220,22 @@ def read_release(
     known = [layer for layer, vector in enumerate(values) if vector.any()]
     if len(known) < len(values):
         notes.append(f"the axis is zero at {len(values) - len(known)} layers, which are left out")
-    axis = Direction("assistant", tuple(known), values[known])
+    name = folder.name if model is None else model
+    reader = {
+        "model": MODELS.get(name, name),
+        "n_layers": len(values),
+        "d_model": values.shape[1],
+        **({"tokens": "paper"} if tokens == "paper" else {}),
+    }
+    axis = Direction("assistant", tuple(known), values[known], origin=Origin.of_card(reader))
     capping = None
     if (folder / "capping_config.pt").is_file():
         capping = read_capping_config(folder / "capping_config.pt", axis, operation=operation)
         notes += capping.notes()
-    name = folder.name if model is None else model
     card = {
         "source": str(source) if is_repo_id(str(source)) else name,
         "revision": revision,
-        "reader": {
-            "model": MODELS.get(name, name),
-            "n_layers": len(values),
-            "d_model": axis.d_model,
-            **({"tokens": "paper"} if tokens == "paper" else {}),
-        },
+        "reader": reader,
         "hook_point": "blocks.{layer}.hook_resid_post",
         "pooling": "mean over reply tokens, as in the paper's release",
         "labels": "role vectors are means over the replies its judge scored fully in role",

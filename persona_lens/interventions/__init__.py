@@ -23,6 +23,7 @@ from persona_lens.interventions.operations import (
     Rotate,
     Set,
 )
+from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.where import Where
@@ -36,6 +37,7 @@ __all__ = [
     "Floor",
     "Gate",
     "Operation",
+    "Origin",
     "Plan",
     "Receipt",
     "Rotate",

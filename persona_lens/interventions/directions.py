@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from persona_lens.arrays import as_floats
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.blocks import block_number
+from persona_lens.interventions.origin import Origin
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Direction:
         layers: The block each vector belongs to: the residual stream after it, `blocks.{i}.hook_resid_post`.
         values: The vectors, in units of the residual stream; operations use their unit vectors. Given as array,
             tensor or list of such, or as a mapping from layer to vector.
+        origin: The model they were read from, if known: on other weights, plans along them warn.
 
     Raises:
         InterventionError: Shapes that do not fit, a layer given twice, or a vector that is zero or not finite.
@@ -36,6 +38,7 @@ class Direction:
     name: str
     layers: tuple[int, ...]
     values: Float[np.ndarray, "layer d_model"]
+    origin: Origin | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(map(block_number, self.layers)))
@@ -99,9 +102,8 @@ class Direction:
     def at(self, layers: Iterable[int]) -> Direction:
         """The direction at some of its layers only."""
         chosen = [self.index(layer) for layer in layers]
-        return Direction(
-            self.name, tuple(self.layers[place] for place in chosen), self.values[chosen]
-        )
+        layers = tuple(self.layers[place] for place in chosen)
+        return replace(self, layers=layers, values=self.values[chosen])
 
     def random(self, seed: int = 0) -> Direction:
         """A random direction of the same lengths at the same layers, drawn independently at each: a matched

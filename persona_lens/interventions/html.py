@@ -73,12 +73,17 @@ def receipt_html(receipt: Receipt) -> str:
         [
             '<div class="pl-receipt">',
             _STYLE,
+            *_caution(receipt),
             _summary(receipt, frame),
             _layers(frame),
             _tokens(receipt),
             "</div>",
         ]
     )
+
+
+def _caution(receipt: Receipt) -> list[str]:
+    return [f"<div><b>{escape(receipt.caution)}</b></div>"] if receipt.caution else []
 
 
 def _summary(receipt: Receipt, frame: pd.DataFrame) -> str:

@@ -133,11 +133,20 @@ class Operation(ABC):
         """The factors that multiply to the strength of the change."""
         return (self.strength,)
 
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Every direction that it looks at or moves along."""
+        return (self.direction,)
+
     def at(self, layers: Sequence[int]) -> Operation:
         """The same operation at some of its layers."""
         chosen = [self.direction.index(layer) for layer in layers]
         kept = {name: getattr(self, name)[chosen] for name in self.per_layer}
         return replace(self, direction=self.direction.at(layers), **kept)
+
+    def without_origin(self) -> Operation:
+        """The same operation, not telling what its directions were read from."""
+        return replace(self, direction=replace(self.direction, origin=None))
 
     def scaled(self, factor: float | Sequence[float] | Float[np.ndarray, " row"]) -> Operation:
         """The same operation, `factor` times as strong; a factor a row gives a strength a row."""
@@ -405,6 +414,11 @@ class Gate(Operation):
         """Its own, and that of the operation it guards."""
         return (self.strength, *self.operation.strengths)
 
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """The one that is looked at, and that of the operation it guards."""
+        return (self.direction, *self.operation.directions)
+
     def is_open(
         self, projection: Float[Tensor, "batch position"], *, at: int
     ) -> Bool[Tensor, "batch position"]:
@@ -415,6 +429,10 @@ class Gate(Operation):
     def at(self, layers: Sequence[int]) -> Operation:
         """The same gate at some of its layers."""
         return replace(super().at(layers), operation=self.operation.at(layers))
+
+    def without_origin(self) -> Operation:
+        """The same gate and operation, not telling what their directions were read from."""
+        return replace(super().without_origin(), operation=self.operation.without_origin())
 
     def move(self, projection, norm, *, at, strength):
         """A gate does not move by itself: whoever runs it asks `is_open` and runs `operation`."""

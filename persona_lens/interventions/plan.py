@@ -23,6 +23,7 @@ from jaxtyping import Float
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import spans
 from persona_lens.interventions.operations import Operation
+from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.where import Where
 
 if TYPE_CHECKING:
@@ -85,6 +86,16 @@ class Plan:
     def layers(self) -> tuple[int, ...]:
         """Every block whose output is changed."""
         return tuple(sorted({layer for step in self.steps for layer in step.operation.layers}))
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """The models its directions were read from, where they are known, each once."""
+        found = [direction.origin for step in self.steps for direction in step.operation.directions]
+        return tuple(dict.fromkeys(origin for origin in found if origin is not None))
+
+    def without_origins(self) -> Plan:
+        """The same plan, not telling what its directions were read from: it warns of no other weights."""
+        return self._each(lambda step: replace(step, operation=step.operation.without_origin()))
 
     @property
     def rows(self) -> int | None:

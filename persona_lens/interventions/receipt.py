@@ -43,6 +43,7 @@ class Receipt:
         detail: Keep the change of every token, for `tokens()` and the HTML view; costs a number a token, step and
             layer.
         decode: Ids to text, for the HTML view; a tokenizer's `decode`.
+        caution: Whose directions acted on whose weights, where these differ; shown before anything else.
 
     Examples:
         >>> from persona_lens import PersonaModel
@@ -64,8 +65,10 @@ class Receipt:
         *,
         detail: bool = False,
         decode: Callable[[list[int]], str] | None = None,
+        caution: str = "",
     ) -> None:
         self.plan = plan
+        self.caution = caution
         self.detail = detail
         self.decode = decode
         self.places = [
@@ -166,7 +169,7 @@ class Receipt:
 
     def __str__(self) -> str:
         frame = self.frame()
-        lines = []
+        lines = [self.caution] if self.caution else []
         for number, step in enumerate(self.plan.steps, 1):
             lines += [f"{number}. {step}", f"   {self.sentence(number, frame)}"]
         return "\n".join(lines)

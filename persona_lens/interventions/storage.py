@@ -12,6 +12,7 @@ from persona_lens.errors import InterventionError
 from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.interventions.directions import Direction
 from persona_lens.interventions.operations import OPERATIONS, Operation, own_fields
+from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.where import Where
 
@@ -93,6 +94,8 @@ def _described(operation: Operation, key: str, tensors: dict[str, np.ndarray]) -
         "direction": direction.name,
         "layers": direction.layers,
     }
+    if direction.origin is not None:
+        entry["origin"] = direction.origin.stored()
     for name, value in own_fields(operation).items():
         if name in operation.per_layer:
             tensors[f"{key}.{name}"] = np.asarray(value)
@@ -123,10 +126,15 @@ def _operation(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) 
             expected=", ".join(OPERATIONS),
             given=entry["kind"],
         )
-    direction = Direction(entry["direction"], tuple(entry["layers"]), tensors[f"{key}.direction"])
+    direction = Direction(
+        entry["direction"],
+        tuple(entry["layers"]),
+        tensors[f"{key}.direction"],
+        origin=Origin(**entry["origin"]) if "origin" in entry else None,
+    )
     given: dict[str, Any] = {name: tensors[f"{key}.{name}"] for name in kind.per_layer}
     for name, value in entry.items():
-        if name in ("kind", "direction", "layers"):
+        if name in ("kind", "direction", "layers", "origin"):
             continue
         if name == "operation":
             given[name] = _operation(value, f"{key}.operation", tensors)

@@ -60,6 +60,7 @@ from persona_lens.model.loading import (
     quiet_transformers,
     resolve_source,
 )
+from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.own_marks import (
     execution_device,
     hooked_parts,
@@ -844,6 +845,9 @@ class PersonaModel:
         Raises:
             InterventionError: The plan does not fit the model.
 
+        Warns:
+            ForeignWeightsWarning: Directions of it were read from other weights, as the receipt says too.
+
         Examples:
             >>> from persona_lens.interventions import Ablate, Direction, Plan
             >>> model = PersonaModel.load("smollm2-135m-instruct")
@@ -855,7 +859,12 @@ class PersonaModel:
         """
         checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
-        receipt = Receipt(plan, detail=detail, decode=lambda ids: str(tokenizer.decode(ids)))
+        receipt = Receipt(
+            plan,
+            detail=detail,
+            decode=lambda ids: str(tokenizer.decode(ids)),
+            caution=warn_of_foreign_weights(plan.origins, self, stacklevel=3),
+        )
         with self._interventions.adding(plan, receipt):
             yield receipt
 
@@ -914,6 +923,7 @@ class PersonaModel:
         budget = token_budget or default_token_budget(self.device)
         checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         self._check_readable(transcripts)
+        warn_of_foreign_weights(plan.origins, self, stacklevel=2)
         without = self._around(transcripts, padding_side="right")
         with self._interventions.adding(plan, Receipt(plan)):
             acting = self._around(transcripts, padding_side="right")

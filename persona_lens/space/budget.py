@@ -19,6 +19,7 @@ from scipy.optimize import brentq
 from persona_lens.catalog.neutral import load_neutral
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.plan import checked_plan
+from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.transcripts import Transcript
 from persona_lens.transcripts.continuing import answered
 
@@ -101,13 +102,16 @@ def scaled_to_kl(
         InterventionError: No factor up to 4,096 times, or down to 1/4,096 of, the given strength costs that much.
     """
     checked_plan(plan)
+    warn_of_foreign_weights(plan.origins, model, stacklevel=2)
+    # Said once: not again at every strength that is tried.
+    tried = plan.without_origins()
     if not 0 < kl < math.inf:
         raise InterventionError("a budget must be above zero", expected="nats a token", given=kl)
     chosen = neutral_transcripts(model, BUDGET_TEXTS) if texts is None else list(texts)
 
     @cache  # the ends of the bracket are asked for again
     def excess(log_factor: float) -> float:
-        values = np.concatenate(model.kl(plan * float(np.exp(log_factor)), chosen))
+        values = np.concatenate(model.kl(tried * float(np.exp(log_factor)), chosen))
         return float(np.log(max(values.mean(dtype=np.float64), 1e-12) / kl))
 
     with Console(stderr=True, quiet=not progress).status("Solving for the strength"):

@@ -290,6 +290,10 @@ class PersonaSpace(SpaceSteering, SpaceViews):
         known = self.calibrated_directions(directions)
         self.calibration_ = reply_calibration(run, known)
         if model is not None:
+            from persona_lens.model.origins import warn_of_foreign_weights  # noqa: PLC0415
+
+            origins = [] if self.origin is None else [self.origin]
+            warn_of_foreign_weights(origins, model, stacklevel=2)
             self.token_calibration_ = token_calibration(
                 run,
                 model,

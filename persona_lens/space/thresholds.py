@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
-from persona_lens.interventions import Direction
+from persona_lens.interventions import Direction, Origin
 from persona_lens.interventions.directions import spans
 from persona_lens.interventions.layers import (
     CAPPING_DEPTH,
@@ -85,7 +85,9 @@ class SpaceThresholds(SpaceGeometry):
     ) -> Direction:
         if isinstance(what, Direction):
             self._check_width(what.d_model)
-            return what.at(self._layers(layers, depth, what.layers, purpose))
+            # Without an origin of its own it has that of the percentiles and norms it is used with.
+            known_as = what if what.origin is not None else replace(what, origin=self.origin)
+            return known_as.at(self._layers(layers, depth, what.layers, purpose))
         known = layers_of(what, "the vectors", SpaceError)
         chosen = self._layers(layers, depth, default if known is None else known, purpose)
         if not isinstance(what, str):
@@ -93,14 +95,15 @@ class SpaceThresholds(SpaceGeometry):
             vectors = as_floats(what, "the vectors", error=SpaceError, layers=chosen)
             if known is not None:
                 self._check_width(vectors.shape[-1])
-                return Direction("given vectors", chosen, vectors)
+                return Direction("given vectors", chosen, vectors, origin=self.origin)
             self._check_width(vectors.shape[-1] if vectors.ndim else 0)
             if vectors.shape == (len(self.layers_), self.table.d_model):
                 vectors = vectors[[self.layer_index(layer) for layer in chosen]]
-            return Direction("given vectors", chosen, vectors)
+            return Direction("given vectors", chosen, vectors, origin=self.origin)
         found = self.named(what)
         places = [self.layer_index(layer) for layer in chosen]
-        return Direction(_spoken(found), chosen, self.direction_vectors(found)[places])
+        values = self.direction_vectors(found)[places]
+        return Direction(_spoken(found), chosen, values, origin=self.origin)
 
     def _check_width(self, d_model: int) -> None:
         if d_model != self.table.d_model:
@@ -310,6 +313,11 @@ class SpaceThresholds(SpaceGeometry):
             default=default,
             purpose=purpose,
         )
+
+    @property
+    def origin(self) -> Origin | None:
+        """The model its vectors were read from, if its card tells."""
+        return Origin.of_card(self.table.card.get("reader", {}))
 
     @property
     def _n_blocks(self) -> int:
