@@ -162,8 +162,15 @@ class PersonaModel:
                 self._bare_backend,
                 self._probe_texts[1][:4],
                 self.device,
-                tolerance=10 * rounding(self.dtype),
+                tolerance=self._causal_tolerance,
             )
+
+    @property
+    def _causal_tolerance(self) -> float:
+        """Activations that are quantised for a whole text at a time depend a little on all of it."""
+        parts = self._backend.module.modules()
+        quantised = any(type(part).__module__.startswith("torch.ao.") for part in parts)
+        return 0.3 if quantised else 10 * rounding(self.dtype)
 
     @property
     def _probe_texts(self) -> tuple[list[int], list[int]]:
