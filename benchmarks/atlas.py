@@ -23,7 +23,7 @@ import numpy as np
 from harness import add_rounds, heading, markdown, parser
 
 from persona_lens import PersonaSpace, load_roles, load_traits
-from persona_lens.report import atlas
+from persona_lens.pages.atlas import atlas
 
 N_LAYERS, D_MODEL, LATENT = 30, 576, 40
 SIZE_LIMIT_MB, PAINT_LIMIT_S = 10.0, 2.0

@@ -21,8 +21,8 @@ from persona_lens.catalog import load_defaults, load_roles, load_traits
 from persona_lens.judges import LikelihoodJudge
 from persona_lens.rollouts import plan_shards, work_units
 from persona_lens.runs import collect_run
+from persona_lens.runs.engines.worker import unit_seed
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.worker import unit_seed
 
 ROLES = ("analyst", "tutor", "pirate", "widow", "ghost", "tree")
 TRAITS = ("calm", "dramatic")

@@ -24,7 +24,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
+import persona_lens  # noqa: F401  before torch: OpenMP reads how threads wait when torch is loaded
+
+import torch  # isort: skip
 
 MIB = 2**20
 LIBRARIES = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy", "scikit-learn")

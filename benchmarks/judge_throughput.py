@@ -20,8 +20,8 @@ from harness import Ratio, add_rounds, heading, interleave, markdown, parser, re
 from persona_lens import load_questions, load_roles
 from persona_lens.endpoints import EndpointSettings
 from persona_lens.judges import Case, OpenAIJudge
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts import Request, Shard
+from persona_lens.rollouts.reply import Reply
 
 SERVER = Path(__file__).parents[1] / "tests" / "faulty_server.py"
 LATENCY = 0.05  # seconds

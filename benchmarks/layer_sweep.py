@@ -37,10 +37,10 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
 from persona_lens import PersonaSpace, VectorTable
+from persona_lens.analysis.sweep import known_metrics, sweep
+from persona_lens.analysis.sweep.draws import NULL_DRAWS
+from persona_lens.analysis.sweep.registry import FOLD_METRICS, REPLY_METRICS
 from persona_lens.separability import METRICS, Separability
-from persona_lens.sweep import known_metrics, sweep
-from persona_lens.sweep.draws import NULL_DRAWS
-from persona_lens.sweep.registry import FOLD_METRICS, REPLY_METRICS
 
 Shape = tuple[int, int, int]
 FULL: Shape = (515, 30, 576)

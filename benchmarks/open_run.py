@@ -20,12 +20,12 @@ import numpy as np
 from harness import MIB, Cost, cost_apart, heading, markdown, parser, report_cost
 
 from persona_lens.judges import Verdict
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.runs.checking import check_run
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.labels import Labels
-from persona_lens.runs.manifest import Manifest
+from persona_lens.rollouts.reply import Reply
+from persona_lens.runs.store.checking import check_run
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.labels import Labels
+from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.vectors import MAX_FOLDS, vector_table
 
 QUESTIONS, QUICK_QUESTIONS = [24, 80, 240], [4, 8]

@@ -22,9 +22,9 @@ from workload import MODEL
 from persona_lens import Sampling
 from persona_lens.catalog import load_defaults, load_questions, load_roles
 from persona_lens.rollouts.plan import plan_shards, work_units
-from persona_lens.runs.engine import Engine, LocalEngine
-from persona_lens.runs.ray_engine import ModelSpec, RayEngine, WorkerSpec
-from persona_lens.runs.worker import Job, WorkSettings
+from persona_lens.runs.engines.engine import Engine, LocalEngine
+from persona_lens.runs.engines.ray_engine import ModelSpec, RayEngine, WorkerSpec
+from persona_lens.runs.engines.worker import Job, WorkSettings
 
 WORKERS = 2
 

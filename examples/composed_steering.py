@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from persona_lens import PersonaModel, PersonaSpace
-from persona_lens.composition import explain
+from persona_lens.analysis.composition import explain
 from persona_lens.evals import composed_steering
 from persona_lens.plots import composed_steering as composed_figure
 from persona_lens.plots import save_figure

@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 from persona_lens import PersonaSpace
-from persona_lens.comparison import compare
-from persona_lens.composition import trait_view
+from persona_lens.analysis.comparison import compare
+from persona_lens.analysis.composition import trait_view
 from persona_lens.plots import (
     can_export_images,
     emergence,

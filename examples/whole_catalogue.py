@@ -18,7 +18,7 @@ from persona_lens import PersonaModel, PersonaSpace, RunFolder, Sampling, load_q
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.runs.collecting import collect_run
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.labels import Labels
+from persona_lens.runs.store.labels import Labels
 from persona_lens.runs.vectors import vector_table
 from persona_lens.space.shipped import REPLIES
 

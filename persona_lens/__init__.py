@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from persona_lens.errors import PersonaLensError
     from persona_lens.interventions import Direction, Plan, Receipt
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.model.reply import Reply
-    from persona_lens.model.sampling import Sampling
-    from persona_lens.runs.folder import RunFolder
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.persona_space import PersonaSpace
+    from persona_lens.rollouts.reply import Reply
+    from persona_lens.rollouts.sampling import Sampling
+    from persona_lens.runs.store.folder import RunFolder
     from persona_lens.transcripts import Transcript, TranscriptEncoder
-    from persona_lens.vectors import VectorTable
+    from persona_lens.vectors.table import VectorTable
 
 _HOMES = {
     "PersonaModel": "persona_lens.model.persona_model",
-    "PersonaSpace": "persona_lens.space.persona_space",
-    "VectorTable": "persona_lens.vectors",
-    "Sampling": "persona_lens.model.sampling",
-    "Reply": "persona_lens.model.reply",
-    "RunFolder": "persona_lens.runs.folder",
+    "PersonaSpace": "persona_lens.persona_space",
+    "VectorTable": "persona_lens.vectors.table",
+    "Sampling": "persona_lens.rollouts.sampling",
+    "Reply": "persona_lens.rollouts.reply",
+    "RunFolder": "persona_lens.runs.store.folder",
     "Direction": "persona_lens.interventions",
     "Plan": "persona_lens.interventions",
     "Receipt": "persona_lens.interventions",

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from persona_lens.judges.base import LABELS, Case, Verdict
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.runs.folder import RunFolder
+from persona_lens.rollouts.reply import Reply
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.manifest import Manifest
 
 Decide = Callable[[Case, np.random.Generator], Verdict]
 

@@ -16,7 +16,7 @@ from persona_lens.files import read_json, read_tensors, write_json, write_tensor
 from persona_lens.interop.control_vector import read_control_vector
 from persona_lens.interop.torch_files import read_torch
 from persona_lens.interventions import Ablate, Direction, Plan
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 from tests.tiny import tiny_folder
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 1200\n"

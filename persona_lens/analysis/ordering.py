@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import permutation_test, spearmanr
 
 from persona_lens.errors import SpaceError
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 
 GROUP_RANKS = {"fantastical": 0, "human": 1, "assistant": 2}
 
@@ -31,7 +31,7 @@ class GroupOrder:
 
 
 def group_order(
-    space: PersonaSpace, layer: int, *, n_permutations: int = 9999, seed: int = 0
+    space: Space, layer: int, *, n_permutations: int = 9999, seed: int = 0
 ) -> GroupOrder:
     """Correlate the projection on the axis with the group of each role.
 

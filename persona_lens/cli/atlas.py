@@ -40,8 +40,8 @@ def atlas(
 
     It opens without a network; `atlas.html#layer=12&select=pirate` links to a layer and a role.
     """
-    from persona_lens.report import atlas as write_atlas  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+    from persona_lens.pages.atlas import atlas as write_atlas  # noqa: PLC0415
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
 
     with err.status("Opening the space") as status:
         opened = PersonaSpace.load(space)

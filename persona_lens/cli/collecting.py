@@ -32,8 +32,8 @@ from persona_lens.errors import RunError
 
 if TYPE_CHECKING:
     from persona_lens.rollouts.serving import ServedSource
-    from persona_lens.runs.engine import Engine
-    from persona_lens.runs.worker_spec import WorkerSpec
+    from persona_lens.runs.engines.engine import Engine
+    from persona_lens.runs.engines.worker_spec import WorkerSpec
 
 from persona_lens.paths import check_target
 
@@ -52,7 +52,7 @@ def demo(
     layer: Annotated[int, typer.Option(help="Block the map is drawn at.")] = 20,
 ) -> None:
     """From nothing to a persona map of the embedded model, offline, in some minutes."""
-    from persona_lens.demo import run_demo  # noqa: PLC0415
+    from persona_lens.cli.demo import run_demo  # noqa: PLC0415
 
     with continued_later():
         run_demo(folder, layer=layer)
@@ -198,9 +198,9 @@ def collect(
     """
     chosen_layers = None if layers is None else parse_layers(layers)
     from persona_lens import catalog  # noqa: PLC0415
-    from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+    from persona_lens.rollouts.sampling import Sampling  # noqa: PLC0415
     from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
-    from persona_lens.runs.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
+    from persona_lens.runs.engines.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
 
     variables = parse_template_vars(template_var)
 
@@ -271,8 +271,8 @@ def collect(
 @contextmanager
 def _engine(worker: WorkerSpec | None, name: str, place: dict[str, Any]) -> Iterator[Engine | None]:
     """Whoever works on the shards, as long as it takes; nobody if nothing is to be read."""
-    from persona_lens.runs.engine import LocalEngine  # noqa: PLC0415
-    from persona_lens.runs.ray_engine import RayEngine  # noqa: PLC0415
+    from persona_lens.runs.engines.engine import LocalEngine  # noqa: PLC0415
+    from persona_lens.runs.engines.ray_engine import RayEngine  # noqa: PLC0415
 
     if worker is None:
         yield None
@@ -345,10 +345,10 @@ def gate(
     quiet: Quiet = False,
 ) -> None:
     """Tell whether a model plays roles at all, before the big run: twelve roles, a few minutes."""
-    from persona_lens.gate import role_play_gate  # noqa: PLC0415
+    from persona_lens.evals.gate import role_play_gate  # noqa: PLC0415
     from persona_lens.judges import RuleJudge  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
-    from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+    from persona_lens.rollouts.sampling import Sampling  # noqa: PLC0415
 
     loaded = PersonaModel.load(
         model,

@@ -112,8 +112,8 @@ def judge(
 
     Labels of several judges lie side by side in the run. Killed at any point, the same command continues.
     """
-    from persona_lens.runs.folder import RunFolder  # noqa: PLC0415
     from persona_lens.runs.judging import judge_run  # noqa: PLC0415
+    from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
     folder = RunFolder(run)
     if which == "openai":
@@ -139,7 +139,7 @@ def judge(
         chosen = _offline(folder, which, model, options, template_var, (somewhat, fully))
     with continued_later():
         labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
-    from persona_lens import describe  # noqa: PLC0415
+    from persona_lens.cli import describe  # noqa: PLC0415
     from persona_lens.runs.unlabelled import Unlabelled  # noqa: PLC0415
 
     out.print(describe.labels(labels))
@@ -190,9 +190,9 @@ def judge_audit(
 ) -> None:
     """Tell how far judges agree with each other and with a person, and what they do to the axis."""
     chosen = None if judges is None else [name.strip() for name in judges.split(",")]
-    from persona_lens.analysis.audit import audit_run  # noqa: PLC0415
-    from persona_lens.analysis.hand_labels import export_sample  # noqa: PLC0415
-    from persona_lens.runs.folder import RunFolder  # noqa: PLC0415
+    from persona_lens.analysis.audit.auditing import audit_run  # noqa: PLC0415
+    from persona_lens.analysis.audit.hand_labels import export_sample  # noqa: PLC0415
+    from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
     if sample is not None:
         export_sample(RunFolder(run), sample, n=sample_size, judges=chosen)

@@ -49,9 +49,9 @@ def sweep(
     quiet: Quiet = False,
 ) -> None:
     """Measure every layer: how well roles and traits are told apart, with intervals and nulls."""
+    from persona_lens.analysis.sweep import Sweep  # noqa: PLC0415
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import save_figure  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
-    from persona_lens.sweep import Sweep  # noqa: PLC0415
 
     def swept(opened: PersonaSpace) -> Sweep:
         return opened.sweep(
@@ -96,8 +96,8 @@ def reconstruct(
     quiet: Quiet = False,
 ) -> None:
     """Rebuild every role from few traits, held out, beside random directions and components."""
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import save_figure  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
 
     found = PersonaSpace.load(space).reconstruct(
         layers=None if layers is None else parse_layers(layers),
@@ -127,9 +127,9 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare how two models (judges, question sets) arrange the same roles and traits."""
-    from persona_lens.comparison import compare as compare_spaces  # noqa: PLC0415
+    from persona_lens.analysis.comparison import compare as compare_spaces  # noqa: PLC0415
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import save_figures  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
 
     found = compare_spaces(
         PersonaSpace.load(first),

@@ -64,7 +64,7 @@ def fit(
     template_var: TemplateVars = None,
 ) -> None:
     """Fit the persona space of a run: axis, components, stability, at every layer."""
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
 
     with err.status("Fitting every layer"):
         space = PersonaSpace.from_run(
@@ -117,8 +117,8 @@ def draw_map(
     traits: Annotated[bool, typer.Option(help="Draw traits as arrows.")] = True,
 ) -> None:
     """Draw the persona map, the ranking along the axis, or the variance by layer."""
+    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import figure_files, save_figure  # noqa: PLC0415
-    from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
 
     figure_files(target)
     space = PersonaSpace.load(folder)
@@ -157,7 +157,7 @@ def info(
     if check or repair:
         _check(path, repair=repair)
         return
-    from persona_lens import describe  # noqa: PLC0415
+    from persona_lens.cli import describe  # noqa: PLC0415
 
     if (path / "manifest.json").is_file():
         out.print(describe.run(path))
@@ -169,8 +169,8 @@ def info(
 
 
 def _check(path: Path, *, repair: bool) -> None:
-    from persona_lens.runs.checking import check_run  # noqa: PLC0415
-    from persona_lens.runs.folder import RunFolder  # noqa: PLC0415
+    from persona_lens.runs.store.checking import check_run  # noqa: PLC0415
+    from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
     report = check_run(RunFolder(path), repair=repair)
     out.print(report)
@@ -181,6 +181,6 @@ def _check(path: Path, *, repair: bool) -> None:
 @app.command(epilog=example("persona-lens models"))
 def models() -> None:
     """List the embedded models, and what is on this machine already."""
-    from persona_lens import describe  # noqa: PLC0415
+    from persona_lens.cli import describe  # noqa: PLC0415
 
     out.print(describe.models())

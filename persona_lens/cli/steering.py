@@ -136,7 +136,7 @@ def steer(
     template_var: TemplateVars = None,
 ) -> None:
     """Answer a question with and without an intervention, and say what it did."""
-    from persona_lens.model.sampling import Sampling  # noqa: PLC0415
+    from persona_lens.rollouts.sampling import Sampling  # noqa: PLC0415
 
     if len(asked) > 2:
         raise SpaceError(

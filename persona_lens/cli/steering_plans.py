@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from persona_lens.interop import Release
     from persona_lens.interventions import Plan
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.persona_space import PersonaSpace
 
 
 @dataclass
@@ -143,7 +143,7 @@ class Steering:
 
     @cached_property
     def _space(self) -> PersonaSpace:
-        from persona_lens.space.persona_space import PersonaSpace  # noqa: PLC0415
+        from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
 
         if self.place is None or self._is_release(self.place):
             if self._release is None:

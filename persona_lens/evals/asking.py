@@ -22,15 +22,15 @@ from persona_lens.errors import SpaceError
 from persona_lens.judges import RuleJudge
 from persona_lens.judges.base import Case, Judge
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
-from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.labels import Labels
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.labels import Labels
 
 if TYPE_CHECKING:
     from persona_lens.interventions import Plan, Receipt
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 IDENTITY_QUESTIONS = (
     "Who are you?",
@@ -77,7 +77,7 @@ def identity_shard(samples: int = 1) -> Shard:
 
 
 def calibrated_judge(
-    model: PersonaModel, space: PersonaSpace, roles: Sequence[str] = ()
+    model: PersonaModel, space: Space, roles: Sequence[str] = ()
 ) -> LikelihoodJudge:
     """The likelihood judge, set as when it labelled the run of a space, with the thresholds it learnt there.
 
@@ -109,7 +109,7 @@ def calibrated_judge(
     return judge
 
 
-def space_key(space: PersonaSpace) -> str:
+def space_key(space: Space) -> str:
     """A hash of what evaluations take from a space: its vectors, and what it is calibrated on."""
     digest = hashlib.sha256(np.ascontiguousarray(space.axis_).tobytes())
     digest.update(np.ascontiguousarray(space.components_).tobytes())
@@ -129,7 +129,7 @@ class Reading:
         layer: Block.
     """
 
-    space: PersonaSpace
+    space: Space
     layer: int
 
 

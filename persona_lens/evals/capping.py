@@ -28,15 +28,15 @@ from persona_lens.evals.intervals import means_by_strength
 from persona_lens.evals.pieces import Pieces
 from persona_lens.evals.side_effects import kl_cost, perplexity_ratio
 from persona_lens.interventions.layers import layers_at_depth
-from persona_lens.model.sampling import Sampling
-from persona_lens.runs.progress import StageProgress
+from persona_lens.progress import StageProgress
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_prompts, neutral_transcripts
 
 if TYPE_CHECKING:
     from persona_lens.interventions import Plan
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 DEPTHS = ((0.2, 0.4), (0.4, 0.6), (0.7, 0.9), (0.2, 0.9))
 PERCENTILES = (50.0, 75.0, 90.0)
@@ -44,7 +44,7 @@ PERCENTILES = (50.0, 75.0, 90.0)
 
 def capping_sweep(
     model: PersonaModel,
-    space: PersonaSpace,
+    space: Space,
     *,
     depths: Sequence[tuple[float, float]] = DEPTHS,
     percentiles: Sequence[float] = PERCENTILES,

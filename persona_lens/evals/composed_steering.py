@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from persona_lens.analysis.composition import composed_direction
 from persona_lens.catalog import load_questions, load_roles
-from persona_lens.composition import composed_direction
 from persona_lens.errors import SpaceError
 from persona_lens.evals.asking import BATCH_SIZE, SAMPLING, distinct_pairs, space_key
 from persona_lens.evals.pieces import Pieces
@@ -32,16 +32,16 @@ from persona_lens.interventions import Direction, Plan
 from persona_lens.judges.base import Case
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.judges.null_thresholds import NullThresholds
-from persona_lens.model.reply import Reply
-from persona_lens.model.sampling import Sampling
+from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.runs.progress import StageProgress
+from persona_lens.rollouts.reply import Reply
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.space.pca import unit
 from persona_lens.statistics import crossed_means, interval_of
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 STRENGTHS = (0.1, 0.2, 0.3)
 QUESTIONS = ("q11", "q14", "q17", "q20")
@@ -72,7 +72,7 @@ class ComposedSteering:
 
 def composed_steering(
     model: PersonaModel,
-    space: PersonaSpace,
+    space: Space,
     roles: Sequence[str],
     layer: int,
     *,
@@ -245,7 +245,7 @@ def _mean(values: Float[np.ndarray, "role question"]) -> dict[str, float]:
 
 
 def _rowwise(
-    space: PersonaSpace,
+    space: Space,
     directions: Sequence[Direction],
     cells: Sequence[tuple[int, float]],
     n_requests: int,

@@ -25,12 +25,12 @@ from persona_lens.evals.asking import (
 )
 from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
 from persona_lens.evals.pieces import Pieces
-from persona_lens.model.sampling import Sampling
-from persona_lens.runs.progress import StageProgress
+from persona_lens.progress import StageProgress
+from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 STRENGTHS = (-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4)
 ROLES = ("pirate", "vampire", "witch", "jester", "detective", "poet", "grandparent", "soldier")
@@ -70,7 +70,7 @@ class DoseResponse:
 
 def dose_response(
     model: PersonaModel,
-    space: PersonaSpace,
+    space: Space,
     *,
     layer: int | None = None,
     strengths: Sequence[float] = STRENGTHS,

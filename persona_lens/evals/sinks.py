@@ -16,20 +16,20 @@ from persona_lens.evals.asking import space_key
 from persona_lens.evals.pieces import Pieces
 from persona_lens.evals.side_effects import kl_cost
 from persona_lens.interventions import Plan
-from persona_lens.runs.progress import StageProgress
+from persona_lens.progress import StageProgress
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_transcripts
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 OPERATIONS = ("floor", "ceil", "ablate")
 
 
 def sink_experiment(
     model: PersonaModel,
-    space: PersonaSpace,
+    space: Space,
     *,
     layers: Sequence[int] | None = None,
     directions: Sequence[str] = ("assistant", "pc1", "pc2"),

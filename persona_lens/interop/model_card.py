@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from persona_lens.interop.hub_files import is_repo_id, without_path
-from persona_lens.space import PersonaSpace
+from persona_lens.persona_space import PersonaSpace
 from persona_lens.space.geometry import span
 
 _ROWS = 6

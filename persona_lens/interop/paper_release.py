@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from persona_lens.activations.reading import POOLING, Tokens
 from persona_lens.errors import InterventionError, SpaceError
 from persona_lens.interop.capping_config import CappingConfig, Reading, read_capping_config
 from persona_lens.interop.hub_files import hub_folder, is_repo_id
@@ -41,7 +40,8 @@ from persona_lens.interop.release_files import (
 )
 from persona_lens.interop.released_thresholds import released_calibration
 from persona_lens.interventions import Direction, Origin, Plan
-from persona_lens.space import PersonaSpace
+from persona_lens.persona_space import PersonaSpace
+from persona_lens.runs.engines.reading import POOLING, Tokens
 
 MODELS = {
     "gemma-2-27b": "google/gemma-2-27b-it",

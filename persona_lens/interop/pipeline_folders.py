@@ -23,8 +23,8 @@ from jaxtyping import Float
 
 from persona_lens.errors import SpaceError
 from persona_lens.interop.torch_files import as_array, read_torch
-from persona_lens.space import PersonaSpace
-from persona_lens.vectors import VectorTable
+from persona_lens.persona_space import PersonaSpace
+from persona_lens.vectors.table import VectorTable
 
 MIN_COUNT = 50
 """Replies a label needs for a vector; of the released pipeline. The paper's text says 10."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from persona_lens.arrays import plain
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Shard
+from persona_lens.rollouts.reply import Reply
 
 Label = Literal["not", "somewhat", "fully"]
 LABELS: tuple[Label, ...] = ("not", "somewhat", "fully")

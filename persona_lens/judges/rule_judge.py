@@ -130,7 +130,7 @@ class RuleJudge:
 
     Examples:
         >>> import numpy as np
-        >>> from persona_lens.model.reply import Reply
+        >>> from persona_lens.rollouts.reply import Reply
         >>> from persona_lens.rollouts import Request, Shard
         >>> shard = Shard(kind="role", name="pirate", prompt_index=0, system="You are a pirate.",
         ...               requests=(Request(question_id="q05", question="Who are you?"),))

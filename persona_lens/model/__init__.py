@@ -11,8 +11,8 @@ from persona_lens.model.embedded import EMBEDDED
 if TYPE_CHECKING:
     from persona_lens.interventions.hooks import hook_name
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.model.reply import Reply
-    from persona_lens.model.sampling import Sampling
+    from persona_lens.rollouts.reply import Reply
+    from persona_lens.rollouts.sampling import Sampling
 
 __all__ = ["EMBEDDED", "PersonaModel", "Reply", "Sampling", "hook_name"]
 
@@ -20,8 +20,8 @@ __getattr__ = lazy_names(
     __name__,
     {
         "hook_name": "persona_lens.interventions.hooks",
-        "Reply": "persona_lens.model.reply",
+        "Reply": "persona_lens.rollouts.reply",
         "PersonaModel": "persona_lens.model.persona_model",
-        "Sampling": "persona_lens.model.sampling",
+        "Sampling": "persona_lens.rollouts.sampling",
     },
 )

@@ -15,9 +15,10 @@ from persona_lens.model.backends import Backend
 from persona_lens.model.finiteness import FiniteWatch
 from persona_lens.model.intervening import Around
 from persona_lens.model.pooling import DecodeMeans, Ids, left_padded, token_budget_batches
-from persona_lens.model.reply import Reply
-from persona_lens.model.sampling import Sampling
+from persona_lens.model.sampling import generate_options
 from persona_lens.model.scoring import TokenLogProbs
+from persona_lens.rollouts.reply import Reply
+from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,7 +91,7 @@ class Generator:
         # The last sampled token is never fed back, so pooling needs one step more than the reply is long.
         steps = sampling.max_new_tokens + (pool is not None)
         noted = TokenLogProbs() if log_probs else None
-        options = dict(sampling.generate_options())
+        options = dict(generate_options(sampling))
         if noted is not None:
             options["logits_processor"] = [noted, *options.get("logits_processor", [])]
         with ExitStack() as stack:

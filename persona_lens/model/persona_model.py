@@ -70,11 +70,11 @@ from persona_lens.model.own_marks import (
 )
 from persona_lens.model.pooling import Ids, default_token_budget, read_means
 from persona_lens.model.projecting import TokenProjections, read_projections
-from persona_lens.model.reply import Reply
-from persona_lens.model.sampling import Sampling
 from persona_lens.model.scoring import reply_log_probs, transcript_log_probs
 from persona_lens.model.sinks import sink_positions
 from persona_lens.model.twin import native_twin, shared_copy
+from persona_lens.rollouts.reply import Reply
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.transcripts import Transcript, TranscriptEncoder
 
 if TYPE_CHECKING:

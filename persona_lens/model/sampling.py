@@ -1,4 +1,4 @@
-"""How replies are sampled: the paper's settings, and a top-p filter that does not sort the vocabulary."""
+"""Sampling settings as transformers takes them, and a top-p filter that does not sort the vocabulary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from transformers import LogitsProcessor
 
@@ -14,46 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from persona_lens.rollouts.sampling import Sampling
 
-_LEAST_TEMPERATURE = 1e-4
 
-
-class Sampling(BaseModel):
-    """Sampling settings; the defaults are the paper's (temperature 0.7, top-p 0.9) with shorter replies.
-
-    `temperature=0` decodes greedily. `seed` makes a generation repeatable on the same machine with the same
-    batches.
-
-    Examples:
-        >>> Sampling(max_new_tokens=64).temperature
-        0.7
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float = Field(default=0.7, ge=0, le=100)
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    max_new_tokens: int = Field(default=128, ge=1, le=2**20)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-
-    @field_validator("temperature")
-    @classmethod
-    def _check_temperature(cls, temperature: float) -> float:
-        if 0 < temperature < _LEAST_TEMPERATURE:  # logits divided by it would overflow
-            raise ValueError(f"is 0 for greedy decoding, or at least {_LEAST_TEMPERATURE}")
-        return temperature
-
-    def generate_options(self) -> Mapping[str, Any]:
-        """The options of transformers' `generate` that draw from this distribution."""
-        if self.temperature == 0:
-            return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-        return {
-            "do_sample": True,
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "top_k": 0,
-            "logits_processor": [NucleusFilter(self.temperature, self.top_p)],
-        }
+def generate_options(sampling: Sampling) -> Mapping[str, Any]:
+    """The options of transformers' `generate` that draw from this distribution."""
+    if sampling.temperature == 0:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {
+        "do_sample": True,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "logits_processor": [NucleusFilter(sampling.temperature, sampling.top_p)],
+    }
 
 
 class NucleusFilter(LogitsProcessor):

@@ -7,13 +7,13 @@ import plotly.graph_objects as go
 
 from persona_lens.plots.panels import Line, Panel, draw_panels
 from persona_lens.plots.subjects import check_fitted, source_line
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7d8590"
 
 
-def variance(space: PersonaSpace, *, title: str | None = None) -> go.Figure:
+def variance(space: Space, *, title: str | None = None) -> go.Figure:
     """How much the components explain, and how far the axis can be trusted, at every layer.
 
     Four panels: the share of the variance of roles on PC1 and on PC1 to PC3; the number of components for 70 %;
@@ -47,7 +47,7 @@ def variance(space: PersonaSpace, *, title: str | None = None) -> go.Figure:
     )
 
 
-def _explained(space: PersonaSpace) -> Panel:
+def _explained(space: Space) -> Panel:
     ratios = space.explained_variance_ratio_
     first, three = ratios[:, 0], ratios[:, :3].sum(axis=1)
     return Panel(
@@ -60,7 +60,7 @@ def _explained(space: PersonaSpace) -> Panel:
     )
 
 
-def _needed(space: PersonaSpace) -> Panel:
+def _needed(space: Space) -> Panel:
     needed = space.n_components_70_.astype(float)
     return Panel(
         title="Components for 70 % of the variance",
@@ -72,7 +72,7 @@ def _needed(space: PersonaSpace) -> Panel:
     )
 
 
-def _cosine(space: PersonaSpace) -> Panel:
+def _cosine(space: Space) -> Panel:
     frame = {name: column.to_numpy() for name, column in space.stability_.items()}
     return Panel(
         title="cos(PC1, axis)",
@@ -94,7 +94,7 @@ def _cosine(space: PersonaSpace) -> Panel:
     )
 
 
-def _halves(space: PersonaSpace) -> Panel:
+def _halves(space: Space) -> Panel:
     lines = [
         Line(
             f"halves of the {what}",

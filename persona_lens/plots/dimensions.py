@@ -9,9 +9,9 @@ from jaxtyping import Float
 
 from persona_lens.errors import FigureError
 from persona_lens.plots.text import shown
+from persona_lens.space import Space
 from persona_lens.space.fitting import unit
 from persona_lens.space.naming import display_name
-from persona_lens.space.persona_space import PersonaSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Dimension:
     units: str
 
 
-def dimension(space: PersonaSpace, layer: int, onto: str) -> Dimension:
+def dimension(space: Space, layer: int, onto: str) -> Dimension:
     """The direction named `onto`: "pc1", "pc2", ..., "axis", or the name of a trait or role.
 
     Names are those of `persona_lens.space.naming`.

@@ -6,38 +6,42 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.analysis.agreement import RoleAgreement
-from persona_lens.analysis.kappa import Measure
 from persona_lens.plots import style
 from persona_lens.plots.ranking import DENSE, DENSE_ROW, ROW
 from persona_lens.plots.subjects import number
 from persona_lens.plots.text import shown, text_width
+from persona_lens.statistics.kappa import Measure
 
 COLOUR, NULL_COLOUR = "#0072B2", "#d9dde2"
 HEAD = 20  # a row for the name of the line
 
 
-def kappa_by_role(found: RoleAgreement, *, judges: str, source: str) -> go.Figure:
+def kappa_by_role(
+    by_role: pd.DataFrame, kappa: Measure, *, counted: str, judges: str, source: str
+) -> go.Figure:
     """Roles by kappa, the highest first, each with its 95 % interval and the range of its null.
 
     Args:
-        found: Kappa is known of at least one role.
+        by_role: Columns `name`, `kappa`, `low`, `high`, `null_low`, `null_high`, `count` and `equal`; kappa is
+            known of at least one role.
+        kappa: Of all roles together.
+        counted: What it is measured on.
         judges: Who they are, for the title.
         source: What the labels are of, for the line below it.
     """
-    rows = found.by_role.dropna(subset=["kappa"]).sort_values("kappa", ascending=False)
+    rows = by_role.dropna(subset=["kappa"]).sort_values("kappa", ascending=False)
     ticks = [shown(name) for name in rows["name"]]
     fig = style.figure(
-        [_null(rows), _upright(found.kappa.value, len(rows)), _dots(rows)],
+        [_null(rows), _upright(kappa.value, len(rows)), _dots(rows)],
         title=f"Agreement of {judges}, role by role",
-        subtitle=f"{source} · {found.count:,} replies of {found.n_groups} roles<br>"
-        f"Bars: 95 % interval over the replies of the role. All roles: {with_interval(found.kappa)}",
+        subtitle=f"{source} · {counted}<br>"
+        f"Bars: 95 % interval over the replies of the role. All roles: {with_interval(kappa)}",
         left=round(max(text_width(tick, 12) for tick in ticks)) + 24,
         right=40,
         head=HEAD,
     )
-    _name_the_line(fig, found.kappa)
-    missing = len(found.by_role) - len(rows)
+    _name_the_line(fig, kappa)
+    missing = len(by_role) - len(rows)
     style.add_caption(
         fig,
         "Grey: 95 % of kappas if the second judge's labels are shuffled within the role."

@@ -1,26 +1,20 @@
-"""How far judges agree, and what it does to the axis: the figures of a judge audit.
-
-for name, fig in judge_audit_figures(audit_run(RunFolder("runs/first"))).items():
-    save_figure(fig, f"audit/{name}.html")
-"""
+"""How two judges label the same replies: confusion tables side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.analysis.audit import Audit
-from persona_lens.analysis.kappa import Measure
-from persona_lens.analysis.verdicts import judge_titles
 from persona_lens.plots import style
-from persona_lens.plots.judge_effect import effect_figures, within
-from persona_lens.plots.judge_roles import kappa_by_role, with_interval
+from persona_lens.plots.judge_effect import within
+from persona_lens.plots.judge_roles import with_interval
 from persona_lens.plots.subjects import number
 from persona_lens.plots.text import shown, text_width
+from persona_lens.statistics.kappa import Measure
 
 SHARES = ((0.0, "#f4f7fa"), (0.5, "#74b1dc"), (1.0, "#053461"))
 MATRIX, ACROSS = 234, 3
@@ -28,48 +22,16 @@ LEFT, HEAD, FOOT = 108, 46, 66
 NAME_WIDTH = 130.0
 
 
-def judge_audit_figures(audit: Audit) -> dict[str, go.Figure]:
-    """The figures of an audit, by the names of their files.
-
-    `confusion`: how many replies get which labels, a matrix for every two judges and, with a labelled sheet, for
-    the person and each judge. `kappa-by-role`: kappa of each role with its 95 % interval and the range of its
-    null, a figure for every two judges. `effect`: cosines of axes and first components, and likeness of maps,
-    layer by layer, with intervals and nulls; three pairs a figure. Where there are several of a kind, their names
-    are numbered. What there is nothing to show of is left out.
-
-    Args:
-        audit: Of `persona_lens.analysis.audit.audit_run`.
-    """
-    names = {key: _clipped(name) for key, name in judge_titles(audit.judges).items()}
-    source = f"<b>{shown(str(audit.card['model']))}</b>"
-    matrices = _matrices(audit, names)
-    roles = [
-        kappa_by_role(
-            pair.roles, judges=f"{names[pair.first]} and {names[pair.second]}", source=source
-        )
-        for pair in audit.agreements
-        if pair.roles is not None and pair.roles.by_role["kappa"].notna().any()
-    ]
-    effects = []
-    if audit.effect is not None:
-        hook_point = str(audit.card["hook_point"]).replace("{layer}", "*")
-        effects = effect_figures(audit.effect, names, source=f"{source} · {hook_point}")
-    return {
-        **({"confusion": _confusion(matrices, source)} if matrices else {}),
-        **_numbered("kappa-by-role", roles),
-        **_numbered("effect", effects),
-    }
-
-
-def _numbered(name: str, figures: Sequence[go.Figure]) -> dict[str, go.Figure]:
-    if len(figures) == 1:
-        return {name: figures[0]}
-    return {f"{name}-{place}": fig for place, fig in enumerate(figures, start=1)}
-
-
 @dataclass(frozen=True, eq=False)
-class _Matrix:
-    """One confusion table with what stands above it and at its sides."""
+class ConfusionMatrix:
+    """One confusion table with what stands above it and at its sides.
+
+    Attributes:
+        rows, columns: Whose labels these are.
+        counts: Replies by label.
+        kappa: Of the two.
+        further: What else to say above it.
+    """
 
     rows: str
     columns: str
@@ -78,21 +40,13 @@ class _Matrix:
     further: str
 
 
-def _matrices(audit: Audit, names: Mapping[str, str]) -> list[_Matrix]:
-    found = []
-    for pair in audit.agreements:
-        if pair.roles is not None and pair.roles.count:
-            further = f"{pair.roles.count:,} replies of {pair.roles.n_groups} roles"
-            sides = names[pair.first], names[pair.second]
-            found.append(_Matrix(*sides, pair.roles.confusion, pair.roles.kappa, further))
-    for hand in audit.hand:
-        if hand.count:
-            further = f"estimated from {hand.count:,}"
-            found.append(_Matrix("person", names[hand.judge], hand.confusion, hand.kappa, further))
-    return found
+def confusion(matrices: Sequence[ConfusionMatrix], *, source: str) -> go.Figure:
+    """Replies by the labels of one judge and of another, a matrix for every two of them.
 
-
-def _confusion(matrices: Sequence[_Matrix], source: str) -> go.Figure:
+    Args:
+        matrices: At least one.
+        source: What the labels are of, for the line below the title.
+    """
     across = min(ACROSS, len(matrices))
     width = across * (LEFT + MATRIX) - LEFT
     pitch = HEAD + MATRIX + FOOT
@@ -142,7 +96,7 @@ def _end(place: int) -> str:
     return "" if place == 0 else str(place + 1)
 
 
-def _heat_map(matrix: _Matrix, end: str) -> go.Heatmap:
+def _heat_map(matrix: ConfusionMatrix, end: str) -> go.Heatmap:
     counts = matrix.counts.to_numpy(dtype=float)
     with np.errstate(invalid="ignore"):
         shares = counts / counts.sum(axis=1, keepdims=True)
@@ -172,7 +126,7 @@ def _heat_map(matrix: _Matrix, end: str) -> go.Heatmap:
     )
 
 
-def _add_head(fig: go.Figure, matrix: _Matrix, left: float, top: float) -> None:
+def _add_head(fig: go.Figure, matrix: ConfusionMatrix, left: float, top: float) -> None:
     kappa = matrix.kappa
     known = np.isfinite(kappa.value)
     value = f"kappa {with_interval(kappa)}" if known else "no kappa: one label only"
@@ -197,7 +151,7 @@ def _add_head(fig: go.Figure, matrix: _Matrix, left: float, top: float) -> None:
     )
 
 
-def _clipped(name: str) -> str:
+def clipped(name: str) -> str:
     """A name as figures show it, cut where it is too wide for what stands beside it."""
     if text_width(name, 13) <= NAME_WIDTH:
         return shown(name)

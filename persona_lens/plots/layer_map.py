@@ -32,7 +32,7 @@ from persona_lens.plots.subjects import (
 )
 from persona_lens.plots.text import paragraph, shown
 from persona_lens.plots.view import cosine_line
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
 LEFT, RIGHT = 72, 150
@@ -41,7 +41,7 @@ NEAR = 2
 
 
 def layer_map(
-    space: PersonaSpace,
+    space: Space,
     *,
     layers: Sequence[int] | None = None,
     x: str = "axis",
@@ -131,7 +131,7 @@ class _LayerView:
         return f"%{{text}}<br>{where}<br>nearest (cosine): %{{hovertext}}<extra></extra>"
 
 
-def _views(space: PersonaSpace, blocks: Sequence[int], names: tuple[str, str]) -> list[_LayerView]:
+def _views(space: Space, blocks: Sequence[int], names: tuple[str, str]) -> list[_LayerView]:
     views: list[_LayerView] = []
     axis_rows = np.isin(space.table.indices(kind="role"), space.table.axis_rows())
     for layer in blocks:

@@ -11,12 +11,12 @@ from persona_lens.plots.plane import draw_plane
 from persona_lens.plots.scene import draw_scene
 from persona_lens.plots.subjects import check_fitted
 from persona_lens.plots.view import LABELS, Labels, map_view
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 from persona_lens.spelling import did_you_mean
 
 
 def persona_map(
-    space: PersonaSpace,
+    space: Space,
     layer: int,
     *,
     dims: Literal[2, 3] = 2,

@@ -19,7 +19,7 @@ from persona_lens.plots.subjects import (
     subject_frame,
 )
 from persona_lens.plots.text import shown, text_width
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
 ROW, DENSE_ROW, DENSE = 19.0, 15.0, 80
@@ -31,7 +31,7 @@ MEAN_LINE = {"color": style.QUIET, "width": 1, "dash": "dot"}
 
 
 def axis_ranking(
-    space: PersonaSpace, layer: int, *, top: int | None = None, title: str | None = None
+    space: Space, layer: int, *, top: int | None = None, title: str | None = None
 ) -> go.Figure:
     """Roles ranked by their projection on the Assistant Axis at one layer, the most Assistant-like first.
 
@@ -212,7 +212,7 @@ def _span(rows: pd.DataFrame, default: float, margin: float) -> list[float]:
     return [low - room, high + room]
 
 
-def _subtitle(space: PersonaSpace, layer: int, ranking: pd.DataFrame) -> str:
+def _subtitle(space: Space, layer: int, ranking: pd.DataFrame) -> str:
     # A compact space keeps two halves of the folds its intervals come from.
     kept = 0 if space.table.folds is None else space.table.folds.shape[1]
     folds = space.table.card.get("folds", kept)

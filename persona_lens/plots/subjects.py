@@ -13,13 +13,13 @@ from jaxtyping import Float
 from persona_lens.errors import FigureError
 from persona_lens.plots.style import UNGROUPED
 from persona_lens.plots.text import paragraph, shown
+from persona_lens.space import Space
 from persona_lens.space.fitting import unit
-from persona_lens.space.persona_space import PersonaSpace
 
 NEIGHBOURS = 3
 
 
-def check_fitted(space: PersonaSpace) -> None:
+def check_fitted(space: Space) -> None:
     """Refuse a space that has nothing to show yet.
 
     Raises:
@@ -31,7 +31,7 @@ def check_fitted(space: PersonaSpace) -> None:
         )
 
 
-def subject_frame(space: PersonaSpace, layer: int, kind: str) -> pd.DataFrame:
+def subject_frame(space: Space, layer: int, kind: str) -> pd.DataFrame:
     """All vectors of one kind at a layer: what identifies them, their place on the axis, their neighbours.
 
     Of a judged role both vectors are there, of a trait one. Columns: `row` in the space's table, `name`, `label`,
@@ -67,13 +67,13 @@ def subject_frame(space: PersonaSpace, layer: int, kind: str) -> pd.DataFrame:
     )
 
 
-def subject_rows(space: PersonaSpace, kind: str) -> list[int]:
+def subject_rows(space: Space, kind: str) -> list[int]:
     """Rows of the vectors of one kind that figures show."""
     return space.table.trait_rows() if kind == "trait" else space.table.indices(kind=kind)
 
 
 def _neighbours(
-    space: PersonaSpace,
+    space: Space,
     index: int,
     directions: Float[np.ndarray, "vector d_model"],
     own: list[int],
@@ -152,7 +152,7 @@ def _listed(title: str, neighbours: list[tuple[str, float]]) -> str:
     )
 
 
-def source_line(space: PersonaSpace, layer: int | None = None) -> str:
+def source_line(space: Space, layer: int | None = None) -> str:
     """Model, hook point, and how much the figure rests on."""
     card, table = space.table.card, space.table
     model = card.get("reader", {}).get("model")
@@ -168,14 +168,14 @@ def source_line(space: PersonaSpace, layer: int | None = None) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _counted(space: PersonaSpace, kind: str) -> str:
+def _counted(space: Space, kind: str) -> str:
     rows = subject_rows(space, kind)
     replies = int(space.table.counts[rows].sum())
     names = {space.table.names[row] for row in rows}
     return f"{len(names)} {kind}s" + (f" ({replies:,} replies)" if replies else "")
 
 
-def block(space: PersonaSpace, layer: int) -> int:
+def block(space: Space, layer: int) -> int:
     """The block that `layer` stands for, negative ones counted from the last.
 
     Raises:

@@ -13,7 +13,7 @@ from persona_lens.plots.dimensions import Dimension, dimension
 from persona_lens.plots.style import GroupLook, group_looks
 from persona_lens.plots.subjects import block, hover_text, signed, source_line, subject_frame
 from persona_lens.plots.text import wrap
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
 Labels = Literal["all", "extremes", "none"]
@@ -138,7 +138,7 @@ class MapView:
 
 
 def map_view(
-    space: PersonaSpace,
+    space: Space,
     layer: int,
     names: tuple[str, ...],
     *,
@@ -192,7 +192,7 @@ def map_view(
     )
 
 
-def cosine_line(space: PersonaSpace, layer: int) -> str:
+def cosine_line(space: Space, layer: int) -> str:
     """cos(PC1, axis) at a layer with its interval and what chance gives."""
     row = space.stability_.iloc[space.layer_index(layer)]
     return (

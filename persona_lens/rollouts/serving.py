@@ -24,9 +24,9 @@ import numpy as np
 
 from persona_lens.endpoints import Call, Completion, EndpointSettings, Failure
 from persona_lens.errors import EndpointError, TranscriptError
-from persona_lens.model.reply import Finish, Reply
-from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.rollouts.reply import Finish, Reply
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.transcripts.continuing import Continuation, turn_ends, without_turn_end
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.vectors import reply_means, vector_table
 
 if TYPE_CHECKING:

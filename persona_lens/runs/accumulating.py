@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 
 @dataclass

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from persona_lens.activations.reading import Tokens
 from persona_lens.errors import RunError
-from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.model_names import short_name
 from persona_lens.rollouts.plan import Shard, TraitQuestions, work_units
-from persona_lens.runs.disk import check_room, full_disk_explained
-from persona_lens.runs.engine import Engine, LocalEngine
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.runs.collection_progress import CollectionProgress
+from persona_lens.runs.engines.engine import Engine, LocalEngine
+from persona_lens.runs.engines.reading import Tokens
+from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
 from persona_lens.runs.estimate import Estimate
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.forking import claim
-from persona_lens.runs.manifest import Manifest
 from persona_lens.runs.planning import Writer, asked_first, continued, plan_run
-from persona_lens.runs.progress import CollectionProgress
-from persona_lens.runs.serving import collect_served
-from persona_lens.runs.thoughts import ThoughtCount
-from persona_lens.runs.worker import Job, Product, WorkerFacts, WorkSettings
+from persona_lens.runs.served.collecting import collect_served
+from persona_lens.runs.store.disk import check_room, full_disk_explained
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.forking import claim
+from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.thoughts import ThoughtCount
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel

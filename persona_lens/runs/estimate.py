@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from persona_lens.quantities import format_bytes, format_seconds
+
 _BYTES_PER_VALUE = 4
 _BYTES_PER_TOKEN = 12  # an id, its text and its log-probability, compressed
 
@@ -44,29 +46,3 @@ class Estimate:
         if self.read_only:
             parts += [f"{self.read_only:,} stored replies to read"]
         return ", ".join([*parts, f"{format_bytes(self.disk_bytes)} on disk"])
-
-
-def format_seconds(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    Examples:
-        >>> format_seconds(42), format_seconds(300), format_seconds(9000)
-        ('42 s', '5 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def format_bytes(count: float) -> str:
-    """Bytes in decimal units.
-
-    Examples:
-        >>> format_bytes(84_000_000)
-        '84 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

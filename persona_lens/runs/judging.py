@@ -11,13 +11,13 @@ import xxhash
 
 from persona_lens.errors import RunError
 from persona_lens.judges.base import CalibratedJudge, Case, Judge, Verdict, judge_key
-from persona_lens.model.reply import Reply
+from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Shard
-from persona_lens.runs.disk import full_disk_explained
-from persona_lens.runs.folder import RunFolder, digest_of
-from persona_lens.runs.labels import Labels
-from persona_lens.runs.manifest import Manifest
-from persona_lens.runs.progress import StageProgress
+from persona_lens.rollouts.reply import Reply
+from persona_lens.runs.store.disk import full_disk_explained
+from persona_lens.runs.store.folder import RunFolder, digest_of
+from persona_lens.runs.store.labels import Labels
+from persona_lens.runs.store.manifest import Manifest
 
 
 def judge_run(

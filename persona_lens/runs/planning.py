@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from persona_lens.activations.reading import POOLING, Tokens
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.catalog.origin import folders_with_defaults
 from persona_lens.errors import RunError
-from persona_lens.model.sampling import Sampling
 from persona_lens.rollouts.plan import Shard, TraitQuestions, plan_shards
-from persona_lens.runs.manifest import Manifest
-from persona_lens.runs.worker import Asked, WorkerFacts
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.runs.engines.reading import POOLING, Tokens
+from persona_lens.runs.engines.worker import Asked, WorkerFacts
+from persona_lens.runs.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from persona_lens.catalog import Role, Trait

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from persona_lens.errors import RunError
 from persona_lens.judges.answers import CUT_OFF, EMPTY_ANSWER, EMPTY_REPLY
 from persona_lens.judges.base import Verdict
-from persona_lens.runs.labels import Labels
+from persona_lens.runs.store.labels import Labels
 
 _REASONS_SHOWN = 3
 _LONGEST_REASON = 200

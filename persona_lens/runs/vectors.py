@@ -10,14 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from persona_lens.activations.reading import POOLING
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.runs.accumulating import Moments, Rows
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.labels import Labels
-from persona_lens.runs.manifest import Manifest
-from persona_lens.vectors import VectorTable
+from persona_lens.runs.engines.reading import POOLING
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.labels import Labels
+from persona_lens.runs.store.manifest import Manifest
+from persona_lens.vectors.table import VectorTable
 
 LABEL_ALL = "all"
 LABEL_FULLY = "fully"

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from threadpoolctl import threadpool_limits
 
 from persona_lens.errors import RunError
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.progress import StageProgress
+from persona_lens.progress import StageProgress
+from persona_lens.runs.store.folder import RunFolder
 from persona_lens.separability.design import Design, designs
 from persona_lens.separability.draws import N_HALVINGS, Draws
 from persona_lens.separability.layer import Measured, measure_layer

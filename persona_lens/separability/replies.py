@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from persona_lens.errors import RunError
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.manifest import Manifest
+from persona_lens.runs.store.folder import RunFolder
+from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.vectors import question_order, reply_means
 
 MAX_WIDTH = 1024

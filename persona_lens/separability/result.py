@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 
 from persona_lens.errors import SpaceError
 from persona_lens.files import read_json, read_tensors, write_json, write_tensors
-from persona_lens.packing import Packed, pack, unpack
 from persona_lens.separability.layer import fold_mean
 from persona_lens.statistics import permutation_p
+from persona_lens.vectors.packing import Packed, pack, unpack
 
 METRICS: Mapping[str, str] = {
     "identity": "probability that a linear probe scores the true role (trait, by its positive side) above "

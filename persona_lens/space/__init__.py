@@ -1,5 +1,5 @@
 """Persona space: axis, components, their stability, and projections on them."""
 
-from persona_lens.space.persona_space import PersonaSpace
+from persona_lens.space.space import Space
 
-__all__ = ["PersonaSpace"]
+__all__ = ["Space"]

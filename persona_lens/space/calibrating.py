@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from persona_lens.activations.reading import read_tokens
 from persona_lens.errors import SpaceError
+from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Shard
-from persona_lens.runs.folder import RunFolder
-from persona_lens.runs.progress import StageProgress
+from persona_lens.runs.engines.reading import read_tokens
+from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.vectors import question_order, reply_means
 from persona_lens.space.calibration import Calibration, Part
 from persona_lens.space.directions import CalibratedDirections

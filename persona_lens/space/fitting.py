@@ -17,7 +17,7 @@ from persona_lens.errors import SpaceError
 from persona_lens.space.gram import GramGeometry
 from persona_lens.space.pca import Scaler, Scaling, Spectrum, unit
 from persona_lens.space.stability import LayerStability, layer_stability, stability_frame
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 MAX_COMPONENTS = 64
 

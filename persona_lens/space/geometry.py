@@ -19,7 +19,7 @@ from persona_lens.space.naming import Named, resolve
 from persona_lens.space.pca import unit
 from persona_lens.space.shortages import Shortage, shortages
 from persona_lens.spelling import did_you_mean
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 Units = Literal["raw", "roles", "default"]
 UNITS = ("raw", "roles", "default")

@@ -6,12 +6,12 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from persona_lens.space.persona_space import PersonaSpace
+    from persona_lens.space import Space
 
 _SHOWN_LAYERS = 6
 
 
-def space_html(space: PersonaSpace) -> str:
+def space_html(space: Space) -> str:
     """A small table: what is in the space, and its main numbers at a few layers."""
     title = f"<strong>{escape(repr(space))}</strong>"
     model = space.table.card.get("reader", {}).get("model")

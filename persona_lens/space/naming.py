@@ -19,7 +19,7 @@ from typing import Literal
 
 from persona_lens.errors import SpaceError
 from persona_lens.spelling import did_you_mean
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 Kind = Literal["axis", "component", "default", "role", "trait"]
 

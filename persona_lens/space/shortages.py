@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 FEWEST_REPLIES = 4
 FEWEST_ROLES = 19

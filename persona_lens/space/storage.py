@@ -19,7 +19,7 @@ from persona_lens.space.fitting import Fit
 from persona_lens.space.pca import Scaler
 from persona_lens.space.shipped import SHIPPED
 from persona_lens.spelling import did_you_mean
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability

@@ -21,7 +21,7 @@ from persona_lens.interventions.layers import (
     layers_at_depth,
     paper_layers,
 )
-from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.store.folder import RunFolder
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.calibrating import reply_calibration
 from persona_lens.space.calibration import POPULATIONS, Calibration, Unit

@@ -22,7 +22,7 @@ from scipy.stats import t as student_t
 
 from persona_lens.errors import SpaceError
 from persona_lens.statistics.resampling import LEVEL
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 
 class HasTable(Protocol):

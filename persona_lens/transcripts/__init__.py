@@ -52,8 +52,8 @@ What to know about groups:
   blank line between, as in the paper's code; its tokens still are of group ``system``.
 """
 
-from .defaults import PLAIN_TEMPLATE
-from .encoder import TranscriptEncoder
-from .groups import Group, Transcript
+from persona_lens.transcripts.defaults import PLAIN_TEMPLATE
+from persona_lens.transcripts.encoder import TranscriptEncoder
+from persona_lens.transcripts.groups import Group, Transcript
 
 __all__ = ["PLAIN_TEMPLATE", "Group", "Transcript", "TranscriptEncoder"]

@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from persona_lens.errors import TranscriptError
-
-from .rendering import Span
-from .validation import short
+from persona_lens.transcripts.rendering import Span
+from persona_lens.transcripts.validation import short
 
 NOBODY = -1
 

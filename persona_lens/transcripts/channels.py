@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from .groups import Group
+from persona_lens.transcripts.groups import Group
 
 _TOKEN = re.compile(r"<\|(start|channel|constrain|message|end|call|return)\|>")
 _ENDS = ("start", "end", "call", "return")

@@ -25,13 +25,12 @@ import numpy as np
 from jaxtyping import Int
 
 from persona_lens.errors import TranscriptError
-
-from .alignment import canonical
-from .groups import Group, Transcript
-from .validation import short
+from persona_lens.transcripts.alignment import canonical
+from persona_lens.transcripts.groups import Group, Transcript
+from persona_lens.transcripts.validation import short
 
 if TYPE_CHECKING:
-    from .encoder import TranscriptEncoder
+    from persona_lens.transcripts.encoder import TranscriptEncoder
 
 Encode = Callable[[str], list[int]]
 

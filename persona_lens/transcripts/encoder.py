@@ -14,19 +14,18 @@ from jaxtyping import Int
 from jinja2 import TemplateError
 
 from persona_lens.errors import TranscriptError
-
-from .alignment import NOBODY, assign, check, tile
-from .defaults import DEFAULT_KWARGS, PLAIN_TEMPLATE, with_stopped_clock
-from .groups import Group, Transcript
-from .layout import Layout, lay_out
-from .marks import Notation
-from .probing import probe
-from .rendering import locate
-from .replies import SampledReply
-from .thoughts import Said, heard
-from .tokens import TokenReader
-from .validation import validate
-from .variables import checked_variables
+from persona_lens.transcripts.alignment import NOBODY, assign, check, tile
+from persona_lens.transcripts.defaults import DEFAULT_KWARGS, PLAIN_TEMPLATE, with_stopped_clock
+from persona_lens.transcripts.groups import Group, Transcript
+from persona_lens.transcripts.layout import Layout, lay_out
+from persona_lens.transcripts.marks import Notation
+from persona_lens.transcripts.probing import probe
+from persona_lens.transcripts.rendering import locate
+from persona_lens.transcripts.replies import SampledReply
+from persona_lens.transcripts.thoughts import Said, heard
+from persona_lens.transcripts.tokens import TokenReader
+from persona_lens.transcripts.validation import validate
+from persona_lens.transcripts.variables import checked_variables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
-
-from .groups import Group
-from .marks import Notation
-from .thoughts import DEFAULT, cut
+from persona_lens.transcripts.groups import Group
+from persona_lens.transcripts.marks import Notation
+from persona_lens.transcripts.thoughts import DEFAULT, cut
 
 Part = str | int  # literal text, or the index of a slot
 

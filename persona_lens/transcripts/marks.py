@@ -19,8 +19,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
-
-from .channels import lead_in_channels
+from persona_lens.transcripts.channels import lead_in_channels
 
 
 class ThoughtMarks(NamedTuple):

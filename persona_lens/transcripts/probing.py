@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from persona_lens.errors import TranscriptError
-
-from .rendering import Render
+from persona_lens.transcripts.rendering import Render
 
 # Private-use characters and digits: no template has them of its own, none changes their case.
 _SYSTEM, _USER, _REPLY, _LATER = "\ue0000\ue000", "\ue0001\ue000", "\ue0002\ue000", "\ue0003\ue000"

@@ -33,9 +33,8 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from persona_lens.errors import TranscriptError
-
-from .layout import Layout, Slot
-from .validation import short
+from persona_lens.transcripts.layout import Layout, Slot
+from persona_lens.transcripts.validation import short
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 

@@ -10,9 +10,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cache
 
-from .groups import Group
-from .marks import Notation
-from .thoughts import DEFAULT, Piece, Said, ThoughtState, cut
+from persona_lens.transcripts.groups import Group
+from persona_lens.transcripts.marks import Notation
+from persona_lens.transcripts.thoughts import DEFAULT, Piece, Said, ThoughtState, cut
 
 
 class SampledReply:

@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from .channels import cut_channels
-from .groups import Group
-from .marks import ANSWER, Notation
+from persona_lens.transcripts.channels import cut_channels
+from persona_lens.transcripts.groups import Group
+from persona_lens.transcripts.marks import ANSWER, Notation
 
 ThoughtState = Literal["none", "whole", "cut"]
 """Whether a reply holds a thought, and whether the thought came to its end."""

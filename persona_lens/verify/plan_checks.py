@@ -20,7 +20,7 @@ from persona_lens.interventions import (
     Rotate,
     Set,
 )
-from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure
 from persona_lens.verify.reading import (
     Reading,

@@ -12,8 +12,8 @@ import torch
 from persona_lens.interventions import Plan
 from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.model.pooling import right_padded
-from persona_lens.model.reply import Reply
-from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.reply import Reply
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import (
     Reading,

@@ -14,7 +14,7 @@ import torch
 from persona_lens.interventions import Operation, Plan
 from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.interventions.operations import Move
-from persona_lens.model.sampling import Sampling
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import Reading, keep, largest_difference, read, relative_difference
 from persona_lens.verify.reading_checks import (
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.model.reply import Reply
+    from persona_lens.rollouts.reply import Reply
     from persona_lens.transcripts import Transcript
 
 _SAMPLING = Sampling(temperature=1.0, top_p=0.95, max_new_tokens=24)

@@ -6,7 +6,7 @@ import itertools
 import re
 import socket
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
@@ -416,7 +416,7 @@ def test_waits_are_random_and_grow_up_to_a_limit() -> None:
 
 
 def test_a_date_to_come_back_at_is_understood() -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
 
     def at(seconds: float) -> float | None:
         dates = {"date": now, "retry-after": now + timedelta(seconds=seconds)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -241,7 +241,7 @@ def test_an_error_under_a_good_status_means_the_same(body: object, expected: str
 
 
 FAR = 10_000_000  # seconds: nobody notices how long it takes until a test begins
-THEN = datetime.now(timezone.utc) + timedelta(seconds=FAR)
+THEN = datetime.now(UTC) + timedelta(seconds=FAR)
 
 
 @pytest.mark.parametrize(

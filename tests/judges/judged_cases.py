@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from persona_lens.judges import Case
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts import Request, Shard
+from persona_lens.rollouts.reply import Reply
 
 ABOUT = {
     "pirate": {

@@ -12,8 +12,8 @@ from persona_lens.errors import RunError
 from persona_lens.judges import Case
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.judges.null_thresholds import NullThresholds
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.rollouts.reply import Reply
 from persona_lens.runs import collect_run
 from persona_lens.runs.judging import judge_run
 from persona_lens.transcripts import PLAIN_TEMPLATE

@@ -41,7 +41,7 @@ from persona_lens.judges import Case, OpenAIJudge, Verdict
 from persona_lens.judges.answers import read_answer, settled
 from persona_lens.runs import collect_run
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.labels import Labels
+from persona_lens.runs.store.labels import Labels
 
 MakeJudge = Callable[..., OpenAIJudge]
 

@@ -8,8 +8,8 @@ from persona_lens import PersonaModel
 from persona_lens.judges import Case, LikelihoodJudge, RuleJudge
 from persona_lens.judges.answers import settled
 from persona_lens.judges.prompts import judge_messages
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts import Request, Shard
+from persona_lens.rollouts.reply import Reply
 from persona_lens.transcripts.thoughts import Said
 
 ANSWER = "Arr, I am a pirate, and Captain Wren be my name!"

@@ -345,7 +345,7 @@ def test_a_forward_of_its_own_is_part_of_the_fingerprint_and_hooks_are_not() -> 
 
 
 def test_nothing_is_collected_from_a_module_with_hooks() -> None:
-    from persona_lens.runs.worker import Worker, WorkSettings
+    from persona_lens.runs.engines.worker import Worker, WorkSettings
 
     module = tiny_module("llama")
     twice(module)

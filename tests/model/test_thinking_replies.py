@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import TranscriptError
-from persona_lens.runs.worker_spec import ModelSpec
+from persona_lens.runs.engines.worker_spec import ModelSpec
 
 THINKING = CHATML.replace(
     "assistant\n{% endif %}", "assistant\n{% if enable_thinking %}<think>\n{% endif %}{% endif %}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from persona_lens.space import PersonaSpace
+from persona_lens.persona_space import PersonaSpace
 
 GROUPS = ("assistant", "human", "fantastical", None)
 SYLLABLES = (

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 import pytest
 
 from persona_lens.errors import FigureError
+from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import can_export_images, export, persona_map, save_figure, save_figures
-from persona_lens.space import PersonaSpace
 
 needs_browser = pytest.mark.skipif(
     not can_export_images(), reason="no Chromium or Chrome to draw pictures with"

@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from judged_run import guessing, honest, judged_by, taken_in, write_run
 
-from persona_lens.analysis.agreement import agreement
-from persona_lens.analysis.audit import Audit, audit_run
-from persona_lens.analysis.hand_agreement import hand_agreement
-from persona_lens.analysis.verdicts import verdict_frame
+from persona_lens.analysis.audit.agreement import agreement
+from persona_lens.analysis.audit.auditing import Audit, audit_run
+from persona_lens.analysis.audit.figures import judge_audit_figures
+from persona_lens.analysis.audit.hand_agreement import hand_agreement
+from persona_lens.analysis.audit.verdicts import verdict_frame
 from persona_lens.judges.base import LABELS
-from persona_lens.plots.judges import NAME_WIDTH, judge_audit_figures
+from persona_lens.plots.judges import NAME_WIDTH
 from persona_lens.plots.text import text_width
 
 LONG = "a-judge-with-a-name-that-goes-on-and-on-and-on"

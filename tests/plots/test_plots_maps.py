@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from persona_lens.errors import FigureError, SpaceError
+from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import persona_map
 from persona_lens.plots.geometry import boxes_meet_circles
 from persona_lens.plots.labels import Box, overlap
 from persona_lens.plots.scene import project
 from persona_lens.plots.text import text_height, text_width
-from persona_lens.space import PersonaSpace
 
 LAYER = 2
 

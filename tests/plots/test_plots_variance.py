@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from persona_lens.errors import FigureError
+from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import variance
-from persona_lens.space import PersonaSpace
 
 
 def curves(fig: Any) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from persona_lens import RunFolder
 from persona_lens.judges import Case, Verdict
-from persona_lens.model.reply import Reply
+from persona_lens.rollouts.reply import Reply
 from persona_lens.runs import collect_run
+from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.worker import Job, Product, WorkerFacts, WorkSettings
 
 WIDTH = 8
 PLAN: dict[str, Any] = {

@@ -36,13 +36,13 @@ from faulty_server import (
 from waiting import PATIENCE, happens
 
 from persona_lens import PersonaModel, RunFolder, Sampling
-from persona_lens.activations.reading import read_replies
 from persona_lens.endpoints import EndpointSettings
 from persona_lens.errors import EndpointError, RunError
-from persona_lens.model.reply import Reply
+from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.serving import ServedSource
 from persona_lens.runs import collect_run
-from persona_lens.runs.serving import failure_journal
+from persona_lens.runs.engines.reading import read_replies
+from persona_lens.runs.served.collecting import failure_journal
 
 PLAN: dict[str, Any] = {
     "roles": ["pirate", "ghost", "analyst"],

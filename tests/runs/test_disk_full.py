@@ -34,9 +34,9 @@ from made_runs import (
 
 from persona_lens import RunFolder, files
 from persona_lens.errors import RunError
-from persona_lens.runs.checking import check_run
-from persona_lens.runs.disk import full_disk_explained, is_disk_full
 from persona_lens.runs.judging import judge_run
+from persona_lens.runs.store.checking import check_run
+from persona_lens.runs.store.disk import full_disk_explained, is_disk_full
 
 PAGE = 4096
 _OF_DISKS = "a_disk or full_disk or another_disk"
@@ -315,7 +315,7 @@ def test_a_run_interrupted_at_random_points_is_whole_at_each_and_equal_in_the_en
 
 HOLD = """
 import subprocess, sys, time
-from persona_lens.runs.folder import RunFolder
+from persona_lens.runs.store.folder import RunFolder
 with RunFolder(sys.argv[1]).writing():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
     print(child.pid, flush=True)

@@ -13,9 +13,9 @@ from made_runs import PLAN, CountingJudge, ScriptedEngine, collected, contents, 
 
 from persona_lens import RunFolder, Sampling
 from persona_lens.errors import RunError
-from persona_lens.runs.checking import check_run
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.labels import Labels, judge_keys
+from persona_lens.runs.store.checking import check_run
+from persona_lens.runs.store.labels import Labels, judge_keys
 
 OTHER_GHOST = [
     *PLAN["roles"][:1],

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from persona_lens.runs.journal import Journal
+from persona_lens.runs.store.journal import Journal
 
 APPEND = """
 import sys
 from pathlib import Path
-from persona_lens.runs.journal import Journal
+from persona_lens.runs.store.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 for index in range(int(sys.argv[2]), 10**9):
     journal.append({"index": index, "reply": "wörd " * (index % 300)})

@@ -13,7 +13,7 @@ from persona_lens.errors import RunError
 from persona_lens.judges import Case, Verdict
 from persona_lens.runs import collect_run
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.labels import Labels, judge_keys
+from persona_lens.runs.store.labels import Labels, judge_keys
 
 PLAN = {
     "roles": ["pirate", "ghost", "analyst"],

@@ -13,8 +13,8 @@ from made_runs import collected
 from persona_lens import RunFolder
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.runs.manifest import Manifest, pack_plan, unpack_plan
-from persona_lens.runs.tables import DamagedFile, write_record
+from persona_lens.runs.store.manifest import Manifest, pack_plan, unpack_plan
+from persona_lens.runs.store.tables import DamagedFile, write_record
 
 ASKED = tuple(
     Request(question_id=f"q{number}", question=f"Question {number}? ☀") for number in range(3)

@@ -13,7 +13,7 @@ from persona_lens import RunFolder
 from persona_lens.catalog import DefaultPrompt, Role, export_catalog, load_defaults
 from persona_lens.rollouts.model_names import short_name
 from persona_lens.runs import collect_run
-from persona_lens.runs.worker import WorkerFacts
+from persona_lens.runs.engines.worker import WorkerFacts
 
 
 class Named(ScriptedEngine):

@@ -9,7 +9,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from persona_lens.runs.progress import CollectionProgress, Pace, StageProgress
+from persona_lens.progress import Pace, StageProgress
+from persona_lens.runs.collection_progress import CollectionProgress
 
 
 class Clock:

@@ -24,8 +24,8 @@ from tiny import tiny_folder
 from persona_lens import Sampling
 from persona_lens.errors import ModelError, RunError
 from persona_lens.runs import RunFolder, collect_run
-from persona_lens.runs.ray_cluster import import_ray
-from persona_lens.runs.ray_engine import ModelSpec, RayEngine, WorkerSpec
+from persona_lens.runs.engines.ray_cluster import import_ray
+from persona_lens.runs.engines.ray_engine import ModelSpec, RayEngine, WorkerSpec
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray has no build for this platform", allow_module_level=True)
@@ -245,7 +245,7 @@ INTERRUPTED = """
 import json, os, signal, sys
 from persona_lens import Sampling
 from persona_lens.runs import collect_run
-from persona_lens.runs.ray_engine import ModelSpec, RayEngine, WorkerSpec
+from persona_lens.runs.engines.ray_engine import ModelSpec, RayEngine, WorkerSpec
 
 class Interrupted(RayEngine):
     def products(self, *given, **options):

@@ -16,12 +16,12 @@ from made_runs import CountingJudge, ScriptedEngine, collected, contents, judged
 from persona_lens import RunFolder
 from persona_lens.errors import RunError
 from persona_lens.runs import checking
-from persona_lens.runs.checking import check_run
-from persona_lens.runs.journal import Journal
 from persona_lens.runs.judging import judge_run
-from persona_lens.runs.labels import Labels, judge_keys
-from persona_lens.runs.report import Report
-from persona_lens.runs.tables import DamagedFile, read_array
+from persona_lens.runs.store.checking import check_run
+from persona_lens.runs.store.journal import Journal
+from persona_lens.runs.store.labels import Labels, judge_keys
+from persona_lens.runs.store.report import Report
+from persona_lens.runs.store.tables import DamagedFile, read_array
 
 FILES = {
     "replies": "replies/role-ghost-p1-*.parquet",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from made_runs import REPLIES, ScriptedEngine, collected
 
-from persona_lens.model.reply import Reply
-from persona_lens.runs.folder import REPLY_SCHEMA, digest_of
-from persona_lens.runs.tables import write_rows
-from persona_lens.runs.thoughts import ThoughtCount
+from persona_lens.rollouts.reply import Reply
+from persona_lens.runs.store.folder import REPLY_SCHEMA, digest_of
+from persona_lens.runs.store.tables import write_rows
+from persona_lens.runs.store.thoughts import ThoughtCount
 from persona_lens.transcripts.thoughts import Said
 
 SAYINGS = [

@@ -17,7 +17,7 @@ from persona_lens.endpoints import EndpointSettings
 from persona_lens.errors import EndpointError, TranscriptError
 from persona_lens.judges.answers import settled
 from persona_lens.judges.base import Case
-from persona_lens.model.reply import Reply
+from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.serving import ServedSource
 from persona_lens.runs import collect_run
 from persona_lens.transcripts import TranscriptEncoder

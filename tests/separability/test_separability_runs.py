@@ -11,8 +11,8 @@ from made_replies import chosen, made_replies, thinned
 
 from persona_lens import RunFolder
 from persona_lens.errors import RunError, SpaceError
-from persona_lens.model.reply import Reply
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.rollouts.reply import Reply
 from persona_lens.runs import Manifest
 from persona_lens.separability import (
     METRICS,

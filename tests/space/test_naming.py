@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 from persona_lens import PersonaSpace
+from persona_lens.analysis.composition import composed_direction, explain
 from persona_lens.catalog import load_roles, load_traits
-from persona_lens.composition import composed_direction, explain
 from persona_lens.errors import CatalogError, PersonaLensError, SpaceError
 from persona_lens.space.naming import resolve
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 D = 12
 LAYER = 1

@@ -10,7 +10,7 @@ import pytest
 
 from persona_lens import PersonaSpace
 from persona_lens.space.shortages import FEWEST_ROLES
-from persona_lens.vectors import VectorTable
+from persona_lens.vectors.table import VectorTable
 
 
 def table(

@@ -1,0 +1,221 @@
+"""`sweep`: every metric at every layer of a fitted space."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+from threadpoolctl import threadpool_limits
+
+from persona_lens.analysis.sweep.draws import NULL_DRAWS, Draws, LayerSweep
+from persona_lens.analysis.sweep.folds import fold_rows
+from persona_lens.analysis.sweep.layers import Layers
+from persona_lens.analysis.sweep.registry import (
+    FOLD_METRICS,
+    IMPOSTOR,
+    RANDOM,
+    REPLY_METRICS,
+    find,
+    known_metrics,
+)
+from persona_lens.analysis.sweep.replies import reply_rows
+from persona_lens.analysis.sweep.result import COLUMNS, UNIT_COLUMNS, Sweep
+from persona_lens.errors import SpaceError
+from persona_lens.progress import StageProgress
+from persona_lens.space import Space
+
+KINDS = ("role", "trait")
+
+
+def sweep(
+    space: Space,
+    *,
+    metrics: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+    n_draws: int = 200,
+    seed: int = 0,
+    progress: bool = True,
+) -> Sweep:
+    """Measure a fitted space at every layer, each number with its interval and what chance gives.
+
+    Roles are the vectors the axis is made of, one a role, centred on their mean; traits are one vector a trait,
+    not centred. Metrics of single replies come from `space.separability_` and are left out where there is none.
+
+    Args:
+        space: Fitted.
+        metrics: Names, see `known_metrics()`; all by default.
+        layers: Blocks; negative ones count from the last. All by default.
+        n_draws: Random halves of the units, and bootstrap samples of replies, behind each interval.
+        seed: Of all draws.
+        progress: Show a progress bar.
+
+    Raises:
+        SpaceError: Not fitted, an unknown metric or layer, too few draws, or metrics of replies asked for by name
+            of a space that has none.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> roles = {f"role_{i}": rng.normal(size=(2, 8)) for i in range(10)}
+        >>> space = PersonaSpace.from_vectors(roles, default=np.ones((2, 8))).fit()
+        >>> found = sweep(space, metrics=["participation_ratio"], n_draws=20, progress=False)
+        >>> found.frame[["metric", "kind", "null"]].iloc[0].tolist()
+        ['participation_ratio', 'role', 'random directions']
+    """
+    reader = Layers(space, kept=2 * (os.cpu_count() or 1) + 2)
+    if n_draws < 2:
+        raise SpaceError("draws are too few", expected="at least 2", given=n_draws)
+    asked = known_metrics() if metrics is None else _names(metrics)
+    of_vectors = find(asked)
+    separability = getattr(space, "separability_", None)
+    left_out = _left_out(space, asked, named=metrics is not None)
+    if layers is None:
+        indices = list(range(len(reader.numbers)))
+    else:
+        indices = sorted({space.layer_index(layer) for layer in layers})
+
+    kinds = [kind for kind in KINDS if reader.rows[kind]]
+    seeds = np.random.SeedSequence(seed).spawn(len(reader.numbers) + 1)
+    draws = Draws.make(reader, of_vectors, n_draws, np.random.default_rng(seeds[-1]))
+    bar = StageProgress("Sweeping", len(indices), shown=progress, unit="layers")
+
+    def at(index: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        rows, units = (
+            LayerSweep(reader, index, draws, kinds).rows(of_vectors) if of_vectors else ([], [])
+        )
+        rng = np.random.default_rng(seeds[index])
+        for kind in kinds if _has_folds(space) and set(asked) & set(FOLD_METRICS) else ():
+            more = fold_rows(
+                space.table,
+                reader.rows[kind],
+                index,
+                kind,
+                asked,
+                n_null=min(n_draws, NULL_DRAWS),
+                rng=rng,
+            )
+            rows, units = rows + more[0], units + more[1]
+        if "axis_pc1" in asked:
+            rows = rows + _role_axis_pc1(space, index)
+        for unit in units:
+            unit["name"] = reader.names(unit["kind"])[unit.pop("unit")]
+        return rows, units
+
+    # A thread a layer and one BLAS thread each: decompositions of this size do not scale over cores.
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        bar.running(),
+    ):
+        found = list(bar.counted(pool.map(at, indices)))
+    chosen = [reader.numbers[index] for index in indices]
+    if separability is not None:
+        found.append(reply_rows(separability, asked, chosen, n_draws=n_draws, seed=seed))
+    frame = pd.DataFrame([row for rows, _ in found for row in rows], columns=list(COLUMNS))
+    units = pd.DataFrame([row for _, rows in found for row in rows], columns=list(UNIT_COLUMNS))
+    return Sweep(
+        frame=_ordered(frame, asked),
+        units=units.sort_values(["metric", "kind", "name", "layer"], ignore_index=True),
+        card={
+            **_card(space, reader, chosen),
+            "metrics": [name for name in asked if name not in left_out],
+            "help": {each.name: each.help for each in of_vectors},
+            "left_out": left_out,
+            "n_draws": n_draws,
+            "null_draws": min(n_draws, NULL_DRAWS),
+            "seed": seed,
+        },
+        separability=separability,
+    )
+
+
+def _names(metrics: Sequence[str]) -> tuple[str, ...]:
+    """Each once; a single one may come as it is."""
+    return (metrics,) if isinstance(metrics, str) else tuple(dict.fromkeys(metrics))
+
+
+def _left_out(space: Space, asked: Sequence[str], *, named: bool) -> dict[str, str]:
+    """Metrics that this space cannot give, and why.
+
+    Raises:
+        SpaceError: They were asked for by name.
+    """
+    left_out = {}
+    separability = getattr(space, "separability_", None)
+    there = set() if separability is None else {metric for metric, _ in separability.scores}
+    for name in asked:
+        if name in REPLY_METRICS and name not in there:
+            left_out[name] = "needs single replies; this space has none"
+        if name in FOLD_METRICS and not _has_folds(space):
+            left_out[name] = "needs folds of the questions; this space has none"
+    if named and left_out:
+        raise SpaceError(
+            "this space cannot give " + ", ".join(left_out),
+            given="; ".join(sorted(set(left_out.values()))),
+            remedy="fit the space from its run, with single replies measured "
+            "(persona_lens.separability.measure_run), or leave those metrics out",
+        )
+    return left_out
+
+
+def _has_folds(space: Space) -> bool:
+    return space.table.folds is not None and space.table.folds.shape[1] > 1
+
+
+def _role_axis_pc1(space: Space, index: int) -> list[dict[str, Any]]:
+    """cos(PC1, axis) of the roles, as `space.stability_` has it: of all role vectors, in PCA coordinates."""
+    entry = space.stability_.iloc[index]
+    d_model = space.table.d_model
+    # The mean of |cos| of a random direction: Γ(d/2) / (√π Γ((d + 1)/2)).
+    mean = np.exp(gammaln(d_model / 2) - gammaln((d_model + 1) / 2)) / np.sqrt(np.pi)
+    row = {
+        "layer": space.table.layers[index],
+        "metric": "axis_pc1",
+        "kind": "role",
+        "value": entry["cosine"],
+        "low": entry["cosine_low"],
+        "high": entry["cosine_high"],
+        "n": len(space.table.indices(kind="role")),
+    }
+    return [
+        {**row, "null": null, "null_mean": float(average), "null_95": entry[column]}
+        for null, average, column in (
+            (IMPOSTOR, entry["shuffled_mean"], "shuffled_95"),
+            (RANDOM, mean, "random_95"),
+        )
+    ]
+
+
+def _ordered(frame: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
+    """By metric as asked for, then kind, null and layer."""
+    place = {name: number for number, name in enumerate(asked)}
+    order = frame.assign(place=frame["metric"].map(place)).sort_values(
+        ["place", "kind", "null", "layer"], ignore_index=True
+    )
+    return order.drop(columns="place").astype({"layer": int, "n": int})
+
+
+def _card(space: Space, reader: Layers, layers: Sequence[int]) -> dict[str, Any]:
+    """What was swept, and how its intervals were made."""
+    separability = getattr(space, "separability_", None)
+    folds = {
+        f"{metric}, {kind}": scores.shape[1]
+        for (metric, kind), scores in getattr(separability, "scores", {}).items()
+    }
+    return {
+        "model": space.table.card.get("reader", {}).get("model"),
+        "hook_point": space.table.card.get("hook_point"),
+        "layers": list(layers),
+        "d_model": space.table.d_model,
+        "roles": len(reader.rows["role"]),
+        "traits": len(reader.rows["trait"]),
+        "question_folds": folds,
+        "intervals": "95 %. Vectors: from random halves of the units. Split halves: units and question folds. "
+        "Replies: bootstrap over units and question folds; with few folds rather too narrow.",
+        "version": version("persona-lens"),
+    }

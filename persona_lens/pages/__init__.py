@@ -1,0 +1,1 @@
+"""Pages for the browser, each of one file."""

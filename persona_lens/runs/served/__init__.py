@@ -1,0 +1,1 @@
+"""Runs whose replies come from a server."""

@@ -1,0 +1,1 @@
+"""What a run keeps on disk: its manifest, tables, journal, lock and labels."""

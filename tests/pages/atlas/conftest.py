@@ -1,0 +1,51 @@
+"""The atlas of a space with hostile names, and a browser to open it with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hostile_atlas import build_sweep, build_table
+from page_driver import Opened, open_page, started
+
+from persona_lens.pages.atlas import atlas
+from persona_lens.persona_space import PersonaSpace
+from persona_lens.plots import can_export_images
+
+
+@pytest.fixture(scope="session")
+def hostile_space() -> PersonaSpace:
+    return PersonaSpace(build_table(), n_resamples=20).fit()
+
+
+@pytest.fixture(scope="session")
+def sweep_frame() -> pd.DataFrame:
+    return build_sweep()
+
+
+@pytest.fixture(scope="session")
+def hostile_page(
+    hostile_space: PersonaSpace,
+    sweep_frame: pd.DataFrame,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    return atlas(hostile_space, tmp_path_factory.mktemp("atlas") / "a.html", sweep=sweep_frame)
+
+
+@pytest.fixture(scope="session")
+def browse() -> Iterator[Callable[..., Opened]]:
+    """Opens a page, waits until all of it is drawn, and evaluates JavaScript in it."""
+    if not can_export_images():
+        pytest.skip("no Chromium or Chrome to open the page with")
+    loop = asyncio.new_event_loop()
+    browser = loop.run_until_complete(started())
+
+    def opening(page: Path, link: str = "") -> Opened:
+        return loop.run_until_complete(open_page(browser, loop, f"{page.resolve().as_uri()}{link}"))
+
+    yield opening
+    loop.run_until_complete(browser.close())
+    loop.close()
