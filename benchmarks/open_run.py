@@ -1,7 +1,7 @@
 """Time and memory of opening a run, as the number of replies grows: memory should stay that of the vectors.
 
 275 roles under five system prompts each, and more questions for more replies, up to the size of the paper's runs.
-Nothing is sampled: replies, activations and labels are written by `RunFolder` and `Labels` as a collection and a
+Nothing is sampled: replies, activations and labels are written by `OpenRun` and `Labels` as a collection and a
 judge write them. `manifest` reads the plan, `vectors` is `vector_table` over all replies, `labelled` the same by
 the labels of a judge, `check` reads every file and compares digests; each in a process of its own for every size.
 A peak leaves out the pages of libraries and other files, and is the smallest of some repeats, as the allocator
@@ -37,8 +37,8 @@ LABELS = ("not", "somewhat", "fully")
 
 def write_run(path: Path, questions: int, roles: int = ROLES) -> None:
     """A finished and labelled run of `roles` times five times `questions` replies, and some of the default."""
-    run, manifest = RunFolder(path), plan(questions, roles)
-    labels = Labels(run, JUDGE, manifest)
+    run = RunFolder(path).started(plan(questions, roles))
+    labels = Labels(run, JUDGE)
     rng = np.random.default_rng(0)
     replies = [
         Reply(
@@ -48,12 +48,11 @@ def write_run(path: Path, questions: int, roles: int = ROLES) -> None:
         )
         for _ in range(questions)
     ]
-    run.write_manifest(manifest)
     labels.write_card({"name": "bench"})
-    for shard in manifest.shards:
+    for shard in run.shards:
         means = rng.standard_normal((questions, N_LAYERS, D_MODEL), dtype=np.float32)
-        run.write_replies(manifest, shard, replies)
-        run.write_activations(manifest, shard, replies, means)
+        run.write_replies(shard, replies)
+        run.write_activations(shard, replies, means)
         if shard.kind == "role":
             drawn = rng.integers(0, len(LABELS), questions)
             labels.write(shard, [Verdict(label=LABELS[label]) for label in drawn])

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from persona_lens import PersonaModel, PersonaSpace, RunFolder, Sampling, load_questions
+from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.runs.collecting import collect_run
 from persona_lens.runs.judging import judge_run
@@ -59,17 +59,17 @@ def main() -> None:
     space.fit(model=model).measure_separability()
     space.run = None  # the run is not handed on
     space.save(options.out, compact=True)
-    sample_of(run, labels).to_parquet(options.out / REPLIES, index=False)
+    sample_of(labels).to_parquet(options.out / REPLIES, index=False)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     print(f"{space}\n{options.out}: {size / 1e6:.1f} MB")
 
 
-def sample_of(run: RunFolder, labels: Labels) -> pd.DataFrame:
+def sample_of(labels: Labels) -> pd.DataFrame:
     """Replies drawn at random from each kind; those of roles have labels."""
     rows = []
-    for shard in labels.manifest.shards:
+    for shard in labels.run.shards:
         verdicts = labels.read(shard) if shard.kind == "role" else None
-        replies = run.read_replies(labels.manifest, shard)
+        replies = labels.run.read_replies(shard)
         for place, (request, reply) in enumerate(zip(shard.requests, replies, strict=True)):
             rows.append(
                 {

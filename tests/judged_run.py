@@ -71,7 +71,7 @@ def write_run(
         },
         versions={},
     )
-    run.write_manifest(manifest)
+    opened = run.started(manifest)
     own = {name: rng.normal(size=(len(layers), d_model)) for name in roles}
     common, aside = rng.normal(size=(2, len(layers), d_model)) * 2
     for shard in shards:
@@ -82,12 +82,12 @@ def write_run(
             Reply(ids=np.array([level, other]), text=f"{level} {other}", finish="end")
             for level, other in zip(levels.tolist(), asides.tolist(), strict=True)
         ]
-        run.write_replies(manifest, shard, replies)
+        opened.write_replies(shard, replies)
         if layers:
             means = rng.normal(size=(n, len(layers), d_model)) * 0.5
             means += levels[:, None, None] * (common + own.get(shard.name, 0.0))
             means += asides[:, None, None] * aside
-            run.write_activations(manifest, shard, replies, means)
+            opened.write_activations(shard, replies, means)
     return run
 
 

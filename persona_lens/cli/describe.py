@@ -27,27 +27,27 @@ _QUOTE_LENGTH = 160
 
 def run(path: Path) -> RenderableType:
     """The plan of a run, how much of it is there, and a few replies."""
-    folder = RunFolder(path)
-    manifest = folder.manifest()
-    with_replies = [shard for shard in manifest.shards if folder.has_replies(manifest, shard)]
+    opened = RunFolder(path).opened()
+    manifest = opened.manifest
+    with_replies = [shard for shard in opened.shards if opened.has_replies(shard)]
     read = [
         shard
-        for shard in (manifest.shards if manifest.reader else ())
-        if folder.has_activations(manifest, shard)
+        for shard in (opened.shards if manifest.reader else ())
+        if opened.has_activations(shard)
     ]
-    kinds = [shard.kind for shard in manifest.shards]
+    kinds = [shard.kind for shard in opened.shards]
     sampling = manifest.conditions["sampling"]
-    thoughts = folder.thoughts(manifest)
+    thoughts = opened.thoughts()
     facts = {
         "written by": _written_by(manifest.conditions),
         "read by": manifest.reader.get("model", "nobody yet"),
         "plan": ", ".join(f"{kinds.count(kind)} {kind} shards" for kind in dict.fromkeys(kinds)),
-        "replies": f"{_requests(with_replies):,} of {_requests(manifest.shards):,}",
-        "activations": f"{_requests(read):,} of {_requests(manifest.shards):,}, "
+        "replies": f"{_requests(with_replies):,} of {_requests(opened.shards):,}",
+        "activations": f"{_requests(read):,} of {_requests(opened.shards):,}, "
         f"{len(manifest.layers)} layers",
         **({"thoughts": str(thoughts)} if thoughts.thinking else {}),
         "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
-        "labelled by": ", ".join(judge_keys(folder)) or "no judge",
+        "labelled by": ", ".join(judge_keys(opened)) or "no judge",
         "on disk": format_bytes(
             sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         ),
@@ -55,12 +55,12 @@ def run(path: Path) -> RenderableType:
     if "server" in manifest.conditions:
         tally = Tally()
         for shard in with_replies:
-            tally.count(folder.read_replies(manifest, shard))
+            tally.count(opened.read_replies(shard))
         facts |= {"rendered by": manifest.versions.get("rendered_by", "unknown"), "of these": tally}
     shown: list[RenderableType] = [_facts(f"Run {path}", facts)]
     roles = [shard for shard in with_replies if shard.kind == "role"] or with_replies
     for shard in roles[:: max(1, len(roles) // _QUOTED)][:_QUOTED]:
-        reply = folder.read_replies(manifest, shard)[0].text.strip()
+        reply = opened.read_replies(shard)[0].text.strip()
         shown.append(Text(f"\n{shard.key}: {shard.requests[0].question}", style="bold"))
         shown.append(Text(reply[:_QUOTE_LENGTH] + ("…" if len(reply) > _QUOTE_LENGTH else "")))
     return Group(*shown)
@@ -75,7 +75,7 @@ def _written_by(conditions: Mapping[str, Any]) -> str:
 def labels(given: Labels) -> RenderableType:
     """How many replies got which label, and what a calibrated judge's labels are worth."""
     counts: dict[str, Counter[str]] = {"role": Counter(), "trait": Counter()}
-    for shard in given.manifest.shards:
+    for shard in given.run.shards:
         if shard.kind != "default" and given.has(shard):
             for verdict in given.read(shard):
                 counts[shard.kind][_said(verdict)] += 1

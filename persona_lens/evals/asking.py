@@ -92,7 +92,7 @@ def calibrated_judge(
     """
     if space.run is None:
         raise SpaceError("the space has no run", remedy="fit it from one, and keep the run")
-    labels = Labels.find(RunFolder(space.run), LikelihoodJudge.name)
+    labels = Labels.find(RunFolder(space.run).opened(), LikelihoodJudge.name)
     calibration, card = labels.calibration(), labels.card()
     if calibration is None:
         raise SpaceError("the judge is not calibrated", remedy="persona-lens judge RUN")

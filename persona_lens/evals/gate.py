@@ -169,7 +169,7 @@ def role_play_gate(
         progress=progress,
     )
     labels = judge_run(folder, judge or LikelihoodJudge(model), progress=progress)
-    manifest = labels.manifest
+    manifest = labels.run.manifest
     rows = [
         {"name": shard.name, "label": verdict.label or "none"}
         for shard in manifest.shards

@@ -24,7 +24,7 @@ from persona_lens.runs.served.collecting import collect_served
 from persona_lens.runs.store.disk import check_room, full_disk_explained
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.forking import claim
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.store.thoughts import ThoughtCount
 
 if TYPE_CHECKING:
@@ -52,24 +52,23 @@ class _Collection:
     `unanswered` gets, for each shard that is read, the number of replies with text of which nothing is averaged.
     """
 
-    folder: RunFolder
-    manifest: Manifest
+    run: OpenRun
     settings: WorkSettings
     unanswered: list[int] = field(default_factory=list)
 
     def pending(self) -> list[_Pending]:
         """The units that are not finished."""
-        units = work_units(self.manifest.shards, self.settings.batch_size)
+        units = work_units(self.run.shards, self.settings.batch_size)
         return [state for state in map(self._state, units) if state.unsampled or state.unread]
 
     def _state(self, unit: tuple[Shard, ...]) -> _Pending:
-        unsampled = frozenset(s.key for s in unit if not self.folder.has_replies(self.manifest, s))
+        unsampled = frozenset(s.key for s in unit if not self.run.has_replies(s))
         unread = frozenset(
             shard.key
             for shard in unit
             if self.settings.layers
             and shard.key not in unsampled
-            and not self.folder.has_activations(self.manifest, shard)
+            and not self.run.has_activations(shard)
         )
         return _Pending(unit, unsampled, unread)
 
@@ -77,7 +76,7 @@ class _Collection:
         """The work on pending units, with stored replies read only when it is their turn."""
         for state in pending:
             stored = {
-                shard.key: self.folder.read_replies(self.manifest, shard)
+                shard.key: self.run.read_replies(shard)
                 for shard in state.unit
                 if shard.key not in state.unsampled
             }
@@ -88,12 +87,12 @@ class _Collection:
         shard, replies = product.shard, product.replies
         # Activations first: replies without them would be read again, in another batch.
         if product.means is not None:
-            self.folder.write_activations(self.manifest, shard, replies, product.means)
+            self.run.write_activations(shard, replies, product.means)
             said = np.array([bool(reply.text.strip()) for reply in replies])
             unread = np.isnan(product.means).all(axis=(1, 2))
             self.unanswered.append(int(np.count_nonzero(said & unread)))
         if shard.key not in job.stored:
-            self.folder.write_replies(self.manifest, shard, replies)
+            self.run.write_replies(shard, replies)
 
 
 def collect_run(
@@ -214,13 +213,13 @@ def collect_run(
     with folder.writing(), full_disk_explained(folder.path):
         if folder.has_manifest():  # continued or added to, perhaps with other versions
             manifest = continued(manifest, folder.manifest())
-        folder.write_manifest(manifest)
+        started = folder.started(manifest)
         if served is not None:
-            collect_served(served, folder, manifest, retry=retry_failed, progress=progress)
+            collect_served(served, started, retry=retry_failed, progress=progress)
         if engine is not None:
-            _work_off(engine, _Collection(folder, manifest, settings), progress=progress)
+            _work_off(engine, _Collection(started, settings), progress=progress)
         if progress:
-            _tell_thoughts(folder.thoughts(manifest))
+            _tell_thoughts(started.thoughts())
     return folder
 
 
@@ -264,17 +263,17 @@ def _local_engine(
 
 def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> None:
     """Have the engine do what is not done."""
-    settings, shards = collection.settings, collection.manifest.shards
+    settings, shards = collection.settings, collection.run.shards
     bar = CollectionProgress(total=sum(len(shard.requests) for shard in shards), shown=progress)
     pending = collection.pending()
     if not pending:
         return
     done = bar.total - sum(unit.size for unit in pending)
     if progress:
-        d_model = int(collection.manifest.reader["d_model"])
+        d_model = int(collection.run.manifest.reader["d_model"])
         estimate = _estimate(engine, pending, settings, d_model)
         bar.announce(estimate, done)
-        check_room(collection.folder.path, estimate.disk_bytes)
+        check_room(collection.run.path, estimate.disk_bytes)
     jobs = collection.jobs(pending)
     with bar.running(done):
         for job, products in engine.products(jobs, settings, on_batch=bar.advance_tokens):

@@ -15,9 +15,9 @@ from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Shard
 from persona_lens.rollouts.reply import Reply
 from persona_lens.runs.store.disk import full_disk_explained
-from persona_lens.runs.store.folder import RunFolder, digest_of
+from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun, digest_of
 
 
 def judge_run(
@@ -47,16 +47,16 @@ def judge_run(
     Raises:
         RunError: Replies are missing, or another process writes to the run.
     """
-    manifest = run.manifest()
-    labels = Labels(run, judge_key(judge), manifest)
-    judged = [shard for shard in manifest.shards if shard.kind != "default"]
+    opened = run.opened()
+    labels = Labels(opened, judge_key(judge))
+    judged = [shard for shard in opened.shards if shard.kind != "default"]
     wanted = [shard for shard in judged if shard.kind in kinds]
     bar = StageProgress("Judging", sum(len(shard.requests) for shard in wanted), shown=progress)
     with run.writing(), full_disk_explained(run.path):
         labels.write_card({"name": judge.name, **judge.card()})
         if isinstance(judge, CalibratedJudge):
-            _calibrate(judge, labels, run, manifest, judged, progress=progress)
-        stream = _Stream(run, labels, wanted, retry=retry, bar=bar)
+            _calibrate(judge, labels, judged, progress=progress)
+        stream = _Stream(labels, wanted, retry=retry, bar=bar)
         with bar.running():
             for case, verdict in judge.verdicts(stream.cases()):
                 stream.take(case, verdict)
@@ -70,11 +70,11 @@ def sample_cases(run: RunFolder, count: int = 32) -> tuple[list[Case], int]:
     Raises:
         RunError: Replies are missing.
     """
-    manifest = run.manifest()
-    judged = [shard for shard in manifest.shards if shard.kind != "default"]
+    opened = run.opened()
+    judged = [shard for shard in opened.shards if shard.kind != "default"]
     total = sum(len(shard.requests) for shard in judged)
     chosen = judged[:: max(1, len(judged) // count)][:count]
-    stream = _Cases(run, manifest, judged)
+    stream = _Cases(opened, judged)
     return [next(stream.of(shard)) for shard in chosen], total
 
 
@@ -89,9 +89,8 @@ class _OpenShard:
 class _Cases:
     """Makes cases of stored replies."""
 
-    def __init__(self, run: RunFolder, manifest: Manifest, judged: Sequence[Shard]) -> None:
+    def __init__(self, run: OpenRun, judged: Sequence[Shard]) -> None:
         self._run = run
-        self._manifest = manifest
         self._systems = {
             (shard.name, shard.prompt_index, shard.side): shard.system
             for shard in judged
@@ -102,9 +101,9 @@ class _Cases:
         self, shard: Shard, replies: Sequence[Reply] | None = None, *, but: Container[int] = ()
     ) -> Iterator[Case]:
         """The cases of a shard, but for some; `replies` if they are at hand."""
-        about = self._manifest.about.get(f"{shard.kind}-{shard.name}", {})
+        about = self._run.manifest.about.get(f"{shard.kind}-{shard.name}", {})
         opposite = self._systems.get(_other_side(shard), "")
-        said = self._run.read_replies(self._manifest, shard) if replies is None else replies
+        said = self._run.read_replies(shard) if replies is None else replies
         for index, reply in enumerate(said):
             if index not in but:
                 yield Case(shard, index, reply, about, opposite)
@@ -114,26 +113,19 @@ class _Stream:
     """Hands cases to a judge and puts its verdicts together, shard by shard."""
 
     def __init__(
-        self,
-        run: RunFolder,
-        labels: Labels,
-        shards: Sequence[Shard],
-        *,
-        retry: bool,
-        bar: StageProgress,
+        self, labels: Labels, shards: Sequence[Shard], *, retry: bool, bar: StageProgress
     ) -> None:
-        self.run = run
         self.labels = labels
         self.shards = shards
         self.retry = retry
         self.bar = bar
-        self._cases = _Cases(run, labels.manifest, shards)
+        self._cases = _Cases(labels.run, shards)
         self._open: dict[str, _OpenShard] = {}
 
     def cases(self) -> Iterator[Case]:
         """Every reply without a verdict, read from disk as the judge asks for it."""
         for shard in self.shards:
-            replies = self.run.read_replies(self.labels.manifest, shard)
+            replies = self.labels.run.read_replies(shard)
             opened = _OpenShard(digest_of(replies), self._known(shard, digest_of(replies)))
             self.bar.advance(len(opened.verdicts))
             if len(opened.verdicts) == len(replies):
@@ -185,47 +177,39 @@ def _other_side(shard: Shard) -> tuple[str, int, str]:
 
 
 def _calibrate(
-    judge: CalibratedJudge,
-    labels: Labels,
-    run: RunFolder,
-    manifest: Manifest,
-    judged: Sequence[Shard],
-    *,
-    progress: bool,
+    judge: CalibratedJudge, labels: Labels, judged: Sequence[Shard], *, progress: bool
 ) -> None:
     """Restore the judge's thresholds, or have it learn them from default replies to the same questions.
 
     Thresholds hold for the plan they were learnt on. When roles have been added, they are learnt anew, and the
     labels that rest on the old ones are made again.
     """
-    plan = xxhash.xxh3_64_hexdigest("".join(map(manifest.stem, judged)).encode())
+    plan = xxhash.xxh3_64_hexdigest("".join(map(labels.run.manifest.stem, judged)).encode())
     calibration = labels.calibration()
     if calibration is None or calibration["plan"] != plan:
         labels.remove_verdicts()
         total = sum(judge.nulls_wanted(shard) for shard in judged)
         bar = StageProgress("Calibrating", total, shown=progress)
         with bar.running():
-            learnt = judge.calibrate(bar.counted(_nulls(judge, run, manifest, judged)))
+            learnt = judge.calibrate(bar.counted(_nulls(judge, labels.run, judged)))
         calibration = {"plan": plan, **learnt}
         labels.write_calibration(calibration)
     judge.restore(calibration)
 
 
-def _nulls(
-    judge: CalibratedJudge, run: RunFolder, manifest: Manifest, judged: Sequence[Shard]
-) -> Iterator[Case]:
+def _nulls(judge: CalibratedJudge, run: OpenRun, judged: Sequence[Shard]) -> Iterator[Case]:
     """Default replies as if they had been given in each shard, spread over questions, prompts and samples."""
     by_question: dict[str, list[Reply]] = {}
-    for shard in manifest.shards:
+    for shard in run.shards:
         if shard.kind == "default":
-            replies = run.read_replies(manifest, shard)
+            replies = run.read_replies(shard)
             for request, reply in zip(shard.requests, replies, strict=True):
                 if reply.answer:
                     by_question.setdefault(request.question_id, []).append(reply)
     sources = {question: cycle(replies) for question, replies in by_question.items()}
     for shard in judged:
         askable = [i for i, request in enumerate(shard.requests) if request.question_id in sources]
-        about = manifest.about.get(f"{shard.kind}-{shard.name}", {})
+        about = run.manifest.about.get(f"{shard.kind}-{shard.name}", {})
         drawn = np.random.default_rng(int(shard.content_hash({}), 16)).permutation(askable)
         for index in drawn[: judge.nulls_wanted(shard)].tolist():
             yield Case(shard, index, next(sources[shard.requests[index].question_id]), about)

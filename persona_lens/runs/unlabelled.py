@@ -36,7 +36,7 @@ class Unlabelled:
     def of(cls, labels: Labels) -> Unlabelled:
         """Count the verdicts that are in files."""
         answered, reasons = 0, Counter[str]()
-        for shard in labels.manifest.shards:
+        for shard in labels.run.shards:
             if shard.kind == "default" or not labels.has(shard):
                 continue
             for verdict in labels.read(shard):

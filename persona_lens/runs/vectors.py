@@ -17,6 +17,7 @@ from persona_lens.runs.engines.reading import POOLING
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels
 from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.vectors.table import VectorTable
 
 LABEL_ALL = "all"
@@ -61,13 +62,14 @@ def vector_table(
 
     Source: paper section 2.1.2 and appendix C.1.
     """
-    manifest = run.manifest()
+    opened = run.opened()
+    manifest = opened.manifest
     if not manifest.reader:
         raise RunError(
             f"the replies in {run.path} have not been read",
             remedy="run the same collect command without --replies-only",
         )
-    labels = None if judge is None else Labels.find(run, judge)
+    labels = None if judge is None else Labels.find(opened, judge)
     questions = question_order(manifest)
     prompts = sorted({shard.prompt_index for shard in manifest.shards})
     foldable: list[Any] = questions if fold_by == "questions" else prompts
@@ -76,8 +78,7 @@ def vector_table(
     most = len(grouped) * (1 if labels is None else 2)
     n_folds = _affordable_folds(len(foldable), most, shape)
     reader = _Reader(
-        run,
-        manifest,
+        opened,
         labels,
         fold_by,
         {what: index % n_folds for index, what in enumerate(foldable)},
@@ -114,7 +115,7 @@ def vector_table(
             "writer": manifest.conditions,
             "hook_point": "blocks.{layer}.hook_resid_post",
             "pooling": POOLING[manifest.reader.get("tokens", "answer")],
-            **_thoughts(run, manifest),
+            **_thoughts(opened),
             "questions": len(questions),
             "prompts": _prompts_asked(manifest),
             "fold_by": fold_by,
@@ -128,9 +129,9 @@ def vector_table(
     )
 
 
-def _thoughts(run: RunFolder, manifest: Manifest) -> dict[str, Any]:
+def _thoughts(run: OpenRun) -> dict[str, Any]:
     """How many replies think, for the card; nothing where none does."""
-    count = run.thoughts(manifest)
+    count = run.thoughts()
     return {"thoughts": asdict(count)} if count.thinking else {}
 
 
@@ -152,8 +153,7 @@ def _nobody_plays(labels: Labels, min_count: int, below: Sequence[Mapping[str, A
 class _Reader:
     """Sums up the replies of a role, a trait or the default, by label."""
 
-    run: RunFolder
-    manifest: Manifest
+    run: OpenRun
     labels: Labels | None
     fold_by: FoldBy
     fold_of: dict[Any, int]
@@ -213,7 +213,7 @@ class _Reader:
         Int[np.ndarray, " reply"],
         Bool[np.ndarray, " reply"],
     ]:
-        means = self.run.read_activations(self.manifest, shard)
+        means = self.run.read_activations(shard)
         folds = np.array(
             [
                 self.fold_of[
@@ -239,9 +239,9 @@ def reply_means(
     Raises:
         RunError: The run is not finished, or a mean is not finite.
     """
-    manifest = run.manifest()
-    for shard in manifest.shards:
-        means = run.read_activations(manifest, shard)
+    opened = run.opened()
+    for shard in opened.shards:
+        means = opened.read_activations(shard)
         spoken = _with_text(means, shard)
         yield shard, list(compress(shard.requests, spoken)), means[spoken]
 

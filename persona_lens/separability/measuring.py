@@ -126,7 +126,7 @@ def measure_run(
 
     def blocks() -> Iterator[Replies]:
         for chosen in np.array_split(positions, n_blocks):
-            yield read_replies(run, manifest, chosen.tolist(), projection)
+            yield read_replies(run, chosen.tolist(), projection)
 
     about = {
         "d_model": d_model,

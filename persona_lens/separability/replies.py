@@ -11,7 +11,6 @@ from jaxtyping import Float, Int, Shaped
 
 from persona_lens.errors import RunError
 from persona_lens.runs.store.folder import RunFolder
-from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.vectors import question_order, reply_means
 
 MAX_WIDTH = 1024
@@ -101,7 +100,6 @@ def random_projection(d_model: int, seed: int) -> Float[np.ndarray, "d_model wid
 
 def read_replies(
     run: RunFolder,
-    manifest: Manifest,
     positions: Sequence[int],
     projection: Float[np.ndarray, "d_model width"] | None,
 ) -> Replies:
@@ -109,13 +107,13 @@ def read_replies(
 
     Args:
         run: A finished run.
-        manifest: Its manifest.
         positions: Which of the layers of the run, by position.
         projection: Applied to each shard as it is read.
 
     Raises:
         RunError: The run is not finished, or a mean is not finite.
     """
+    manifest = run.manifest()
     number = {question: index for index, question in enumerate(question_order(manifest))}
     width = int(manifest.reader["d_model"]) if projection is None else projection.shape[1]
     planned = sum(len(shard.requests) for shard in manifest.shards)

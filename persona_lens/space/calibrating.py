@@ -76,7 +76,8 @@ def token_calibration(
         SpaceError: The model has other layers or another width than the run's reader.
     """
     model.refuse_interventions("no space can be calibrated")
-    manifest = run.manifest()
+    opened = run.opened()
+    manifest = opened.manifest
     given = {"n_layers": model.n_layers, "d_model": model.d_model}
     wanted = {name: manifest.reader[name] for name in given}
     if given != wanted:
@@ -91,7 +92,7 @@ def token_calibration(
         manifest.conditions.get("model", {}).get("template_hash") == model.encoder.template_hash
     )
     for shard, places in _sampled(run, replies, np.random.default_rng(seed)):
-        said = run.read_replies(manifest, shard)
+        said = opened.read_replies(shard)
         kept = [place for place in places if said[place].answer]
         requests = tuple(shard.requests[place] for place in kept)
         kinds += [shard.kind] * len(kept)

@@ -160,7 +160,7 @@ def test_added_roles_are_calibrated_and_the_others_labelled_anew(
     assert first is not None
     assert calibration is not None
     assert set(calibration["thresholds"]) - set(first["thresholds"]) == {"poet"}
-    assert all(labels.has(shard) for shard in labels.manifest.shards if shard.kind == "role")
+    assert all(labels.has(shard) for shard in labels.run.shards if shard.kind == "role")
 
 
 @pytest.mark.embedded
@@ -169,7 +169,7 @@ def test_the_real_model_tells_played_roles_from_assistant_like_ones(
 ) -> None:
     """Ghosts and pirates leave the default further behind than analysts and reviewers do."""
     labels = judge_run(RunFolder(small_run), LikelihoodJudge(smol, nulls=4), progress=False)
-    manifest = labels.manifest
+    manifest = labels.run.manifest
     shares: dict[str, list[bool]] = {"assistant": [], "played": []}
     for shard in manifest.shards:
         if shard.kind == "role":

@@ -425,9 +425,9 @@ def stored(run: RunFolder, labels: Labels) -> list[Verdict]:
 
 
 def to_ask(run: RunFolder) -> int:
-    manifest = run.manifest()
-    judged = [shard for shard in manifest.shards if shard.kind != "default"]
-    replies = (reply for shard in judged for reply in run.read_replies(manifest, shard))
+    opened = run.opened()
+    judged = [shard for shard in opened.shards if shard.kind != "default"]
+    replies = (reply for shard in judged for reply in opened.read_replies(shard))
     return sum(bool(reply.text.strip()) for reply in replies)
 
 
@@ -475,7 +475,7 @@ def test_an_empty_purse_stops_at_once_and_a_second_run_asks_for_the_rest(
         with pytest.raises(EndpointError, match=r"the quota at 127\.0\.0\.1 is used up"):
             judge_run(run, judge, progress=False)
         assert len(server.requests) == 8
-    labels = Labels.find(run, "openai")
+    labels = Labels.find(run.opened(), "openai")
     asked_of = [verdict for verdict in stored(run, labels) if verdict.raw.startswith("{")]
     assert len(asked_of) == 7
     before = {seen.question for seen in server.requests[:7]}
@@ -539,7 +539,7 @@ def test_a_judge_that_thinks_works_from_the_command_line(run: RunFolder) -> None
     assert result.exit_code == 0, result.output
     assert "Next:" in result.output
     assert {body["reasoning_effort"] for body in bodies} == {"low"}
-    labels = Labels.find(run, "openai")
+    labels = Labels.find(run.opened(), "openai")
     assert (labels.card()["temperature"], labels.card()["max_tokens"]) == (None, 4000)
     assert {verdict.label for verdict in stored(run, labels)} <= {"fully", "not", None}
     assert {verdict.status for verdict in stored(run, labels)} == {"ok"}

@@ -133,7 +133,7 @@ def test_further_names_of_models_count_and_are_on_the_card() -> None:
 def test_it_labels_a_real_run(small_run: Path, tmp_path: Path) -> None:
     run = RunFolder(shutil.copytree(small_run, tmp_path / "run"))
     labels = judge_run(run, RuleJudge(), progress=False)
-    shards = [shard for shard in labels.manifest.shards if shard.kind == "role"]
+    shards = [shard for shard in labels.run.shards if shard.kind == "role"]
     verdicts = [verdict for shard in shards for verdict in labels.read(shard)]
     assert {verdict.status for verdict in verdicts} == {"ok"}
     assert {"not", "fully"} <= {verdict.label for verdict in verdicts}

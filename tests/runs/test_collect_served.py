@@ -97,8 +97,8 @@ class Scripted:
 
 
 def stored(run: RunFolder) -> dict[str, list[Reply]]:
-    manifest = run.manifest()
-    return {shard.key: run.read_replies(manifest, shard) for shard in manifest.shards}
+    opened = run.opened()
+    return {shard.key: opened.read_replies(shard) for shard in opened.shards}
 
 
 def finishes(run: RunFolder) -> Counter[str]:
@@ -107,15 +107,15 @@ def finishes(run: RunFolder) -> Counter[str]:
 
 def check_complete(run: RunFolder, path: Path) -> None:
     """Every request has one reply, its own, and nothing is left over."""
-    manifest = run.manifest()
+    opened = run.opened()
     calls = ServedSource(EndpointSettings(model="m", base_url="http://127.0.0.1:9/v1"))
-    for shard in manifest.shards:
-        replies = run.read_replies(manifest, shard)
+    for shard in opened.shards:
+        replies = opened.read_replies(shard)
         asked = calls.calls(shard, range(len(shard.requests)), PLAN["sampling"])
         for call, reply in zip(asked, replies, strict=True):
             assert reply.text == say({"messages": call.messages, "seed": call.seed})
     assert not list(path.glob("replies/*.jsonl"))
-    assert len(list(path.glob("replies/*.parquet"))) == len(manifest.shards)
+    assert len(list(path.glob("replies/*.parquet"))) == len(opened.shards)
 
 
 def first_attempts_fail() -> Callable[[Seen], Behaviour | None]:
@@ -151,7 +151,7 @@ def test_faults_that_pass_leave_no_trace(tmp_path: Path) -> None:
     assert len(script.good) == TOTAL
     assert set(script.good.values()) == {1}
     assert finishes(run) == {"stop": TOTAL}
-    assert not failure_journal(run).path.exists()
+    assert not failure_journal(run.opened()).path.exists()
 
 
 def test_requests_of_several_shards_are_in_flight_at_once(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_what_fails_is_kept_counted_and_asked_again_on_request(
         assert "times status 500" in told
         assert "--retry-failed" in told
         assert all(not r.text for rs in stored(run).values() for r in rs if r.finish == "failed")
-        noted = list(failure_journal(run).records())
+        noted = list(failure_journal(run.opened()).records())
         assert len(noted) == failed
         assert {"status 400: this prompt is not for us"} < {record["reason"] for record in noted}
 
@@ -365,13 +365,11 @@ def model(tiny_llama: Path) -> PersonaModel:
 
 def check_read(run: RunFolder, model: PersonaModel) -> None:
     """The means are those of the stored texts."""
-    manifest = run.manifest()
-    for shard in manifest.shards:
-        replies = run.read_replies(manifest, shard)
-        again = read_replies(model, shard, replies, layers=manifest.layers, exact_ids=False)
-        np.testing.assert_allclose(
-            run.read_activations(manifest, shard), again, rtol=5e-4, atol=5e-5
-        )
+    opened = run.opened()
+    for shard in opened.shards:
+        replies = opened.read_replies(shard)
+        again = read_replies(model, shard, replies, layers=opened.manifest.layers, exact_ids=False)
+        np.testing.assert_allclose(opened.read_activations(shard), again, rtol=5e-4, atol=5e-5)
 
 
 def test_replies_are_collected_first_and_read_later(tmp_path: Path, model: PersonaModel) -> None:
@@ -391,7 +389,7 @@ def test_replies_are_collected_first_and_read_later(tmp_path: Path, model: Perso
         collect(server, tmp_path, roles=more)
         assert run.manifest().reader == manifest.reader  # it has read the others
         with pytest.raises(RunError, match="role-wraith-p0 is missing"):
-            run.read_activations(run.manifest(), run.manifest().shards[-3])
+            run.opened().read_activations(run.manifest().shards[-3])
         collect(server, tmp_path, roles=more, model=model, layers=[0, 2])
     check_read(run, model)
 
@@ -407,10 +405,10 @@ def test_a_failed_reply_has_no_mean_until_it_is_there(tmp_path: Path, model: Per
     script = Scripted(lasting)
     with FaultyServer(script) as server:
         run = collect(server, tmp_path, model=model)
-        manifest = run.manifest()
+        opened = run.opened()
 
         def unread() -> list[bool]:
-            means = [run.read_activations(manifest, shard) for shard in manifest.shards]
+            means = [opened.read_activations(shard) for shard in opened.shards]
             return np.isnan(np.concatenate(means)).all(axis=(1, 2)).tolist()
 
         failed = [r.finish == "failed" for rs in stored(run).values() for r in rs]

@@ -38,17 +38,18 @@ SAMPLING = Sampling(max_new_tokens=8)
 
 COLLECT = """
 import json, sys, time
-from persona_lens import PersonaModel, RunFolder, Sampling
+from persona_lens import PersonaModel, Sampling
 from persona_lens.runs import collect_run
+from persona_lens.runs.store.open_run import OpenRun
 model = PersonaModel.load(sys.argv[1], dtype="float32")
 if len(sys.argv) > 4:  # never finishes: the last reply waits for whoever kills it
-    write = RunFolder.write_replies
-    def hold_the_last(folder, manifest, shard, replies):
-        there = [shard for shard in manifest.shards if folder.has_replies(manifest, shard)]
-        if len(there) == len(manifest.shards) - 1:
+    write = OpenRun.write_replies
+    def hold_the_last(run, shard, replies):
+        there = [shard for shard in run.shards if run.has_replies(shard)]
+        if len(there) == len(run.shards) - 1:
             time.sleep(3600)
-        write(folder, manifest, shard, replies)
-    RunFolder.write_replies = hold_the_last
+        write(run, shard, replies)
+    OpenRun.write_replies = hold_the_last
 print("ready", flush=True)
 collect_run(model, sys.argv[2], sampling=Sampling(max_new_tokens=8), **json.loads(sys.argv[3]))
 """
@@ -95,16 +96,16 @@ def test_stored_means_equal_reading_the_stored_ids_again(
     model: PersonaModel, tmp_path: Path
 ) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
-    manifest = run.manifest()
-    for shard in manifest.shards[::5]:
-        replies = run.read_replies(manifest, shard)
+    opened = run.opened()
+    for shard in opened.shards[::5]:
+        replies = opened.read_replies(shard)
         prompts = [
             model.encoder.prompt(model.encoder.messages(r.question, system=shard.system))
             for r in shard.requests
         ]
         whole = [model.encoder.with_reply(p, r.ids) for p, r in zip(prompts, replies, strict=True)]
         np.testing.assert_allclose(
-            run.read_activations(manifest, shard), model.pooled(whole), rtol=5e-4, atol=5e-5
+            opened.read_activations(shard), model.pooled(whole), rtol=5e-4, atol=5e-5
         )
 
 
@@ -226,14 +227,14 @@ def test_another_model_reads_the_same_replies(model: PersonaModel, tmp_path: Pat
     assert by_other.layers == (1, 2)
     assert by_other.card["reader"]["architecture"] == "GPT2LMHeadModel"
     assert by_other.names == by_self.names
-    manifest = run.manifest()
-    shard = manifest.shards[0]
+    opened = run.opened()
+    shard = opened.shards[0]
     first = shard.requests[0]
-    reply = run.read_replies(manifest, shard)[0]
+    reply = opened.read_replies(shard)[0]
     messages = other.encoder.messages(first.question, system=shard.system)
     transcript = other.encoder.with_reply(other.encoder.prompt(messages), reply.ids)
     np.testing.assert_allclose(
-        run.read_activations(manifest, shard)[0],
+        opened.read_activations(shard)[0],
         other.pooled([transcript], layers=[1, 2])[0],
         rtol=1e-4,
         atol=1e-5,
@@ -243,11 +244,11 @@ def test_another_model_reads_the_same_replies(model: PersonaModel, tmp_path: Pat
 def test_vectors_are_the_naive_means(model: PersonaModel, tmp_path: Path) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
     table = vector_table(run)
-    manifest = run.manifest()
+    opened = run.opened()
     gathered: dict[tuple[str, str], list[np.ndarray]] = {}
-    for shard in manifest.shards:
+    for shard in opened.shards:
         name = "default" if shard.kind == "default" else shard.name
-        means = run.read_activations(manifest, shard).astype(np.float64)
+        means = opened.read_activations(shard).astype(np.float64)
         gathered.setdefault((name, shard.side), []).append(means[~np.isnan(means[:, 0, 0])])
     means = {key: np.concatenate(parts).mean(0) for key, parts in gathered.items()}
     ghost = table.names.index("ghost")
@@ -326,13 +327,13 @@ def test_means_of_other_replies_are_not_taken_for_those_that_are_there(
     model: PersonaModel, tmp_path: Path
 ) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
-    manifest = run.manifest()
-    shard = manifest.shards[-1]
-    replies = run.read_replies(manifest, shard)
-    run.write_replies(manifest, shard, replies[::-1])
-    assert not run.has_activations(manifest, shard)
+    opened = run.opened()
+    shard = opened.shards[-1]
+    replies = opened.read_replies(shard)
+    opened.write_replies(shard, replies[::-1])
+    assert not opened.has_activations(shard)
     collect_run(model, run.path, sampling=SAMPLING, **PLAN)
-    assert run.has_activations(manifest, shard)
+    assert opened.has_activations(shard)
 
 
 def test_a_damaged_page_of_replies_is_noticed(model: PersonaModel, tmp_path: Path) -> None:
@@ -375,18 +376,18 @@ def test_empty_replies_do_not_count_and_overflow_is_not_taken_for_emptiness(
     model: PersonaModel, tmp_path: Path
 ) -> None:
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, **PLAN)
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.name == "ghost")
-    replies, means = run.read_replies(manifest, shard), run.read_activations(manifest, shard)
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.name == "ghost")
+    replies, means = opened.read_replies(shard), opened.read_activations(shard)
     before = vector_table(run)
     means[1] = np.nan
-    run.write_activations(manifest, shard, replies, means)
+    opened.write_activations(shard, replies, means)
     after = vector_table(run)
     ghost = before.names.index("ghost")
     assert after.counts[ghost] == before.counts[ghost] - 1
     means[1] = 0.0
     means[1, 2, 3] = np.inf
-    run.write_activations(manifest, shard, replies, means)
+    opened.write_activations(shard, replies, means)
     with pytest.raises(RunError, match=r"(?s)role-ghost-p0 is not finite.*float16"):
         vector_table(run)
 
@@ -394,15 +395,15 @@ def test_empty_replies_do_not_count_and_overflow_is_not_taken_for_emptiness(
 def test_a_run_can_read_what_the_paper_reads(model: PersonaModel, tmp_path: Path) -> None:
     plan = {**PLAN, "defaults": ["You are {model_name}.", {"id": "none", "text": ""}]}
     run = collect_run(model, tmp_path / "run", sampling=SAMPLING, tokens="paper", **plan)
-    manifest = run.manifest()
-    assert manifest.reader["tokens"] == "paper"
-    assert manifest.conditions["prompts"] == "paper"
+    opened = run.opened()
+    assert opened.manifest.reader["tokens"] == "paper"
+    assert opened.manifest.conditions["prompts"] == "paper"
     table = vector_table(run)
     assert "the paper's code takes" in table.card["pooling"]
-    for shard in manifest.shards:
-        means = run.read_activations(manifest, shard)
+    for shard in opened.shards:
+        means = opened.read_activations(shard)
         for request, reply, mean in zip(
-            shard.requests, run.read_replies(manifest, shard), means, strict=True
+            shard.requests, opened.read_replies(shard), means, strict=True
         ):
             # No system message where there is no system text, and the reply's own bytes between its marks.
             asked = [{"role": "user", "content": request.question}]

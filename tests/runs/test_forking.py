@@ -41,8 +41,11 @@ def test_a_fork_takes_over_what_holds_and_leaves_the_original_unchanged(tmp_path
     fork = collected(run.path, engine, fork=tmp_path / "fork", **CHANGED)
     assert fork.path == tmp_path / "fork"
     assert engine.asked == ["role-ghost-p1"]
-    assert judge_keys(fork) == judge_keys(run)
-    assert Labels.find(fork, "counting").card() == Labels.find(run, "counting").card()
+    assert judge_keys(fork.opened()) == judge_keys(run.opened())
+    assert (
+        Labels.find(fork.opened(), "counting").card()
+        == Labels.find(run.opened(), "counting").card()
+    )
     judge_run(fork, judge, progress=False)
     assert sorted(judge.seen) == [("role-ghost-p1", index) for index in range(4)]
     assert everything(run.path) == before
@@ -138,25 +141,25 @@ def test_writing_in_one_changes_nothing_in_the_other(tmp_path: Path, writer: str
     """Whatever writes a file of a run is called, in one of two folders whose files are linked."""
     run = judged(tmp_path / "run", 1)
     fork = collected(run.path, fork=tmp_path / "fork", **CHANGED)
-    shared = fork.reply_file(fork.manifest(), fork.manifest().shards[0])
+    shared = fork.opened().reply_file(fork.manifest().shards[0])
     assert shared.stat().st_nlink == 2, "nothing is shown by folders that share nothing"
     mine, other = (run, fork) if writer == "run" else (fork, run)
     before = everything(other.path)
 
-    manifest = mine.manifest()
-    labels = Labels(mine, judge_keys(mine)[0], manifest)
+    opened = mine.opened()
+    labels = Labels(opened, judge_keys(opened)[0])
     with mine.writing():
-        for shard in manifest.shards:
-            replies = mine.read_replies(manifest, shard)
-            means = mine.read_activations(manifest, shard)
-            mine.write_replies(manifest, shard, replies[::-1])
-            mine.write_activations(manifest, shard, replies[::-1], 2 * means[::-1])
+        for shard in opened.shards:
+            replies = opened.read_replies(shard)
+            means = opened.read_activations(shard)
+            opened.write_replies(shard, replies[::-1])
+            opened.write_activations(shard, replies[::-1], 2 * means[::-1])
             if shard.kind != "default":
                 labels.journal(shard).append({"index": 0, "replies": "others"})
                 labels.journal(shard).rewrite()
         labels.write_card({"changed": True})
         labels.write_calibration({"changed": True})
-        mine.write_manifest(manifest)
+        mine.started(opened.manifest)
     judge_run(mine, CountingJudge(), progress=False)
     check_run(mine, repair=True, progress=False)
     labels.remove_verdicts()
@@ -167,13 +170,15 @@ def test_writing_in_one_changes_nothing_in_the_other(tmp_path: Path, writer: str
 @pytest.mark.parametrize("writer", ["run", "fork"])
 def test_journals_are_copied_and_grow_apart(tmp_path: Path, writer: str) -> None:
     run = collected(tmp_path / "run")
-    manifest = run.manifest()
-    key = Labels(run, "counting-1", manifest)
+    opened = run.opened()
+    key = Labels(opened, "counting-1")
     key.write_card({})
-    key.journal(manifest.shards[1]).append({"index": 0})
+    key.journal(opened.shards[1]).append({"index": 0})
     fork = collected(run.path, fork=tmp_path / "fork", **CHANGED)
     mine, other = (run, fork) if writer == "run" else (fork, run)
-    journals = [Labels(one, "counting-1").journal(manifest.shards[1]) for one in (mine, other)]
+    journals = [
+        Labels(one.opened(), "counting-1").journal(opened.shards[1]) for one in (mine, other)
+    ]
     journals[0].append({"index": 1})
     assert [list(journal.records()) for journal in journals] == [
         [{"index": 0}, {"index": 1}],

@@ -74,14 +74,12 @@ def test_every_role_and_trait_reply_gets_one_verdict(run: RunFolder) -> None:
     judge = CountingJudge()
     labels = judge_run(run, judge, progress=False)
     assert len(judge.seen) == len(set(judge.seen)) == JUDGED
-    manifest = run.manifest()
-    for shard in manifest.shards:
+    opened = run.opened()
+    for shard in opened.shards:
         if shard.kind == "default":
             assert not labels.has(shard)
             continue
-        for verdict, reply in zip(
-            labels.read(shard), run.read_replies(manifest, shard), strict=True
-        ):
+        for verdict, reply in zip(labels.read(shard), opened.read_replies(shard), strict=True):
             assert verdict == Verdict(label="fully", score=float(len(reply.text)))
     assert not list(run.path.glob("labels/*/*.jsonl"))
 
@@ -128,20 +126,20 @@ def test_what_could_not_be_read_is_kept_and_asked_again_on_request(run: RunFolde
 def test_judges_lie_side_by_side_and_are_found_by_name(run: RunFolder) -> None:
     judge_run(run, CountingJudge(1), progress=False)
     judge_run(run, Thresholded(), progress=False)
-    assert [key.split("-")[0] for key in judge_keys(run)] == ["counting", "thresholded"]
-    assert Labels.find(run, "counting").card() == {"name": "counting", "version": 1}
+    assert [key.split("-")[0] for key in judge_keys(run.opened())] == ["counting", "thresholded"]
+    assert Labels.find(run.opened(), "counting").card() == {"name": "counting", "version": 1}
     judge_run(run, CountingJudge(2), progress=False)
     with pytest.raises(RunError, match="more than one judge 'counting'"):
-        Labels.find(run, "counting")
+        Labels.find(run.opened(), "counting")
     with pytest.raises(RunError, match=r"(?s)no judge 'rule'.*expected counting-"):
-        Labels.find(run, "rule")
+        Labels.find(run.opened(), "rule")
 
 
 def test_labels_of_other_replies_are_not_used(run: RunFolder) -> None:
     labels = judge_run(run, CountingJudge(), progress=False)
-    manifest = run.manifest()
-    shard = manifest.shards[-1]
-    run.write_replies(manifest, shard, run.read_replies(manifest, shard)[::-1])
+    opened = run.opened()
+    shard = opened.shards[-1]
+    opened.write_replies(shard, opened.read_replies(shard)[::-1])
     with pytest.raises(RunError, match="about other replies"):
         labels.read(shard)
     judge = CountingJudge()

@@ -64,10 +64,10 @@ def run(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder
 
 
 def means(run: RunFolder, name: str, chosen: Any, side: str = "") -> np.ndarray:
-    manifest = run.manifest()
+    opened = run.opened()
     parts = [
-        run.read_activations(manifest, shard)[index]
-        for shard in manifest.shards
+        opened.read_activations(shard)[index]
+        for shard in opened.shards
         if shard.name == name and shard.side == side
         for index in range(len(shard.requests))
         if chosen(index)

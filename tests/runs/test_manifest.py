@@ -69,7 +69,7 @@ def test_a_packed_plan_comes_back_equal() -> None:
 
 def test_a_written_manifest_comes_back_equal_with_the_same_file_names(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.write_manifest(manifest())
+    run.started(manifest())
     assert run.manifest() == manifest()
     assert dict(run.manifest().stems) == dict(manifest().stems)
 
@@ -108,7 +108,7 @@ def test_a_large_plan_is_a_small_file_in_which_no_question_is_read_twice(tmp_pat
     )
     assert sum(len(one.requests) for one in shards) == 330_000
     run = RunFolder(tmp_path)
-    run.write_manifest(manifest(shards=shards))
+    run.started(manifest(shards=shards))
     assert (tmp_path / "manifest.json").stat().st_size < 2_000_000
     opened = run.manifest()
     assert len({id(request) for one in opened.shards for request in one.requests}) == 240

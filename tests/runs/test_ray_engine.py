@@ -23,9 +23,10 @@ from tiny import tiny_folder
 
 from persona_lens import Sampling
 from persona_lens.errors import ModelError, RunError
-from persona_lens.runs import RunFolder, collect_run
+from persona_lens.runs import collect_run
 from persona_lens.runs.engines.ray_cluster import import_ray
 from persona_lens.runs.engines.ray_engine import ModelSpec, RayEngine, WorkerSpec
+from persona_lens.runs.store.open_run import OpenRun
 
 if importlib.util.find_spec("ray") is None:
     pytest.skip("Ray has no build for this platform", allow_module_level=True)
@@ -198,13 +199,13 @@ def desk(engine: RayEngine) -> Iterator[Desk]:
 def stored(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """How often the replies of each shard are written."""
     counts: Counter = Counter()
-    write = RunFolder.write_replies
+    write = OpenRun.write_replies
 
-    def counted(self, manifest, shard, replies):
+    def counted(self, shard, replies):
         counts[shard.key] += 1
-        write(self, manifest, shard, replies)
+        write(self, shard, replies)
 
-    monkeypatch.setattr(RunFolder, "write_replies", counted)
+    monkeypatch.setattr(OpenRun, "write_replies", counted)
     return counts
 
 

@@ -15,8 +15,8 @@ from made_runs import CountingJudge, ScriptedEngine, collected, contents, judged
 
 from persona_lens import RunFolder
 from persona_lens.errors import RunError
-from persona_lens.runs import checking
 from persona_lens.runs.judging import judge_run
+from persona_lens.runs.store import checking
 from persona_lens.runs.store.checking import check_run
 from persona_lens.runs.store.journal import Journal
 from persona_lens.runs.store.labels import Labels, judge_keys
@@ -184,16 +184,16 @@ def test_a_file_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
 
 def test_activations_and_labels_of_other_replies_are_noticed_and_made_again(tmp_path: Path) -> None:
     run = judged(tmp_path / "run", 1)
-    manifest = run.manifest()
-    shard = manifest.shards[-1]
-    run.write_replies(manifest, shard, run.read_replies(manifest, shard)[::-1])
+    opened = run.opened()
+    shard = opened.shards[-1]
+    opened.write_replies(shard, opened.read_replies(shard)[::-1])
     report = check(run)
     assert [damage.path.suffix for damage in report.damaged] == [".safetensors", ".parquet"]
     assert {damage.what for damage in report.damaged} == {
         "it is of other replies than those that are there"
     }
     with pytest.raises(RunError, match="not of the replies that are there"):
-        run.read_activations(manifest, shard)
+        opened.read_activations(shard)
     check(run, repair=True)
     collected(run.path)
     judge = CountingJudge()
@@ -207,8 +207,8 @@ def test_labels_wait_for_replies_that_were_set_aside(tmp_path: Path) -> None:
     (file,) = run.path.glob(FILES["replies"])
     flip(file, b"Arr")
     check(run, repair=True)
-    labels = Labels.find(run, "counting")
-    shard = next(s for s in labels.manifest.shards if s.key == "role-ghost-p1")
+    labels = Labels.find(run.opened(), "counting")
+    shard = next(s for s in labels.run.shards if s.key == "role-ghost-p1")
     assert not labels.has(shard)
     with pytest.raises(RunError, match=r"(?s)not finished: role-ghost-p1 is missing.*collect"):
         labels.read(shard)
@@ -221,9 +221,9 @@ def test_a_damaged_card_of_a_judge_is_written_again(tmp_path: Path) -> None:
     (card,) = run.path.glob("labels/*/judge.json")
     flip(card, b"1")
     with pytest.raises(RunError, match="is damaged"):
-        Labels.find(run, "counting").card()
+        Labels.find(run.opened(), "counting").card()
     assert [damage.path for damage in check(run, repair=True).damaged] == [card]
-    assert judge_keys(run) == []
+    assert judge_keys(run.opened()) == []
     assert [part.missing for part in check(run).parts if part.name == "judges"] == [
         ("counting-c3aa9744",)
     ]
@@ -337,16 +337,16 @@ def test_a_file_replaced_during_the_check_is_looked_at_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = collected(tmp_path / "run")
-    manifest = run.manifest()
-    shard = manifest.shards[-1]
-    replies, means = run.read_replies(manifest, shard), run.read_activations(manifest, shard)
+    opened = run.opened()
+    shard = opened.shards[-1]
+    replies, means = opened.read_replies(shard), opened.read_activations(shard)
     read, times = checking.read_array, []
 
     def write_between(path: Path) -> Any:
-        if path == run.activation_file(manifest, shard) and not times:
+        if path == opened.activation_file(shard) and not times:
             times.append(1)
-            run.write_activations(manifest, shard, replies[::-1], means[::-1])
-            run.write_replies(manifest, shard, replies[::-1])
+            opened.write_activations(shard, replies[::-1], means[::-1])
+            opened.write_replies(shard, replies[::-1])
         return read(path)
 
     monkeypatch.setattr(checking, "read_array", write_between)
@@ -359,16 +359,16 @@ def test_a_file_replaced_during_the_check_is_looked_at_again(
 
 def decoded(run: RunFolder) -> dict[str, Any]:
     """Everything a run holds, as it is read."""
-    manifest = run.manifest()
-    labels = Labels(run, judge_keys(run)[0], manifest)
+    opened = run.opened()
+    labels = Labels(opened, judge_keys(opened)[0])
     found: dict[str, Any] = {
-        "manifest": manifest.model_dump_json(),
+        "manifest": opened.manifest.model_dump_json(),
         "judge": labels.card(),
         "calibration": labels.calibration(),
         "rows": run.replies().to_list(),
     }
-    for shard in manifest.shards:
-        found[f"means {shard.key}"] = run.read_activations(manifest, shard).tobytes()
+    for shard in opened.shards:
+        found[f"means {shard.key}"] = opened.read_activations(shard).tobytes()
         if shard.kind != "default":
             found[f"journal {shard.key}"] = list(labels.journal(shard).records())
             found[f"labels {shard.key}"] = labels.read(shard) if labels.has(shard) else None
@@ -410,7 +410,9 @@ def test_no_changed_byte_goes_unnoticed(pattern: str, tmp_path: Path) -> None:
     judge = stopped_after(11)  # one shard is labelled, of another there is a journal
     with pytest.raises(KeyboardInterrupt):
         judge_run(run, judge, progress=False)
-    Labels(run, judge_keys(run)[0]).write_calibration({"threshold": 0.5, "words": ["ahoy ☀"]})
+    Labels(run.opened(), judge_keys(run.opened())[0]).write_calibration(
+        {"threshold": 0.5, "words": ["ahoy ☀"]}
+    )
     assert check(run).sound
     before = decoded(run)
     file = sorted(run.path.glob(pattern))[0]

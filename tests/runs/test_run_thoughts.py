@@ -5,7 +5,7 @@ import pytest
 from made_runs import REPLIES, ScriptedEngine, collected
 
 from persona_lens.rollouts.reply import Reply
-from persona_lens.runs.store.folder import REPLY_SCHEMA, digest_of
+from persona_lens.runs.store.open_run import REPLY_SCHEMA, digest_of
 from persona_lens.runs.store.tables import write_rows
 from persona_lens.runs.store.thoughts import ThoughtCount
 from persona_lens.transcripts.thoughts import Said
@@ -31,45 +31,45 @@ def replies(count: int = 4) -> list[Reply]:
 
 
 def test_replies_come_back_as_they_were_cut(run):
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.kind == "role")
-    run.write_replies(manifest, shard, replies())
-    back = run.read_replies(manifest, shard)
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.kind == "role")
+    opened.write_replies(shard, replies())
+    back = opened.read_replies(shard)
     assert [reply.text for reply in back] == [text for text, _, _ in SAYINGS]
     assert [(reply.answer, reply.thought) for reply in back] == [
         (said.answer, said.thought) for _, said, _ in SAYINGS
     ]
     assert [reply.unanswered for reply in back] == [False, False, True, False]
-    assert run.thoughts(manifest) == ThoughtCount(replies=REPLIES, thinking=2, cut=1)
+    assert opened.thoughts() == ThoughtCount(replies=REPLIES, thinking=2, cut=1)
     data = run.replies()
     assert data.filter(lambda row: row["thought"] == "cut")["reply"][:] == ["They want a pir"]
 
 
 def test_a_run_without_thoughts_has_no_columns_for_them(run):
     assert run.replies().column_names == REPLY_SCHEMA.names
-    assert run.thoughts(run.manifest()).thinking == 0
+    assert run.opened().thoughts().thinking == 0
 
 
 def test_a_mark_that_was_spelled_out_stays_an_answer(run):
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.kind == "role")
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.kind == "role")
     only = [replies()[3]] * len(shard.requests)
-    run.write_replies(manifest, shard, only)
-    assert {reply.answer for reply in run.read_replies(manifest, shard)} == {"<think> is a tag."}
+    opened.write_replies(shard, only)
+    assert {reply.answer for reply in opened.read_replies(shard)} == {"<think> is a tag."}
 
 
 def test_replies_of_earlier_files_are_cut_by_their_text(run):
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.kind == "role")
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.kind == "role")
     said = [Reply(ids=np.array([1]), text="<think>Hm.</think>Arr!")] * len(shard.requests)
     rows = [
         {**shard.model_dump(include={"kind", "name", "prompt_index", "side", "system"}),
          **request.model_dump(), "reply": reply.text, "reply_ids": reply.ids, "finish": "stop"}
         for request, reply in zip(shard.requests, said, strict=True)
     ]  # fmt: skip
-    file = run.reply_file(manifest, shard)
+    file = opened.reply_file(shard)
     write_rows(file, rows, REPLY_SCHEMA, {"replies": digest_of(said)})
-    assert {reply.answer for reply in run.read_replies(manifest, shard)} == {"Arr!"}
+    assert {reply.answer for reply in opened.read_replies(shard)} == {"Arr!"}
 
 
 class ThinkingEngine(ScriptedEngine):

@@ -81,13 +81,13 @@ def collect(
 
 
 def stored(run: RunFolder) -> list[Reply]:
-    manifest = run.manifest()
-    return [reply for shard in manifest.shards for reply in run.read_replies(manifest, shard)]
+    opened = run.opened()
+    return [reply for shard in opened.shards for reply in opened.read_replies(shard)]
 
 
 def means(run: RunFolder) -> np.ndarray:
-    manifest = run.manifest()
-    return np.concatenate([run.read_activations(manifest, shard) for shard in manifest.shards])
+    opened = run.opened()
+    return np.concatenate([opened.read_activations(shard) for shard in opened.shards])
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +215,9 @@ def test_a_thought_that_was_cut_is_told_and_averaged_nowhere(
 )
 def test_what_is_no_answer_gets_no_verdict(tmp_path: Path, content: dict[str, Any]) -> None:
     run, _ = collect(always(content), tmp_path)
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.kind == "role")
-    verdict = settled(Case(shard, 0, run.read_replies(manifest, shard)[0]))
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.kind == "role")
+    verdict = settled(Case(shard, 0, opened.read_replies(shard)[0]))
     assert verdict is not None
     assert (verdict.status, verdict.label) == ("failed", None)
 
@@ -322,9 +322,9 @@ def test_the_prompt_tells_whether_a_text_is_thought_or_answer(
 ):
     encoder = TranscriptEncoder(tiny_tokenizer(), chat_template=THINKS)
     run, _ = collect(always(answer(message, finish=finish)), tmp_path / "run", encoder=encoder)
-    manifest = run.manifest()
-    for shard in manifest.shards:
-        for reply in run.read_replies(manifest, shard):
+    opened = run.opened()
+    for shard in opened.shards:
+        for reply in opened.read_replies(shard):
             assert (reply.answer, reply.thought, reply.unanswered) == expected
     told = "with a thought and no answer" in " ".join(capsys.readouterr().err.split())
     assert told == expected[2]

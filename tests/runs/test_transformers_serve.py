@@ -88,19 +88,19 @@ def test_a_served_model_says_what_it_says_by_itself(
     served = collect_run(
         smol, tmp_path / "run", served=source, sampling=GREEDY, default_samples=1, **PLAN
     )
-    there, here = served.manifest(), own.manifest()
+    there, here = served.opened(), own.opened()
     assert [shard.system for shard in there.shards] == [shard.system for shard in here.shards]
     same, close = [], []
     for by_server, by_self in zip(there.shards, here.shards, strict=True):
-        replies = served.read_replies(there, by_server)
-        expected = own.read_replies(here, by_self)
+        replies = there.read_replies(by_server)
+        expected = here.read_replies(by_self)
         pairs = list(zip(replies, expected, strict=True))
         assert [a.finish for a, b in pairs if a.text == b.text] == [
             b.finish for a, b in pairs if a.text == b.text
         ]
         equal = np.array([a.text == b.text for a, b in pairs])
-        means = served.read_activations(there, by_server)[equal]
-        of_own = own.read_activations(here, by_self)[equal]
+        means = there.read_activations(by_server)[equal]
+        of_own = here.read_activations(by_self)[equal]
         same += equal.tolist()
         close += [
             np.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in zip(means, of_own, strict=True)

@@ -63,14 +63,14 @@ def write_run(path: Path, replies: Replies, layers: tuple[int, ...]) -> RunFolde
         versions={},
     )
     run = RunFolder(path)
-    run.write_manifest(manifest)
+    opened = run.started(manifest)
     for shard, (kind, unit, side, prompt) in zip(shards, keys, strict=True):
         mine = (replies.kind == kind) & (replies.unit == unit) & (replies.side == side)
         means = replies.values[mine & (replies.prompt == prompt)]
         empty = np.full((1, *means.shape[1:]), np.nan, dtype=np.float32)
         said = [Reply(ids=np.array([1]), text="Arr") for _ in requests]
-        run.write_replies(manifest, shard, said)
-        run.write_activations(manifest, shard, said, np.concatenate([means, empty]))
+        opened.write_replies(shard, said)
+        opened.write_activations(shard, said, np.concatenate([means, empty]))
     return run
 
 

@@ -260,12 +260,12 @@ class Replies:
 @pytest.fixture(scope="module")
 def replies(small_run: Path, smol: PersonaModel) -> Replies:
     run = RunFolder(small_run)
-    manifest = run.manifest()
+    opened = run.opened()
     held_out = {question.id for question in load_questions()[1:4:2]}
     kinds, held, means, texts = [], [], [], []
-    for shard in manifest.shards:
-        means.append(run.read_activations(manifest, shard))
-        said: list[Ids] = [reply.ids for reply in run.read_replies(manifest, shard)]
+    for shard in opened.shards:
+        means.append(opened.read_activations(shard))
+        said: list[Ids] = [reply.ids for reply in opened.read_replies(shard)]
         for request, ids in zip(shard.requests, said, strict=True):
             kinds.append(shard.kind)
             held.append(request.question_id in held_out)

@@ -175,17 +175,17 @@ def _strata(roles: pd.DataFrame) -> pd.Series:
 
 def _texts(run: RunFolder, sample: pd.DataFrame) -> tuple[list[list[str]], dict[str, str | None]]:
     """The rows of the sheet, and the digests of the replies of every shard in it."""
-    manifest = run.manifest()
-    shards = {(s.name, s.prompt_index): s for s in manifest.shards if s.kind == "role"}
+    opened = run.opened()
+    shards = {(s.name, s.prompt_index): s for s in opened.shards if s.kind == "role"}
     texts: dict[str, list[str]] = {}
     digests = {}
     for key in dict.fromkeys(zip(sample["name"], sample["prompt_index"], strict=True)):
         shard = shards[key]
-        digests[shard.key] = run.replies_digest(manifest, shard)
-        about = manifest.about.get(f"role-{shard.name}", {})
+        digests[shard.key] = opened.replies_digest(shard)
+        about = opened.manifest.about.get(f"role-{shard.name}", {})
         told = [str(about.get(key) or "") for key in ("description", "rubric")]
         role = str(about.get("original_name") or shard.name.replace("_", " "))
-        for request, reply in zip(shard.requests, run.read_replies(manifest, shard), strict=True):
+        for request, reply in zip(shard.requests, opened.read_replies(shard), strict=True):
             reply_id = _reply_id(
                 shard.name, shard.prompt_index, request.question_id, request.sample
             )
@@ -248,10 +248,10 @@ def _check_target(sheet: Path, n: int) -> None:
 
 
 def _check_replies(run: RunFolder, digests: Mapping[str, str | None]) -> None:
-    manifest = run.manifest()
-    shards = {shard.key: shard for shard in manifest.shards}
+    opened = run.opened()
+    shards = {shard.key: shard for shard in opened.shards}
     for key, digest in digests.items():
-        if key not in shards or run.replies_digest(manifest, shards[key]) != digest:
+        if key not in shards or opened.replies_digest(shards[key]) != digest:
             raise RunError(
                 f"the labels of {key} are about other replies than those in {run.path}",
                 remedy="read them with the run they were drawn from",

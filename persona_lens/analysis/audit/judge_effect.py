@@ -68,8 +68,9 @@ def judge_effect(
     Raises:
         RunError: The run is not finished, not labelled, or does not cover a layer.
     """
-    keys = judge_keys(run) if judges is None else list(judges)
-    chosen = _spaced(run.manifest().layers) if layers is None else list(layers)
+    opened = run.opened()
+    keys = judge_keys(opened) if judges is None else list(judges)
+    chosen = _spaced(opened.manifest.layers) if layers is None else list(layers)
     default, sides = read_role_means(run, keys, layers=chosen, min_count=min_count, seed=seed)
     drawn = _drawn_roles(sides, n_resamples, np.random.default_rng(seed))
     rows = []

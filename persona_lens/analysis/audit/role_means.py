@@ -20,7 +20,7 @@ from persona_lens.judges.base import LABELS
 from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.vectors import LABEL_FULLY, LABEL_SOMEWHAT, MIN_COUNT
 
 NO_JUDGE = "no judge"
@@ -74,7 +74,8 @@ def read_role_means(
     Raises:
         RunError: The run does not cover a layer, is not finished, or is not labelled.
     """
-    manifest = run.manifest()
+    opened = run.opened()
+    manifest = opened.manifest
     unknown = sorted(set(layers) - set(manifest.layers))
     if unknown or not layers:
         where = f" at layer {unknown[0]}" if unknown else ""
@@ -83,10 +84,10 @@ def read_role_means(
             expected=", ".join(map(str, manifest.layers)) or None,
             remedy=None if manifest.layers else "collect it again with a reader",
         )
-    replies = _Replies(run, manifest, [manifest.layers.index(layer) for layer in layers])
-    labels = [Labels.find(run, judge) for judge in judges]
+    replies = _Replies(opened, [manifest.layers.index(layer) for layer in layers])
+    labels = [Labels.find(opened, judge) for judge in judges]
     shards_of: dict[str, list[Shard]] = {}
-    for shard in manifest.shards:
+    for shard in opened.shards:
         if shard.kind == "role":
             shards_of.setdefault(shard.name, []).append(shard)
     one_draw = 2 * len(shards_of) * len(labels) * len(layers) * int(manifest.reader["d_model"]) * 4
@@ -109,8 +110,7 @@ def read_role_means(
 class _Replies:
     """Reads the means of replies at some of a run's layers."""
 
-    run: RunFolder
-    manifest: Manifest
+    run: OpenRun
     places: list[int]
 
     def read(
@@ -118,7 +118,7 @@ class _Replies:
     ) -> tuple[Float[np.ndarray, "spoken layer d_model"], Bool[np.ndarray, " reply"]]:
         """The means of replies that are not empty, and which replies those are."""
         means = np.concatenate(
-            [self.run.read_activations(self.manifest, shard)[:, self.places] for shard in shards]
+            [self.run.read_activations(shard)[:, self.places] for shard in shards]
         )
         spoken = np.asarray(np.isfinite(means).any(axis=(1, 2)))
         if not np.isfinite(means[spoken]).all():
@@ -130,9 +130,9 @@ class _Replies:
 
     def default(self) -> Float[np.ndarray, "layer d_model"]:
         """The mean over all replies of the default Assistant."""
-        total = np.zeros((len(self.places), int(self.manifest.reader["d_model"])))
+        total = np.zeros((len(self.places), int(self.run.manifest.reader["d_model"])))
         count = 0
-        for shard in self.manifest.shards:
+        for shard in self.run.shards:
             if shard.kind == "default":
                 means, _ = self.read([shard])
                 total += means.sum(axis=0, dtype=np.float64)

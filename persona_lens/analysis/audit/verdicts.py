@@ -35,18 +35,18 @@ def verdict_frame(run: RunFolder, judges: Sequence[str] | None = None) -> pd.Dat
     Raises:
         RunError: No such judge, none at all, or one that has not finished.
     """
-    keys = judge_keys(run) if judges is None else list(judges)
+    opened = run.opened()
+    keys = judge_keys(opened) if judges is None else list(judges)
     if not keys:
         raise RunError(
             f"no judge has labelled {run.path}", remedy="label it: persona-lens judge --help"
         )
-    found = [Labels.find(run, key) for key in keys]
-    manifest = found[0].manifest
+    found = [Labels.find(opened, key) for key in keys]
     columns: dict[str, list] = {}
-    for shard in manifest.shards:
+    for shard in opened.shards:
         if shard.kind == "default":  # is not judged
             continue
-        about = manifest.about.get(f"{shard.kind}-{shard.name}", {})
+        about = opened.manifest.about.get(f"{shard.kind}-{shard.name}", {})
         same = shard.model_dump(include={"kind", "name", "prompt_index", "side"})
         part = {name: [value] * len(shard.requests) for name, value in same.items()}
         part["group"] = [about.get("group")] * len(shard.requests)

@@ -1,7 +1,7 @@
 """Have a server write the replies of a run: each stored when it arrives, killed and continued at will.
 
     with folder.writing():
-        tally = collect_served(source, folder, manifest)
+        tally = collect_served(source, folder.started(manifest))
     print(tally)                                # 1,200 replies: 3 failed, 410 cut at the limit, 2 without text
 
 A reply lies in its shard's journal from the moment it arrives; the shard's file is written when the last one is
@@ -27,9 +27,8 @@ from persona_lens.rollouts.plan import Shard
 from persona_lens.rollouts.reply import Finish, Reply
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.rollouts.serving import ServedSource
-from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.journal import Journal
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 
 _WORDS: dict[Finish, str] = {
     "failed": "failed",
@@ -96,18 +95,13 @@ class Tally:
         return "\n".join(lines)
 
 
-def failure_journal(folder: RunFolder) -> Journal:
+def failure_journal(run: OpenRun) -> Journal:
     """Which requests failed, when they did, and why."""
-    return Journal(folder.path / "failures.jsonl")
+    return Journal(run.path / "failures.jsonl")
 
 
 def collect_served(
-    source: ServedSource,
-    folder: RunFolder,
-    manifest: Manifest,
-    *,
-    retry: bool = False,
-    progress: bool = True,
+    source: ServedSource, run: OpenRun, *, retry: bool = False, progress: bool = True
 ) -> Tally:
     """Have the server answer every request of a plan that has no reply yet.
 
@@ -116,8 +110,7 @@ def collect_served(
 
     Args:
         source: The served model.
-        folder: Locked by the caller (`folder.writing()`).
-        manifest: Of the run; its sampling is asked for.
+        run: Its folder is locked by the caller (`folder.writing()`); its sampling is asked for.
         retry: Ask again where an earlier request failed.
         progress: Show a progress bar and, at the end, the tally on standard error.
 
@@ -125,8 +118,8 @@ def collect_served(
         EndpointError: No key, no quota, no such model, a server that is down, or one that does not sample,
             says nothing, or tells that it renders other prompts than are read. What has arrived is stored.
     """
-    bar = StageProgress("Asking", sum(len(s.requests) for s in manifest.shards), shown=progress)
-    stream = _Stream(source, folder, manifest, retry=retry, bar=bar)
+    bar = StageProgress("Asking", sum(len(s.requests) for s in run.shards), shown=progress)
+    stream = _Stream(source, run, retry=retry, bar=bar)
     with bar.running():
         calls = stream.calls()
         first = next(calls, None)
@@ -151,19 +144,12 @@ class _Stream:
     """Hands requests to an endpoint and puts its answers together, shard by shard."""
 
     def __init__(
-        self,
-        source: ServedSource,
-        folder: RunFolder,
-        manifest: Manifest,
-        *,
-        retry: bool,
-        bar: StageProgress,
+        self, source: ServedSource, run: OpenRun, *, retry: bool, bar: StageProgress
     ) -> None:
         self.tally = Tally()
         self._source = source
-        self._sampling = Sampling(**manifest.conditions["sampling"])
-        self._folder = folder
-        self._manifest = manifest
+        self._sampling = Sampling(**run.manifest.conditions["sampling"])
+        self._run = run
         self._retry = retry
         self._bar = bar
         self._open: dict[str, _OpenShard] = {}
@@ -174,7 +160,7 @@ class _Stream:
 
     def calls(self) -> Iterator[Call]:
         """What to ask for each request without a reply; shards are looked into when it is their turn."""
-        for shard in self._manifest.shards:
+        for shard in self._run.shards:
             replies = self._known(shard)
             missing = [
                 index
@@ -191,10 +177,10 @@ class _Stream:
     def _known(self, shard: Shard) -> dict[int, Reply]:
         """Replies that are there already; those in the journal are the younger ones."""
         try:
-            known = dict(enumerate(self._folder.read_replies(self._manifest, shard)))
+            known = dict(enumerate(self._run.read_replies(shard)))
         except RunError:  # none yet, or a damaged file
             known = {}
-        for record in self._folder.reply_journal(self._manifest, shard).records():
+        for record in self._run.reply_journal(shard).records():
             known[record["index"]] = _from_record(record)
         return known
 
@@ -220,7 +206,7 @@ class _Stream:
     def _store_lost(self) -> None:
         for (key, index), reply, reason in self._lost:
             self.tally.reasons[reason] += 1
-            failure_journal(self._folder).append({"shard": key, "index": index, "reason": reason})
+            failure_journal(self._run).append({"shard": key, "index": index, "reason": reason})
             self._store((key, index), reply)
         self._lost.clear()
 
@@ -229,7 +215,7 @@ class _Stream:
         record: dict[str, Any] = {"index": index, "text": reply.text, "finish": reply.finish}
         record |= {"thinking": reply.thinking} if reply.thinking else {}
         record |= {"ids": reply.ids.tolist()} if len(reply.ids) else {}
-        self._folder.reply_journal(self._manifest, opened.shard).append(record)
+        self._run.reply_journal(opened.shard).append(record)
         opened.replies[index] = reply
         opened.waiting.remove(index)
         self._bar.advance(1)
@@ -241,10 +227,10 @@ class _Stream:
         """Write the file of a shard, unless it is there and nothing younger lies in the journal."""
         replies = [known[index] for index in range(len(shard.requests))]
         self._check_sampled(shard, replies)
-        journal = self._folder.reply_journal(self._manifest, shard)
+        journal = self._run.reply_journal(shard)
         if journal.path.is_file():
             replies = [self._source.heard(shard, *entry) for entry in enumerate(replies)]
-            self._folder.write_replies(self._manifest, shard, replies)
+            self._run.write_replies(shard, replies)
             journal.remove()
         self.tally.count(replies)
 

@@ -28,7 +28,7 @@ from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.journal import Journal
 from persona_lens.runs.store.labels import CALIBRATION_FILE, CARD_FILE, Labels
 from persona_lens.runs.store.locking import LOCK_FILES
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.store.report import Damage, Part, Report
 from persona_lens.runs.store.tables import DamagedFile, read_array, read_table
 
@@ -60,7 +60,7 @@ def check_run(run: RunFolder, *, repair: bool = False, progress: bool = True) ->
     """
     with run.writing() if repair else nullcontext():
         try:
-            plan = _Plan(run, run.manifest())
+            plan = _Plan(run.opened())
         except DamagedFile as error:
             looks, known = [_Look("manifest", "", error.path, wrong=error.what)], None
         else:
@@ -92,20 +92,19 @@ class _Look:
 class _Plan:
     """The files a run has by its plan."""
 
-    def __init__(self, run: RunFolder, manifest: Manifest) -> None:
+    def __init__(self, run: OpenRun) -> None:
         self.run = run
-        self.manifest = manifest
         folders = sorted(path for path in run.path.glob("labels/*") if path.is_dir())
-        self.judges = [Labels(run, folder.name, manifest) for folder in folders]
+        self.judges = [Labels(run, folder.name) for folder in folders]
 
     def files(self) -> set[Path]:
         """All files that belong to the run, whether they are there or not."""
         known = {self.run.path / name for name in ("manifest.json", _FAILURES, *LOCK_FILES)}
         for labels in self.judges:
             known |= {labels.path / CARD_FILE, labels.path / CALIBRATION_FILE}
-        for shard in self.manifest.shards:
-            known.add(self.run.reply_file(self.manifest, shard))
-            known.add(self.run.activation_file(self.manifest, shard))
+        for shard in self.run.shards:
+            known.add(self.run.reply_file(shard))
+            known.add(self.run.activation_file(shard))
             known.update(labels.file(shard) for labels in self.judges)
             known.update(journal.path for journal in self._journals(shard))
         return known
@@ -118,7 +117,7 @@ class _Plan:
             looks.append(_look("judges", labels.key, card, labels.card))
             if calibration.is_file():
                 looks.append(_look("calibrations", labels.key, calibration, labels.calibration))
-        shards = self.manifest.shards
+        shards = self.run.shards
         bar = StageProgress("Checking", len(shards), shown=shown, unit="shards")
         threads = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1))
         try:
@@ -133,12 +132,12 @@ class _Plan:
         return looks
 
     def _of_shard(self, shard: Shard) -> list[_Look]:
-        file = self.run.reply_file(self.manifest, shard)
+        file = self.run.reply_file(shard)
         replies = _look("replies", shard.key, file, partial(_read_table, file, shard, None))
         looks = [replies]
-        if self.manifest.layers and self.manifest.reader:
-            file = self.run.activation_file(self.manifest, shard)
-            shape = self.run.activation_shape(self.manifest, shard)
+        if self.run.manifest.layers and self.run.manifest.reader:
+            file = self.run.activation_file(shard)
+            shape = self.run.activation_shape(shard)
             read = partial(_read_means, file, shape, replies.replies)
             looks.append(_look("activations", shard.key, file, read))
         for labels in self.judges if shard.kind != "default" else ():
@@ -149,7 +148,7 @@ class _Plan:
         return looks
 
     def _journals(self, shard: Shard) -> Iterator[Journal]:
-        yield self.run.reply_journal(self.manifest, shard)
+        yield self.run.reply_journal(shard)
         for labels in self.judges:
             yield labels.journal(shard)
 

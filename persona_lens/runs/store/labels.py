@@ -11,9 +11,8 @@ import pyarrow as pa
 from persona_lens.errors import RunError
 from persona_lens.judges.base import Verdict
 from persona_lens.rollouts.plan import Shard
-from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.journal import Journal
-from persona_lens.runs.store.manifest import Manifest
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.store.tables import (
     DamagedFile,
     read_record,
@@ -49,17 +48,15 @@ class Labels:
     Args:
         run: The run.
         key: Folder name of the judge, see `persona_lens.judges.base.judge_key`.
-        manifest: The run's manifest, if it is at hand.
     """
 
-    def __init__(self, run: RunFolder, key: str, manifest: Manifest | None = None) -> None:
+    def __init__(self, run: OpenRun, key: str) -> None:
         self.run = run
         self.key = key
-        self.manifest = manifest or run.manifest()
         self.path = run.path / "labels" / key
 
     @classmethod
-    def find(cls, run: RunFolder, judge: str) -> Labels:
+    def find(cls, run: OpenRun, judge: str) -> Labels:
         """The labels of the judge with that key, or the one whose key begins with it.
 
         Raises:
@@ -77,11 +74,11 @@ class Labels:
 
     def file(self, shard: Shard) -> Path:
         """Where the verdicts on a shard lie."""
-        return self.path / f"{self.manifest.stem(shard)}.parquet"
+        return self.path / f"{self.run.manifest.stem(shard)}.parquet"
 
     def journal(self, shard: Shard) -> Journal:
         """Where verdicts lie until those on the whole shard are there."""
-        return Journal(self.path / f"{self.manifest.stem(shard)}.jsonl")
+        return Journal(self.path / f"{self.run.manifest.stem(shard)}.jsonl")
 
     def write_card(self, card: Mapping[str, Any]) -> None:
         """Write what decides this judge's verdicts."""
@@ -114,12 +111,12 @@ class Labels:
             _, metadata = read_table(self.file(shard))
         except (FileNotFoundError, DamagedFile):
             return False
-        digest = self.run.replies_digest(self.manifest, shard)
+        digest = self.run.replies_digest(shard)
         return digest is not None and metadata.get("replies") == digest
 
     def write(self, shard: Shard, verdicts: Sequence[Verdict]) -> None:
         """Write the verdicts on a shard, in the order of its requests."""
-        digest = self.run.replies_digest(self.manifest, shard)
+        digest = self.run.replies_digest(shard)
         if digest is None:
             raise self.run.unfinished(shard)
         rows = [
@@ -147,7 +144,7 @@ class Labels:
                 f"{shard.key} has not been labelled by {self.key}",
                 remedy="run the same judge command again to continue it",
             ) from error
-        digest = self.run.replies_digest(self.manifest, shard)
+        digest = self.run.replies_digest(shard)
         if digest is None:
             raise self.run.unfinished(shard)
         if metadata.get("replies") != digest:
@@ -164,6 +161,6 @@ class Labels:
             file.unlink()
 
 
-def judge_keys(run: RunFolder) -> list[str]:
+def judge_keys(run: OpenRun) -> list[str]:
     """The judges that have labelled a run."""
     return sorted(file.parent.name for file in run.path.glob(f"labels/*/{CARD_FILE}"))

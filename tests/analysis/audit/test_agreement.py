@@ -48,7 +48,7 @@ def test_a_row_for_every_role_and_trait_reply(run: RunFolder) -> None:
     assert len(frame) == sum(len(shard.requests) for shard in judged)
     assert [key.split("-")[0] for key in judges_of(frame)] == ["guessing", "honest"]
     key = judges_of(frame)[1]
-    replies = [reply.text for s in judged for reply in run.read_replies(run.manifest(), s)]
+    replies = [reply.text for s in judged for reply in run.opened().read_replies(s)]
     roles = (frame["kind"] == "role").to_numpy()
     said = frame.loc[roles, f"label:{key}"].astype(str).to_list()
     assert said == [LABELS[int(text[0])] for text, role in zip(replies, roles, strict=True) if role]

@@ -104,12 +104,12 @@ def test_no_cell_is_a_formula(run: RunFolder, tmp_path: Path) -> None:
     dangerous = ["=HYPERLINK(1)", "+1", "-2", "@SUM(A1)", "\t=1", " =1", "＝1", "\r=1"]
     assert all(as_text(cell) == f"'{cell}" for cell in dangerous)
     own = write_run(tmp_path / "own", n_roles=3)
-    manifest = own.manifest()
-    for shard in manifest.shards:
+    opened = own.opened()
+    for shard in opened.shards:
         replies = [
             Reply(ids=np.array([1]), text=f'=1+1\r\n"{i}",;') for i in range(len(shard.requests))
         ]
-        own.write_replies(manifest, shard, replies)
+        opened.write_replies(shard, replies)
     judged_by(own, "blind", lambda case, rng: Verdict(label="not"))
     rows = rows_of(export_sample(own, tmp_path / "hand.csv", n=9)[0])
     assert len(rows) == 9

@@ -164,11 +164,11 @@ def test_dealt_labels_keep_counts_and_scatter_around_the_mean_of_all(run: RunFol
 
 def test_empty_replies_and_rare_labels_are_left_out_as_in_the_vector_table(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", n_roles=6)
-    manifest = run.manifest()
-    shard = next(shard for shard in manifest.shards if shard.kind == "role")
-    means = run.read_activations(manifest, shard)
+    opened = run.opened()
+    shard = next(shard for shard in opened.shards if shard.kind == "role")
+    means = opened.read_activations(shard)
     means[::2] = np.nan
-    run.write_activations(manifest, shard, run.read_replies(manifest, shard), means)
+    opened.write_activations(shard, opened.read_replies(shard), means)
     judged_by(run, "honest", honest)
     for min_count in (1, 7, 9):
         table = vector_table(run, judge="honest", min_count=min_count).select(kind="role")
