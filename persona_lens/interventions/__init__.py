@@ -12,17 +12,11 @@ The `PersonaSpace` makes plans in units that carry from model to model. Did anyt
 """
 
 from persona_lens.interventions.directions import Direction
-from persona_lens.interventions.operations import (
-    Ablate,
-    Add,
-    Band,
-    Ceil,
-    Floor,
-    Gate,
-    Operation,
-    Rotate,
-    Set,
-)
+from persona_lens.interventions.operations.bounding import Band, Ceil, Floor
+from persona_lens.interventions.operations.gating import Gate
+from persona_lens.interventions.operations.operation import Operation
+from persona_lens.interventions.operations.rotating import Rotate
+from persona_lens.interventions.operations.shifting import Ablate, Add, Set
 from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.forward_pass import ForwardPass, Generation, calling_pass
-from persona_lens.interventions.operations import Gate
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.running import check_rows
 from persona_lens.interventions.tokens import BatchTokens, Track
@@ -52,10 +51,8 @@ class PassFollower:
         self._by_prompt = tokens is None and any(
             name in _BY_PROMPT for step in plan.steps for name in step.where.names
         )
-        self._by_history = any(
-            isinstance(step.operation, Gate) and step.operation.per == "sequence"
-            for step in plan.steps
-        )
+        histories = (step.operation.history for step in plan.steps)
+        self._history = next((history for history in histories if history is not None), None)
         self._key: object = None
         self._tokens: BatchTokens | None = None
         self._track: Track | None = None
@@ -80,7 +77,7 @@ class PassFollower:
         self._check_cached(tokens, start, before)
         track = before if start else None
         if track is None or track.tokens is not tokens:
-            track = Track(tokens, None if track is None else track.opened)
+            track = Track(tokens, None if track is None else track.memory)
         self._track = track
         track.place(start, found.columns)
         self._keep(found.cache, track)
@@ -118,21 +115,22 @@ class PassFollower:
         return 0 if prompt is None else prompt - (prompt == 1)
 
     def _check_history(self, found: ForwardPass, start: int, before: Track | None) -> None:
-        """Refuse a gate per sequence where what it saw before is not known."""
-        if not self._by_history:
+        """Refuse what depends on earlier passes where these are not known."""
+        history = self._history
+        if history is None:
             return
         generation = found.generation
         if generation is not None and generation.reorders and found.cache is not None:
             raise _cannot_tell(
-                "for which rows a gate per sequence has opened while beams change places",
+                f"{history.rows} while beams change places",
                 "a generation without beams, or without a cache",
-                "leave num_beams out, or use a gate per token",
+                f"leave num_beams out, or {history.remedy}",
             )
         if start and before is None:
             raise _cannot_tell(
-                "whether a gate per sequence had opened in what is in the cache",
+                f"{history.whether} in what is in the cache",
                 "a text that these hooks saw from its first token on, in the same cache and rows",
-                "run the whole text under the hooks, or use a gate per token",
+                f"run the whole text under the hooks, or {history.remedy}",
             )
 
     def _check_cached(self, tokens: BatchTokens, start: int, before: Track | None) -> None:

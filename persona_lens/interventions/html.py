@@ -108,12 +108,8 @@ def _summary(receipt: Receipt, frame: pd.DataFrame) -> str:
 
 def _named(step: Step) -> str:
     operation = step.operation
-    strength = operation.strength
-    notes = [operation.details()]
-    if isinstance(strength, tuple):
-        notes.append("strength by row")
-    elif strength != 1.0 or operation.name == "add":
-        notes.append(f"strength {strength:g}")
+    by_row = isinstance(operation.strength, tuple)
+    notes = (operation.details(), "strength by row" if by_row else operation.strength_text())
     setting = "; ".join(note for note in notes if note)
     return (
         f"<b>{escape(operation.name)}</b> {escape(operation.direction.name)}"

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import spans
-from persona_lens.interventions.operations import Operation
+from persona_lens.interventions.operations.operation import Operation
 from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.where import Where
 

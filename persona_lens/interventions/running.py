@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from persona_lens.errors import InterventionError
-from persona_lens.interventions.operations import Gate, Move, Operation, Rotate
+from persona_lens.interventions.operations.layer_pass import Applied, LayerPass
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.tokens import BatchTokens, Track
@@ -25,7 +25,6 @@ from persona_lens.interventions.touched import Note, touched_rows
 Tap = Callable[[Float[Tensor, "batch position d_model"]], Tensor]
 
 _HALF = (torch.float16, torch.bfloat16)
-_NEVER = torch.iinfo(torch.int64).max
 
 
 class PlanRun:
@@ -145,7 +144,7 @@ class PlanRun:
                 self._detail.setdefault((step.number, layer), []).append(told)
 
     def _note(
-        self, done: _Done, chosen: Bool[Tensor, "batch position"] | None, track: Track
+        self, done: Applied, chosen: Bool[Tensor, "batch position"] | None, track: Track
     ) -> Note:
         counted = chosen
         if self._alive is not None and track.start >= track.tokens.width:
@@ -169,16 +168,6 @@ def check_rows(plan: Plan, n_rows: int) -> None:
         )
 
 
-class _Done(NamedTuple):
-    """What a step did to a block of residuals; projection, norm and the length across it are those before."""
-
-    residual: Float[Tensor, "batch position d_model"]
-    projection: Float[Tensor, "batch position"]
-    norm: Float[Tensor, "batch position"]
-    across: Float[Tensor, "batch position"] | None
-    move: Move
-
-
 @dataclass(eq=False)
 class _StepAtLayer:
     """A step of the plan at one of its layers, with its constants on the device they are needed on."""
@@ -189,11 +178,7 @@ class _StepAtLayer:
 
     def __post_init__(self) -> None:
         self.where = self.step.where
-        operation = self.step.operation
-        self._outer = operation if isinstance(operation, Gate) else None
-        self._inner: Operation = operation.operation if isinstance(operation, Gate) else operation
-        self._at = self._inner.direction.index(self.layer)
-        self._constants: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+        self._units: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._strengths: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(
@@ -201,57 +186,12 @@ class _StepAtLayer:
         h: Float[Tensor, "batch position d_model"],
         chosen: Bool[Tensor, "batch position"] | None,
         track: Track,
-    ) -> _Done:
-        v = self._unit(self._inner, h)
-        projection = h @ v
-        norm = torch.linalg.vector_norm(h, dim=-1)
-        strength, across = self._strength(h, track), None
-        if isinstance(self._inner, Rotate):
-            across = torch.linalg.vector_norm(h - projection.unsqueeze(-1) * v, dim=-1)
-            move = self._inner.turn(projection, norm, across, at=self._at, strength=strength)
-        else:
-            move = self._inner.move(projection, norm, at=self._at, strength=strength)
-        if self._outer is not None:
-            passing = self._passing(self._outer, h, chosen, track)
-            chosen = passing if chosen is None else chosen & passing
-        shift, scale = move.shift, move.scale
-        if chosen is not None:
-            shift = torch.where(chosen, shift, 0.0)
-            scale = None if scale is None else torch.where(chosen, scale, 1.0)
-        moved = torch.addcmul(
-            h if scale is None else h * scale.unsqueeze(-1), shift.unsqueeze(-1), v
+    ) -> Applied:
+        memory = track.memory.setdefault((self.number, self.layer), {})
+        strength = self._strength(h, track)
+        return self.step.operation.apply(
+            LayerPass(h, self.layer, track.start, chosen, strength, self._units, memory)
         )
-        return _Done(moved, projection, norm, across, Move(shift, scale))
-
-    def _passing(
-        self,
-        gate: Gate,
-        h: Float[Tensor, "batch position d_model"],
-        chosen: Bool[Tensor, "batch position"] | None,
-        track: Track,
-    ) -> Bool[Tensor, "batch position"]:
-        passing = gate.is_open(h @ self._unit(gate, h), at=gate.direction.index(self.layer))
-        if gate.per == "token":
-            return passing
-        if chosen is not None:
-            passing = passing & chosen
-        columns = torch.arange(track.start, track.stop, device=h.device)
-        opened = torch.where(passing, columns, _NEVER).amin(dim=1)
-        before = track.opened.get((self.number, self.layer))
-        if before is not None:
-            # What opened at columns that are run anew, or were cut off, has not opened yet.
-            before = before.to(h.device)
-            opened = torch.where(before < track.start, before, opened)
-        track.opened[self.number, self.layer] = opened
-        return columns >= opened.unsqueeze(1)
-
-    def _unit(self, operation: Operation, h: Tensor) -> Float[Tensor, " d_model"]:
-        key = (id(operation), h.device, h.dtype)
-        if key not in self._constants:
-            unit = operation.direction.units[operation.direction.index(self.layer)]
-            with torch.inference_mode(False):  # the same hooks may run with gradients later
-                self._constants[key] = torch.from_numpy(unit).to(h.device, h.dtype)
-        return self._constants[key]
 
     def _strength(self, h: Tensor, track: Track) -> float | Float[Tensor, "batch 1"]:
         given = self.step.operation.strengths

@@ -10,9 +10,7 @@ from safetensors import SafetensorError
 
 from persona_lens.errors import InterventionError
 from persona_lens.files import read_json, read_tensors, write_json, write_tensors
-from persona_lens.interventions.directions import Direction
-from persona_lens.interventions.operations import OPERATIONS, Operation, own_fields
-from persona_lens.interventions.origin import Origin
+from persona_lens.interventions.operations.operation import restored
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.where import Where
 
@@ -24,7 +22,7 @@ def save_plan(plan: Plan, folder: Path) -> Path:
 
     Examples:
         >>> import tempfile
-        >>> from persona_lens.interventions import Ablate
+        >>> from persona_lens.interventions import Ablate, Direction
         >>> folder = Path(tempfile.mkdtemp())
         >>> plan = Plan.of(Ablate(Direction("ghost", (3,), np.eye(1, 8)))).where("user", turn=-1)
         >>> repr(load_plan(save_plan(plan, folder))) == repr(plan)
@@ -37,7 +35,7 @@ def save_plan(plan: Plan, folder: Path) -> Path:
         where = {"names": step.where.names, "turn": step.where.turn, "sinks": step.where.sinks}
         if step.where.masks is not None:
             where["masks"] = [mask.astype(int).tolist() for mask in step.where.masks]
-        steps.append({"operation": _described(step.operation, key, tensors), "where": where})
+        steps.append({"operation": step.operation.stored(key, tensors), "where": where})
     (folder / "plan.json").unlink(missing_ok=True)
     write_tensors(folder / "plan.safetensors", tensors)
     write_json(
@@ -86,26 +84,6 @@ def load_plan(folder: Path) -> Plan:
         ) from error
 
 
-def _described(operation: Operation, key: str, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-    direction = operation.direction
-    tensors[f"{key}.direction"] = direction.values
-    entry: dict[str, Any] = {
-        "kind": operation.name,
-        "direction": direction.name,
-        "layers": direction.layers,
-    }
-    if direction.origin is not None:
-        entry["origin"] = direction.origin.stored()
-    for name, value in own_fields(operation).items():
-        if name in operation.per_layer:
-            tensors[f"{key}.{name}"] = np.asarray(value)
-        elif isinstance(value, Operation):
-            entry[name] = _described(value, f"{key}.{name}", tensors)
-        else:
-            entry[name] = value
-    return entry
-
-
 def _step(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Step:
     where = entry["where"]
     masks = where.get("masks")
@@ -115,29 +93,4 @@ def _step(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> St
         masks=None if masks is None else tuple(np.array(mask, dtype=bool) for mask in masks),
         sinks=where["sinks"],
     )
-    return Step(_operation(entry["operation"], key, tensors), choice)
-
-
-def _operation(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Operation:
-    kind = OPERATIONS.get(entry["kind"])
-    if kind is None:
-        raise InterventionError(
-            "unknown operation in a saved plan",
-            expected=", ".join(OPERATIONS),
-            given=entry["kind"],
-        )
-    direction = Direction(
-        entry["direction"],
-        tuple(entry["layers"]),
-        tensors[f"{key}.direction"],
-        origin=Origin(**entry["origin"]) if "origin" in entry else None,
-    )
-    given: dict[str, Any] = {name: tensors[f"{key}.{name}"] for name in kind.per_layer}
-    for name, value in entry.items():
-        if name in ("kind", "direction", "layers", "origin"):
-            continue
-        if name == "operation":
-            given[name] = _operation(value, f"{key}.operation", tensors)
-        else:
-            given[name] = tuple(value) if isinstance(value, list) else value
-    return kind(direction=direction, **given)
+    return Step(restored(entry["operation"], key, tensors), choice)

@@ -228,16 +228,16 @@ class Track:
 
     Args:
         tokens: What is known of the batch.
-        opened: By step and layer of a gate per sequence, the first column of each row at which it was open.
+        memory: What operations keep from pass to pass, by step and layer.
     """
 
     def __init__(
-        self, tokens: BatchTokens, opened: dict[tuple[int, int], Int[Tensor, " row"]] | None = None
+        self, tokens: BatchTokens, memory: dict[tuple[int, int], dict[str, Tensor]] | None = None
     ) -> None:
         self.tokens = tokens
         self.start = 0
         self.stop = 0
-        self.opened: dict[tuple[int, int], Int[Tensor, " row"]] = {} if opened is None else opened
+        self.memory: dict[tuple[int, int], dict[str, Tensor]] = {} if memory is None else memory
         self._alike = False
         self._passes: dict[tuple[int, torch.device], Bool[Tensor, "row column"] | None] = {}
         self._known: dict[int, Bool[np.ndarray, "row column"]] = {}

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from persona_lens.interventions.operations import Move
+from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.interventions.tokens import BatchTokens
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Ablate, Add, Band, Ceil, Floor, Gate, Plan, Rotate, Set
-from persona_lens.interventions.operations import Operation
+from persona_lens.interventions.operations.operation import Operation
 from persona_lens.interventions.plan import checked_plan
 from persona_lens.space.amounts import checked_strength, largest_push
 from persona_lens.space.calibration import Unit

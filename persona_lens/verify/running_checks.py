@@ -13,7 +13,7 @@ import torch
 
 from persona_lens.interventions import Operation, Plan
 from persona_lens.interventions.hooks import tap_hooks
-from persona_lens.interventions.operations import Move
+from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import Reading, keep, largest_difference, read, relative_difference

@@ -26,7 +26,7 @@ from persona_lens.interventions import (
     Receipt,
     Rotate,
 )
-from persona_lens.interventions.operations import Move
+from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.interventions.receipt import _FOLD_AFTER
 from persona_lens.interventions.touched import Note
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from persona_lens import PersonaModel, cli
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Floor, Plan, Set
-from persona_lens.interventions.operations import Move
+from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.interventions.running import PlanRun, _StepAtLayer
 from persona_lens.interventions.tokens import BatchTokens, Track
 from persona_lens.model import backends
