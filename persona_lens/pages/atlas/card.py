@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from persona_lens.pages.atlas.packing import listed
+from persona_lens.pages.shared.inline import listed
 from persona_lens.space import Space
 from persona_lens.space.geometry import span
 

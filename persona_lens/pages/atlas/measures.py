@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int8, Int16
 
-from persona_lens.pages.atlas.packing import quantised
 from persona_lens.pages.atlas.units import Units
+from persona_lens.pages.shared.inline import quantised
 from persona_lens.space import Space
 from persona_lens.space.pca import unit
 

@@ -18,13 +18,15 @@ from persona_lens.files import whole_or_nothing
 from persona_lens.pages.atlas import card
 from persona_lens.pages.atlas.measures import NEIGHBOURS, Measures, anchor_layer, measure
 from persona_lens.pages.atlas.ordering import clustered
-from persona_lens.pages.atlas.packing import COSINE_STEP, deflated, packed, script_json
 from persona_lens.pages.atlas.sweeps import sweep_panels
 from persona_lens.pages.atlas.units import Units
+from persona_lens.pages.shared.inline import COSINE_STEP, deflated, packed, script_json
+from persona_lens.pages.shared.script import joined
 from persona_lens.plots import style
 from persona_lens.plots.subjects import check_fitted
 from persona_lens.space import Space
 
+STYLES = "shared/base.css", "atlas/atlas.css"
 Status = Callable[[str], None]
 
 
@@ -133,12 +135,12 @@ def page_data(
 
 
 def _render(space: Space, **parts: Any) -> str:
-    folder = files("persona_lens.pages.atlas")
+    pages = files("persona_lens.pages")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string((folder / "atlas.html.jinja").read_text("utf-8"))
+    template = environment.from_string((pages / "atlas/atlas.html.jinja").read_text("utf-8"))
     return template.render(
-        css=Markup((folder / "atlas.css").read_text("utf-8")),
-        script=Markup((folder / "atlas.js").read_text("utf-8")),
+        css=Markup("".join((pages / name).read_text("utf-8") for name in STYLES)),
+        script=Markup(joined("atlas/script/start.js")),
         plotly=Markup(plotly.offline.get_plotlyjs()),
         header=card.header(space),
         facts=card.facts(space),

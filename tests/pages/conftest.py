@@ -1,10 +1,11 @@
-"""The atlas of a space with hostile names, and a browser to open it with."""
+"""The atlas of a space with hostile names, and a browser to open pages and to run their scripts with."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,6 +13,9 @@ from hostile_atlas import build_sweep, build_table
 from page_driver import Opened, open_page, started
 
 from persona_lens.pages.atlas import atlas
+from persona_lens.pages.atlas.measures import Measures, anchor_layer, measure
+from persona_lens.pages.atlas.units import Units
+from persona_lens.pages.shared.script import joined
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import can_export_images
 
@@ -36,6 +40,16 @@ def hostile_page(
 
 
 @pytest.fixture(scope="session")
+def units(hostile_space: PersonaSpace) -> Units:
+    return Units.of(hostile_space)
+
+
+@pytest.fixture(scope="session")
+def measures(units: Units) -> Measures:
+    return measure(units, anchor_layer(units.space))
+
+
+@pytest.fixture(scope="session")
 def browse() -> Iterator[Callable[..., Opened]]:
     """Opens a page, waits until all of it is drawn, and evaluates JavaScript in it."""
     if not can_export_images():
@@ -49,3 +63,18 @@ def browse() -> Iterator[Callable[..., Opened]]:
     yield opening
     loop.run_until_complete(browser.close())
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def run_script(
+    browse: Callable[..., Opened], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], Any]:
+    """Evaluates an expression where a module of a page, and all it imports, has been run."""
+    blank = tmp_path_factory.mktemp("pages") / "blank.html"
+    blank.write_text('<!DOCTYPE html><html data-ready="true"></html>', "utf-8")
+    page = browse(blank)
+
+    def running(module: str, expression: str) -> Any:
+        return page.ask(f'(() => {{ "use strict"; {joined(module)}\nreturn {expression}; }})()')
+
+    return running
