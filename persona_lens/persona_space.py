@@ -57,8 +57,8 @@ class PersonaSpace(Space):
             run: Run folder; `runs/<model name>` by default. The same call continues what is there.
             judge: Labels the replies, so that the axis is made of those fully in role; nobody by default.
             min_count: Replies a label needs for a vector of its own.
-            **options: As for `persona_lens.runs.collect_run`: `roles`, `traits`, `questions`, `defaults`,
-                `prompts`, `default_samples`, `sampling`, `layers`, `reader`, `batch_size`, `progress`.
+            **options: As for `persona_lens.runs.collect_run`: a `plan`, or what differs from the usual one
+                (`roles`, `traits`, `questions`, ...), `reader`, `progress`.
 
         Source: paper section 2.1.
         """

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,12 +28,6 @@ from persona_lens.cli.options import (
     parse_template_vars,
 )
 from persona_lens.errors import RunError
-
-if TYPE_CHECKING:
-    from persona_lens.rollouts.serving import ServedSource
-    from persona_lens.runs.engines.engine import Engine
-    from persona_lens.runs.engines.worker_spec import WorkerSpec
-
 from persona_lens.paths import check_target
 
 app = typer.Typer()
@@ -197,10 +190,16 @@ def collect(
     Killed at any point, the same command continues.
     """
     chosen_layers = None if layers is None else parse_layers(layers)
-    from persona_lens import catalog  # noqa: PLC0415
+    from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
     from persona_lens.rollouts.sampling import Sampling  # noqa: PLC0415
-    from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
-    from persona_lens.runs.engines.worker_spec import ModelSpec, WorkerSpec  # noqa: PLC0415
+    from persona_lens.runs import (  # noqa: PLC0415
+        CollectionPlan,
+        collect_run,
+        open_engine,
+        open_server,
+    )
+    from persona_lens.runs.engines.engine import LocalEngine  # noqa: PLC0415
+    from persona_lens.runs.engines.worker_spec import ModelSpec  # noqa: PLC0415
 
     variables = parse_template_vars(template_var)
 
@@ -215,43 +214,50 @@ def collect(
         )
 
     # What is asked, and how, is checked before a model is loaded or a server called.
-    sampling = Sampling(
-        temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
-    )
-    asked = {
-        "roles": catalog.load_roles(parse_entries(roles)),
-        "traits": catalog.load_traits(parse_entries(traits)),
-        "questions": catalog.load_questions(parse_entries(questions)),
-        "defaults": catalog.load_defaults(parse_entries(defaults)),
-    }
+    plan = CollectionPlan(
+        sampling=Sampling(
+            temperature=temperature, top_p=top_p, max_new_tokens=max_new_tokens, seed=seed
+        ),
+        roles=parse_entries(roles),
+        traits=parse_entries(traits),
+        questions=parse_entries(questions),
+        defaults=parse_entries(defaults),
+        prompts=prompts,
+        default_samples=default_samples,
+        trait_questions=trait_questions,
+        layers=chosen_layers,
+        tokens=tokens,  # pyright: ignore[reportArgumentType]
+        batch_size=batch_size,
+    ).loaded()
+    writer = spec(model, template_kwargs=variables)
     served = None
     if base_url is not None:
-        settings = {
-            "model": served_model or model,
-            "base_url": base_url,
-            "api_key_env": api_key_env,
-            "concurrency": concurrency,
-            "timeout": timeout,
-            "extra_body": parse_json_object(extra_body),
-        }
-        served = _server(settings, template, model, variables, trust_remote_code=trust_remote_code)
+        settings = EndpointSettings(
+            model=served_model or model,
+            base_url=base_url,
+            api_key_env=api_key_env,
+            concurrency=concurrency,
+            timeout=timeout,
+            extra_body=parse_json_object(extra_body),
+        )
+        served = open_server(settings, writer, template=template)
     elif replies_only:
         raise RunError("--replies-only needs a server", remedy="give its --base-url")
-    writer = spec(model, template_kwargs=variables or None)
-    worker = WorkerSpec(writer, None if reader is None else spec(reader))
-    place = {"workers": workers, "gpus_per_worker": gpus_per_worker, "address": address}
-    with continued_later(), _engine(None if replies_only else worker, engine, place) as at_work:
+    opened = open_engine(
+        writer,
+        None if reader is None else spec(reader),
+        name=engine,
+        workers=workers,
+        gpus_per_worker=gpus_per_worker,
+        address=address,
+    )
+    with continued_later(), nullcontext() if replies_only else opened as at_work:
+        if isinstance(at_work, LocalEngine):
+            err.print(f"{at_work.writer}")
         folder = collect_run(
             None,
             run,
-            **asked,
-            prompts=prompts,
-            default_samples=default_samples,
-            trait_questions=trait_questions,
-            sampling=sampling,
-            layers=chosen_layers,
-            tokens=tokens,  # pyright: ignore[reportArgumentType]
-            batch_size=batch_size,
+            plan=plan,
             engine=at_work,
             served=served,
             retry_failed=retry_failed,
@@ -265,55 +271,6 @@ def collect(
         f"Done: {folder.path}.",
         f"persona-lens judge {folder.path}",
         f"persona-lens fit {folder.path} --out SPACE",
-    )
-
-
-@contextmanager
-def _engine(worker: WorkerSpec | None, name: str, place: dict[str, Any]) -> Iterator[Engine | None]:
-    """Whoever works on the shards, as long as it takes; nobody if nothing is to be read."""
-    from persona_lens.runs.engines.engine import LocalEngine  # noqa: PLC0415
-    from persona_lens.runs.engines.ray_engine import RayEngine  # noqa: PLC0415
-
-    if worker is None:
-        yield None
-    elif name == "local":
-        if place["workers"] > 1 or place["address"]:
-            raise RunError("several workers need an engine", remedy="add --engine ray")
-        built = worker.build()
-        err.print(f"{built.writer}")
-        yield LocalEngine(built.writer, built.reader)
-    else:
-        with RayEngine(worker, **place) as engine:
-            yield engine
-
-
-def _server(
-    settings: dict[str, Any],
-    template: Literal["server", "ours"],
-    model: str,
-    variables: dict[str, Any],
-    *,
-    trust_remote_code: bool,
-) -> ServedSource:
-    """The server, and the tokenizer of the model it serves, which tells what its template does.
-
-    A server that renders prompts itself is told the template's variables.
-    """
-    from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
-    from persona_lens.model.loading import load_tokenizer, resolve_source  # noqa: PLC0415
-    from persona_lens.rollouts.serving import ServedSource  # noqa: PLC0415
-    from persona_lens.transcripts import TranscriptEncoder  # noqa: PLC0415
-
-    if variables and template == "server":
-        body = {"chat_template_kwargs": variables, **settings["extra_body"]}
-        settings = {**settings, "extra_body": body}
-    checked = EndpointSettings(**settings)
-    checked.api_key()
-    tokenizer = load_tokenizer(resolve_source(model), trust_remote_code=trust_remote_code)
-    return ServedSource(
-        checked,
-        template=template,
-        encoder=TranscriptEncoder(tokenizer, template_kwargs=variables),
     )
 
 

@@ -9,7 +9,26 @@ from persona_lens.runs.vectors import reply_means, vector_table
 
 if TYPE_CHECKING:
     from persona_lens.runs.collecting import collect_run
+    from persona_lens.runs.engines.opening import open_engine, open_server
+    from persona_lens.runs.planning import CollectionPlan
 
-__all__ = ["Manifest", "RunFolder", "collect_run", "reply_means", "vector_table"]
+__all__ = [
+    "CollectionPlan",
+    "Manifest",
+    "RunFolder",
+    "collect_run",
+    "open_engine",
+    "open_server",
+    "reply_means",
+    "vector_table",
+]
 
-__getattr__ = lazy_names(__name__, {"collect_run": "persona_lens.runs.collecting"})
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "CollectionPlan": "persona_lens.runs.planning",
+        "collect_run": "persona_lens.runs.collecting",
+        "open_engine": "persona_lens.runs.engines.opening",
+        "open_server": "persona_lens.runs.engines.opening",
+    },
+)

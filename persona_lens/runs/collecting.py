@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,12 @@ from rich.console import Console
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.model_names import short_name
-from persona_lens.rollouts.plan import Shard, TraitQuestions, work_units
-from persona_lens.rollouts.sampling import Sampling
+from persona_lens.rollouts.plan import Shard, work_units
 from persona_lens.runs.collection_progress import CollectionProgress
 from persona_lens.runs.engines.engine import Engine, LocalEngine
-from persona_lens.runs.engines.reading import Tokens
 from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
 from persona_lens.runs.estimate import Estimate
-from persona_lens.runs.planning import Writer, asked_first, continued, plan_run
+from persona_lens.runs.planning import CollectionPlan, Writer, asked_first, continued
 from persona_lens.runs.served.collecting import collect_served
 from persona_lens.runs.store.disk import check_room, full_disk_explained
 from persona_lens.runs.store.folder import RunFolder
@@ -99,24 +97,14 @@ def collect_run(
     model: PersonaModel | None,
     path: str | Path,
     *,
-    roles: Any = "core",
-    traits: Any = "core",
-    questions: Any = "core",
-    defaults: Any = "core",
-    prompts: int | None = None,
-    default_samples: int = 4,
-    trait_questions: TraitQuestions = "shared",
-    sampling: Sampling | None = None,
-    layers: Sequence[int] | None = None,
-    tokens: Tokens = "answer",
+    plan: CollectionPlan | None = None,
     reader: PersonaModel | None = None,
-    batch_size: int = 64,
-    token_budget: int | None = None,
     engine: Engine | None = None,
     served: ServedSource | None = None,
     retry_failed: bool = False,
     fork: str | Path | None = None,
     progress: bool = True,
+    **asked: Any,
 ) -> RunFolder:
     """Have `model` play roles and traits, and store the mean residual of every reply.
 
@@ -131,28 +119,17 @@ def collect_run(
         model: Writes the replies and reads them; None if `engine` does, or if replies of a server are only
             collected.
         path: The run folder, new or to be continued.
-        roles: What `persona_lens.catalog.load_roles` takes: "core", "full", names, dicts, files.
-        traits: Likewise.
-        questions: Likewise; plain sentences too.
-        defaults: Likewise; their mean enters the axis with full weight. A folder of roles that brings default
-            prompts of its own does not replace these, and is warned about. `{model_name}` in a prompt becomes the
-            family's name (Gemma, Qwen, Llama, Mistral), of other models the name they were loaded by.
-        prompts: System prompts of each role and trait to use, from the first; all by default.
-        default_samples: Replies of the default Assistant to each question under each of its prompts.
-        trait_questions: `shared`, or `own` for those each trait brings.
-        sampling: The paper's temperature and top-p by default.
-        layers: Blocks to read; all by default.
-        tokens: `answer`, or `paper` for exact replication of the paper's code: the tokens it averages
-            (`persona_lens.transcripts.paper_span`), prompts and model name as it writes them; recorded on the
-            card, and plans of the space then touch every token, in multiples of the stored vector.
+        plan: What is asked, sampled and read; that of the defaults of `persona_lens.runs.CollectionPlan` if left
+            out.
         reader: Another model to read the replies with, for example the base model of `model`.
-        batch_size: Replies sampled at a time.
-        token_budget: Tokens of a reading batch; by default what suits the device.
         engine: Works on the shards; this process by default.
         served: A server that writes the replies, so that `model` or `engine` only reads them.
         retry_failed: Ask the server again where an earlier request failed.
         fork: Collect into this new folder instead, starting with whatever of `path` still holds.
         progress: Show an estimate and a progress bar on standard error.
+        **asked: What of the plan is to be different, by the names of its attributes: `roles`, `traits`,
+            `questions`, `defaults`, `prompts`, `default_samples`, `trait_questions`, `sampling`, `layers`,
+            `tokens`, `batch_size`, `token_budget`.
 
     Returns:
         The finished run.
@@ -167,60 +144,49 @@ def collect_run(
 
     Source: paper section 2.1.
     """
-    if batch_size < 1:
-        raise RunError("a batch needs replies", expected="at least 1", given=batch_size)
-    sampling = sampling or Sampling()
+    plan = replace(plan or CollectionPlan(), **asked)
     engine = engine or _local_engine(model, reader, served)
     facts = None if engine is None else engine.facts()
-    if served is not None:
-        told = served.model_name or short_name(served.name, always=tokens == "paper")
-        writer = Writer(told, {"server": served.conditions()}, _served_facts(served, facts))
-    else:
-        assert facts is not None, "whoever writes has an engine"
-        told = short_name(facts.name, always=tokens == "paper")
-        worded = {"prompts": "paper"} if tokens == "paper" else {}
-        writer = Writer(told, {"model": facts.writer, **worded}, {})
-    manifest = plan_run(
-        writer,
-        facts,
-        roles=roles,
-        traits=traits,
-        questions=questions,
-        defaults=defaults,
-        prompts=prompts,
-        default_samples=default_samples,
-        trait_questions=trait_questions,
-        sampling=sampling,
-        layers=layers,
-        tokens=tokens,
-    )
+    manifest = plan.manifest(_writer(plan, facts, served), facts)
     settings = WorkSettings(
-        sampling,
+        plan.sampling,
         manifest.layers,
-        batch_size,
-        token_budget,
+        plan.batch_size,
+        plan.token_budget,
         of_text=served is not None,
-        tokens=tokens,
+        tokens=plan.tokens,
     )
     of_text = served is not None or (facts is not None and facts.reader != facts.writer)
-    asked = asked_first(manifest.shards, every_part=of_text)
+    first = asked_first(manifest.shards, every_part=of_text)
     if engine is not None:
         # Replies of a server have to fit as well: into the context of the model that reads them.
-        engine.check(asked, settings, samples=True)
+        engine.check(first, settings, samples=True)
     if served is not None:
-        served.check(asked, reading=engine is None)
+        served.check(first, reading=engine is None)
     folder = claim(RunFolder(path), manifest, fork=None if fork is None else Path(fork))
     with folder.writing(), full_disk_explained(folder.path):
         if folder.has_manifest():  # continued or added to, perhaps with other versions
             manifest = continued(manifest, folder.manifest())
-        started = folder.started(manifest)
+        run = folder.started(manifest)
         if served is not None:
-            collect_served(served, started, retry=retry_failed, progress=progress)
+            collect_served(served, run, retry=retry_failed, progress=progress)
         if engine is not None:
-            _work_off(engine, _Collection(started, settings), progress=progress)
+            _work_off(engine, _Collection(run, settings), progress=progress)
         if progress:
-            _tell_thoughts(started.thoughts())
+            _tell_thoughts(run.thoughts())
     return folder
+
+
+def _writer(plan: CollectionPlan, facts: WorkerFacts | None, served: ServedSource | None) -> Writer:
+    """Whoever writes the replies: the server if there is one, else the engine of these facts."""
+    as_paper = plan.tokens == "paper"
+    if served is not None:
+        told = served.model_name or short_name(served.name, always=as_paper)
+        return Writer(told, {"server": served.conditions()}, _served_facts(served, facts))
+    assert facts is not None, "whoever writes has an engine"
+    worded = {"prompts": "paper"} if as_paper else {}
+    told = short_name(facts.name, always=as_paper)
+    return Writer(told, {"model": facts.writer, **worded}, {})
 
 
 def _served_facts(served: ServedSource, facts: WorkerFacts | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
@@ -47,56 +47,108 @@ class Writer:
     facts: Mapping[str, str]
 
 
-def plan_run(
-    writer: Writer,
-    reader: WorkerFacts | None,
-    *,
-    roles: Any,
-    traits: Any,
-    questions: Any,
-    defaults: Any,
-    prompts: int | None,
-    default_samples: int,
-    trait_questions: TraitQuestions,
-    sampling: Sampling,
-    layers: Sequence[int] | None,
-    tokens: Tokens = "answer",
-) -> Manifest:
-    """Plan a collection; the arguments are those of `persona_lens.runs.collect_run`.
+@dataclass(frozen=True)
+class CollectionPlan:
+    """All that decides what a collection asks, how replies are sampled, and what of them is read.
 
-    Args:
-        reader: Facts of the model that reads; None if replies are only collected.
+    Entries are given as their loaders take them, and read when the plan is carried out, or by `loaded` before.
+
+    Attributes:
+        roles: What `persona_lens.catalog.load_roles` takes: "core", "full", names, dicts, files.
+        traits: Likewise.
+        questions: Likewise; plain sentences too.
+        defaults: Likewise; their mean enters the axis with full weight. A folder of roles that brings default
+            prompts of its own does not replace these, and is warned about. `{model_name}` in a prompt becomes the
+            family's name (Gemma, Qwen, Llama, Mistral), of other models the name they were loaded by.
+        prompts: System prompts of each role and trait to use, from the first; all by default.
+        default_samples: Replies of the default Assistant to each question under each of its prompts.
+        trait_questions: `shared`, or `own` for those each trait brings.
+        sampling: The paper's temperature and top-p by default.
+        layers: Blocks to read; all by default.
+        tokens: `answer`, or `paper` for exact replication of the paper's code: the tokens it averages
+            (`persona_lens.transcripts.paper_span`), prompts and model name as it writes them; recorded on the
+            card, and plans of the space then touch every token, in multiples of the stored vector.
+        batch_size: Replies sampled at a time.
+        token_budget: Tokens of a reading batch; by default what suits the device.
 
     Raises:
-        RunError: Nothing to ask, no layers to read, or no such choice of tokens.
-        CatalogError: Unknown or malformed entries.
+        RunError: Batches without a reply.
+
+    Examples:
+        >>> plan = CollectionPlan(roles=["pirate", "ghost"], traits=None, prompts=2).loaded()
+        >>> [role.name for role in plan.roles], plan.sampling.temperature
+        (['pirate', 'ghost'], 0.7)
     """
-    chosen_roles, chosen_traits = load_roles(roles), load_traits(traits)
-    if defaults == "core":
-        _warn_of_other_defaults(roles)
-    if tokens not in POOLING:
-        raise RunError(
-            "no such choice of tokens", expected=" or ".join(POOLING), given=repr(tokens)
+
+    roles: Any = "core"
+    traits: Any = "core"
+    questions: Any = "core"
+    defaults: Any = "core"
+    prompts: int | None = None
+    default_samples: int = 4
+    trait_questions: TraitQuestions = "shared"
+    sampling: Sampling = field(default_factory=Sampling)
+    layers: Sequence[int] | None = None
+    tokens: Tokens = "answer"
+    batch_size: int = 64
+    token_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sampling", self.sampling or Sampling())  # None is the default too
+        if self.batch_size < 1:
+            raise RunError("a batch needs replies", expected="at least 1", given=self.batch_size)
+
+    def loaded(self) -> CollectionPlan:
+        """The same plan with its entries read, so that what is wrong with them shows now.
+
+        Raises:
+            CatalogError: Unknown or malformed entries.
+        """
+        return replace(
+            self,
+            roles=load_roles(self.roles),
+            traits=load_traits(self.traits),
+            questions=load_questions(self.questions),
+            defaults=load_defaults(self.defaults),
         )
-    chosen_layers = () if reader is None else _chosen_layers(layers, reader)
-    return Manifest(
-        conditions={**writer.conditions, "sampling": sampling.model_dump()},
-        reader={} if reader is None else {**reader.reader, **_unlike_default(tokens)},
-        reader_key="" if reader is None else _reader_key(reader, chosen_layers, writer, tokens),
-        layers=chosen_layers,
-        shards=plan_shards(
-            chosen_roles,
-            chosen_traits,
-            load_questions(questions),
-            load_defaults(defaults),
-            model_name=writer.name,
-            prompts=prompts,
-            default_samples=default_samples,
-            trait_questions=trait_questions,
-        ),
-        about=_about(chosen_roles, chosen_traits),
-        versions={**_versions(), **writer.facts},
-    )
+
+    def manifest(self, writer: Writer, reader: WorkerFacts | None) -> Manifest:
+        """What a run of this plan is.
+
+        Args:
+            writer: Who writes the replies.
+            reader: Facts of the model that reads; None if replies are only collected.
+
+        Raises:
+            RunError: Nothing to ask, no layers to read, or no such choice of tokens.
+            CatalogError: Unknown or malformed entries.
+        """
+        read, tokens = self.loaded(), self.tokens
+        if self.defaults == "core":
+            _warn_of_other_defaults(self.roles)
+        if tokens not in POOLING:
+            raise RunError(
+                "no such choice of tokens", expected=" or ".join(POOLING), given=repr(tokens)
+            )
+        layers = () if reader is None else _chosen_layers(self.layers, reader)
+        return Manifest(
+            conditions={**writer.conditions, "sampling": self.sampling.model_dump()},
+            reader={} if reader is None else {**reader.reader, **_unlike_default(tokens)},
+            reader_key="" if reader is None else _reader_key(reader, layers, writer, tokens),
+            layers=layers,
+            shards=plan_shards(
+                read.roles,
+                read.traits,
+                read.questions,
+                read.defaults,
+                model_name=writer.name,
+                prompts=self.prompts,
+                default_samples=self.default_samples,
+                trait_questions=self.trait_questions,
+            ),
+            about=_about(read.roles, read.traits),
+            versions={**_versions(), **writer.facts},
+        )
 
 
 def _warn_of_other_defaults(roles: Any) -> None:

@@ -12,7 +12,7 @@ from made_runs import PLAN, ScriptedEngine
 from persona_lens import RunFolder
 from persona_lens.catalog import DefaultPrompt, Role, export_catalog, load_defaults
 from persona_lens.rollouts.model_names import short_name
-from persona_lens.runs import collect_run
+from persona_lens.runs import CollectionPlan, collect_run
 from persona_lens.runs.engines.worker import WorkerFacts
 
 
@@ -46,6 +46,17 @@ def test_a_model_is_told_the_name_of_its_family(tmp_path: Path, loaded: str, tol
     plan = {**PLAN, "defaults": ["You are {model_name}."]}
     run = collect_run(None, tmp_path / "run", engine=Named(loaded), **plan)
     assert default_systems(run) == [f"You are {told}."]
+
+
+def test_a_plan_is_asked_as_its_parts_are_and_what_is_given_beside_it_wins(tmp_path: Path) -> None:
+    apart = collect_run(None, tmp_path / "apart", engine=ScriptedEngine(), **PLAN)
+    asked = {name: value for name, value in PLAN.items() if name != "progress"}
+    whole = CollectionPlan(**{**asked, "prompts": 1, "sampling": None}).loaded()
+    both = {"plan": whole, "prompts": None, "progress": False}
+    assert (
+        collect_run(None, tmp_path / "whole", engine=ScriptedEngine(), **both).manifest()
+        == apart.manifest()
+    )
 
 
 def test_names_are_cut_at_the_first_hyphen_on_request() -> None:

@@ -59,6 +59,7 @@ class LocalEngine:
     workers = 1
 
     def __init__(self, writer: PersonaModel, reader: PersonaModel | None = None) -> None:
+        self.writer = writer
         self._worker = Worker(writer, reader)
         self.facts = self._worker.facts
         self.check = self._worker.check
