@@ -1,4 +1,4 @@
-"""From characters to tokens: which slot owns which token, checked by decoding back.
+"""From text to tokens: which slot owns which token, checked by decoding back.
 
 A token that straddles a border belongs to the message it touches, never to the template: in
 ``"Assistant: Yes"`` the token ``" Yes"`` carries the reply. Added tokens that swallow neighbouring
@@ -15,10 +15,87 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from persona_lens.errors import TranscriptError
-from persona_lens.transcripts.rendering import Span
+from persona_lens.transcripts.groups import Group, Transcript
+from persona_lens.transcripts.layout import Layout
+from persona_lens.transcripts.rendering import Span, locate
+from persona_lens.transcripts.template import ChatTemplate
+from persona_lens.transcripts.tokens import TokenReader
 from persona_lens.transcripts.validation import short
 
 NOBODY = -1
+
+
+def transcribe(
+    layout: Layout, template: ChatTemplate, reader: TokenReader, *, generating: bool
+) -> Transcript:
+    """Render a conversation, tokenise it once, and give every token the group that its characters are of.
+
+    Args:
+        layout: The conversation, from ``lay_out``.
+        template: Renders it.
+        reader: Tokenises it.
+        generating: Whether the generation prompt comes behind it.
+
+    Raises:
+        TranscriptError: The template refuses the messages, a group cannot be proved, or the first message begins
+            with a second BOS.
+    """
+    text, spans = locate(layout, lambda messages: template.render(messages, prompt=generating))
+    ids, offsets = reader.encode(text)
+    special = np.isin(ids, list(reader.special_ids))
+    starts, ends = tile(text, offsets)
+    owners = assign(text, starts, ends, spans, special)
+
+    def name(owner: int) -> str:
+        if owner == NOBODY:
+            return "the template"
+        slot = layout.slots[owner]
+        return f"group {slot.group.value!r} of message {slot.message}"
+
+    check(
+        text,
+        ids,
+        starts,
+        ends,
+        owners,
+        decode=reader.decode,
+        normalize=reader.normalize,
+        name=name,
+    )
+    skip = _doubled_bos(ids, owners, reader)
+    groups = np.where(special, Group.SPECIAL.code, Group.TEMPLATE.code).astype(np.int8)
+    turns = np.full(len(ids), -1, dtype=np.int64)
+    for owner, slot in enumerate(layout.slots):
+        groups[owners == owner] = slot.group.code
+        turns[owners == owner] = slot.turn
+    roles = [role for role, _ in layout.messages]
+    return Transcript(
+        ids=ids[skip:],
+        groups=groups[skip:],
+        turns=turns[skip:],
+        text=text[starts[skip] :] if skip else text,
+        user_turns=roles.count("user"),
+        assistant_turns=roles.count("assistant"),
+        generating=generating,
+    )
+
+
+def _doubled_bos(
+    ids: Int[np.ndarray, " n_tokens"], owners: Int[np.ndarray, " n_tokens"], reader: TokenReader
+) -> int:
+    """How many BOS tokens at the start are one too many."""
+    bos = reader.tokenizer.bos_token_id
+    skip = 0
+    while bos is not None and (ids[skip : skip + 2] == bos).sum() == 2:
+        if owners[skip + 1] != NOBODY:
+            raise TranscriptError(
+                "the first message begins with a second BOS token",
+                expected="at most one BOS at the start",
+                given=f"{reader.tokenizer.bos_token!r} twice",
+                remedy="remove it from the message",
+            )
+        skip += 1
+    return skip
 
 
 def tile(

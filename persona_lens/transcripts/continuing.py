@@ -71,7 +71,7 @@ class Continuation:
     def __init__(self, encoder: TranscriptEncoder, *, end_ids: Iterable[int] = ()) -> None:
         self.encoder = encoder
         self.end_ids = turn_ends(encoder).union(end_ids)
-        self._reader = encoder._reader
+        self._reader = encoder.reader
 
     @cached_property
     def frame(self) -> ReplyFrame:

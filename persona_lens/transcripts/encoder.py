@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
-from jinja2 import TemplateError
 
 from persona_lens.errors import TranscriptError
-from persona_lens.transcripts.alignment import NOBODY, assign, check, tile
-from persona_lens.transcripts.defaults import DEFAULT_KWARGS, PLAIN_TEMPLATE, with_stopped_clock
+from persona_lens.transcripts.alignment import transcribe
 from persona_lens.transcripts.groups import Group, Transcript
 from persona_lens.transcripts.layout import Layout, lay_out
 from persona_lens.transcripts.marks import Notation
 from persona_lens.transcripts.probing import probe
-from persona_lens.transcripts.rendering import locate
 from persona_lens.transcripts.replies import SampledReply
+from persona_lens.transcripts.template import ChatTemplate
 from persona_lens.transcripts.thoughts import Said, heard
 from persona_lens.transcripts.tokens import TokenReader
 from persona_lens.transcripts.validation import validate
-from persona_lens.transcripts.variables import checked_variables
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -51,6 +45,7 @@ class TranscriptEncoder:
         injects_system: True where the template writes a system text if none is given.
         injected_text: What it writes even for ``messages(prompt, system="")``, for example
             Llama 3's date lines. Such text cannot be avoided, only reported.
+        reader: Reads the tokenizer without changing it.
         special_ids: Ids of all special tokens.
         notation: The marks of thoughts that are in force (``marks``).
 
@@ -70,32 +65,19 @@ class TranscriptEncoder:
         template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self._reader = TokenReader(tokenizer)
-        self._kwargs = dict(DEFAULT_KWARGS)
-        if chat_template is None and not tokenizer.chat_template:
-            chat_template = PLAIN_TEMPLATE
-            if not self._reader.adds_bos():
-                self._kwargs["bos_token"] = ""
-        try:
-            self.template: str = tokenizer.get_chat_template(chat_template)
-        except ValueError as error:
-            raise TranscriptError(
-                "the tokenizer has several chat templates and none is the default",
-                given=error,
-                remedy="pass the name of one as chat_template",
-            ) from error
-        self.template_kwargs = checked_variables(template_kwargs or {}, self.template)
-        self._kwargs |= self.template_kwargs
-        self.special_ids = self._reader.special_ids
-        self._source = with_stopped_clock(self.template)
-        self.template_hash = self._hash()
+        self.reader = TokenReader(tokenizer)
+        self._template = ChatTemplate(self.reader, chat_template, template_kwargs)
+        self.template = self._template.source
+        self.template_kwargs = self._template.variables
+        self.template_hash = self._template.hash
+        self.special_ids = self.reader.special_ids
         self.notation = Notation.of(
-            self._reader.added_ids,
+            self.reader.added_ids,
             self.template,
-            special=self._reader.special_texts,
-            render=lambda messages: self._render(messages, prompt=False),
+            special=self.reader.special_texts,
+            render=lambda messages: self._template.render(messages, prompt=False),
         )
-        self._habits = probe(self._render, self._reader.special_texts)
+        self._habits = probe(self._template.render, self.reader.special_texts)
         self.supports_system = self._habits.supports_system
         self.injects_system = self._habits.injects_system
         self.injected_text = self._habits.injected_text
@@ -160,7 +142,7 @@ class TranscriptEncoder:
                 given=f"role {messages[-1]['role']!r}",
                 remedy="use encode() for a finished conversation",
             )
-        return self._transcribe(layout, generating=True)
+        return transcribe(layout, self._template, self.reader, generating=True)
 
     def encode(self, messages: Sequence[Mapping[str, str]]) -> Transcript:
         """Encode a whole conversation as it stands, without a generation prompt.
@@ -181,7 +163,8 @@ class TranscriptEncoder:
                                    {"role": "assistant", "content": "Hello!"}])
             residuals[:, said.mask("assistant")].mean(1)
         """
-        return self._transcribe(self._lay_out(messages), generating=False)
+        layout = self._lay_out(messages)
+        return transcribe(layout, self._template, self.reader, generating=False)
 
     def finished_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
         """Ids of a finished conversation as the template renders it, without groups, and BOS as often as it says.
@@ -189,11 +172,11 @@ class TranscriptEncoder:
         Raises:
             TranscriptError: The messages are malformed, or the template refuses them.
         """
-        return self.plain_ids(self._render(self.fold_system(messages), prompt=False))
+        return self.plain_ids(self._template.render(self.fold_system(messages), prompt=False))
 
     def plain_ids(self, text: str) -> list[int]:
         """Ids of a text by itself, with nothing added."""
-        return self._reader.encode(text)[0].tolist()
+        return self.reader.encode(text)[0].tolist()
 
     def with_reply(
         self,
@@ -248,7 +231,7 @@ class TranscriptEncoder:
             ids=np.concatenate([prompt.ids, reply.astype(np.int64)]),
             groups=np.concatenate([prompt.groups, codes]),
             turns=np.concatenate([prompt.turns, np.where(said, prompt.assistant_turns, -1)]),
-            text=prompt.text + self._reader.continuation(prompt.ids.tolist(), ids),
+            text=prompt.text + self.reader.continuation(prompt.ids.tolist(), ids),
             user_turns=prompt.user_turns,
             assistant_turns=prompt.assistant_turns + 1,
             reply_start=len(prompt),
@@ -300,7 +283,7 @@ class TranscriptEncoder:
         Where the prompt has opened a thought they close it, and of replies in channels they are the header.
         """
         lead = self.notation.lead(self._tail(prompt))
-        return self._reader.encode(lead)[0].tolist() if lead else []
+        return self.reader.encode(lead)[0].tolist() if lead else []
 
     @cached_property
     def end_of_turn_id(self) -> int | None:
@@ -335,7 +318,7 @@ class TranscriptEncoder:
         tail = self._tail(prompt)
         reply = SampledReply(
             ids[:marked],
-            self._reader.decode,
+            self.reader.decode,
             self.notation,
             opened=self.notation.opened_by(tail),
             before=tail,
@@ -347,10 +330,10 @@ class TranscriptEncoder:
         structure = (Group.TEMPLATE.code, Group.SPECIAL.code)
         messages = np.flatnonzero(~np.isin(prompt.groups, structure))
         start = int(messages[-1]) + 1 if len(messages) else 0
-        return self._reader.decode(prompt.ids[start:].tolist())
+        return self.reader.decode(prompt.ids[start:].tolist())
 
     def _without_special(self, text: str) -> str:
-        for token in self._reader.special_texts:
+        for token in self.reader.special_texts:
             text = text.replace(token, "")
         return text
 
@@ -362,102 +345,3 @@ class TranscriptEncoder:
             notation=self.notation,
             template=self.template,
         )
-
-    def _transcribe(self, layout: Layout, *, generating: bool) -> Transcript:
-        text, spans = locate(layout, lambda messages: self._render(messages, prompt=generating))
-        ids, offsets = self._reader.encode(text)
-        special = np.isin(ids, list(self.special_ids))
-        starts, ends = tile(text, offsets)
-        owners = assign(text, starts, ends, spans, special)
-
-        def name(owner: int) -> str:
-            if owner == NOBODY:
-                return "the template"
-            slot = layout.slots[owner]
-            return f"group {slot.group.value!r} of message {slot.message}"
-
-        check(
-            text,
-            ids,
-            starts,
-            ends,
-            owners,
-            decode=self._reader.decode,
-            normalize=self._reader.normalize,
-            name=name,
-        )
-        skip = self._doubled_bos(ids, owners)
-        groups = np.where(special, Group.SPECIAL.code, Group.TEMPLATE.code).astype(np.int8)
-        turns = np.full(len(ids), -1, dtype=np.int64)
-        for index, slot in enumerate(layout.slots):
-            groups[owners == index] = slot.group.code
-            turns[owners == index] = slot.turn
-        roles = [role for role, _ in layout.messages]
-        return Transcript(
-            ids=ids[skip:],
-            groups=groups[skip:],
-            turns=turns[skip:],
-            text=text[starts[skip] :] if skip else text,
-            user_turns=roles.count("user"),
-            assistant_turns=roles.count("assistant"),
-            generating=generating,
-        )
-
-    def _doubled_bos(
-        self, ids: Int[np.ndarray, " n_tokens"], owners: Int[np.ndarray, " n_tokens"]
-    ) -> int:
-        """How many BOS tokens at the start are one too many."""
-        bos = self.tokenizer.bos_token_id
-        skip = 0
-        while bos is not None and (ids[skip : skip + 2] == bos).sum() == 2:
-            if owners[skip + 1] != NOBODY:
-                raise TranscriptError(
-                    "the first message begins with a second BOS token",
-                    expected="at most one BOS at the start",
-                    given=f"{self.tokenizer.bos_token!r} twice",
-                    remedy="remove it from the message",
-                )
-            skip += 1
-        return skip
-
-    def _render(self, messages: list[dict[str, str]], *, prompt: bool = True) -> str:
-        try:
-            text = self.tokenizer.apply_chat_template(
-                [self._as_template_has_it(message) for message in messages],
-                chat_template=self._source,
-                add_generation_prompt=prompt,
-                tokenize=False,
-                **self._kwargs,
-            )
-        except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise TranscriptError(
-                "the chat template refuses these messages",
-                expected="an order of roles that the template takes",
-                given=f"roles {[message['role'] for message in messages]}: {error}",
-                remedy="most templates want user and assistant in turn, the user first",
-            ) from error
-        assert isinstance(text, str)
-        return text
-
-    def _as_template_has_it(self, message: dict[str, str]) -> dict[str, str]:
-        """The message with its thought under the name that the template looks for."""
-        name = self._thought_field
-        if name == "reasoning_content" or "reasoning_content" not in message:
-            return message
-        return {name if key == "reasoning_content" else key: text for key, text in message.items()}
-
-    @cached_property
-    def _thought_field(self) -> str:
-        for name in ("reasoning_content", "reasoning", "thinking"):
-            if re.search(rf"\.{name}\b|['\"]{name}['\"]", self.template):
-                return name
-        return "reasoning_content"
-
-    def _hash(self) -> str:
-        facts = {
-            "template": self._source,
-            "kwargs": self._kwargs,
-            "special": self.tokenizer.special_tokens_map,
-        }
-        source = json.dumps(facts, sort_keys=True, default=str)
-        return hashlib.sha256(source.encode()).hexdigest()[:16]

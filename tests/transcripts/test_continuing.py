@@ -123,7 +123,7 @@ def test_text_that_the_tokenizer_has_no_tokens_for_is_refused():
     tokenizer = make_tokenizer("chatml")
     tokenizer.backend_tokenizer.normalizer = None
     encoder = encoder_with("{% for m in messages %}{{ m.content }}<|im_end|>{% endfor %}")
-    encoder._reader.encode = lambda text: (
+    encoder.reader.encode = lambda text: (
         np.array([9] * len(text)),
         [(i, i + 1) for i in range(len(text))],
     )
@@ -181,14 +181,14 @@ def test_what_is_no_token_of_this_tokenizer_is_plain_text():
 )
 def test_a_thought_stands_where_the_template_would_put_it(thinking, text):
     encoder = make_encoder("qwen3", enable_thinking=True)
-    sampled = encoder._reader.encode("<think>\nHm.\n</think>\n\nBoo")[0].tolist()
+    sampled = encoder.reader.encode("<think>\nHm.\n</think>\n\nBoo")[0].tolist()
     assert ids_of(encoder, text, thinking=thinking) == sampled
     assert heard(encoder, text, thinking=thinking) == ("Boo", "Hm.")
 
 
 def test_a_thought_that_the_prompt_has_opened_is_closed():
     encoder = make_encoder("opened_thinking")
-    sampled = encoder._reader.encode("Hm.\n</think>\n\nBoo")[0].tolist()
+    sampled = encoder.reader.encode("Hm.\n</think>\n\nBoo")[0].tolist()
     assert ids_of(encoder, "Boo", thinking="Hm.") == sampled
     assert ids_of(encoder, "Hm.\n</think>\n\nBoo") == sampled
     assert heard(encoder, "Boo", thinking="Hm.") == ("Boo", "Hm.")
@@ -215,7 +215,7 @@ def test_headers_of_the_answer_are_put_back():
     marks = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>")
     harmony = encoder_with(CHANNELS, *marks)
     raw = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Boo"
-    sampled = harmony._reader.encode(raw)[0].tolist()
+    sampled = harmony.reader.encode(raw)[0].tolist()
     assert ids_of(harmony, "Boo", thinking="Hm.") == sampled
     assert ids_of(harmony, f"{raw}<|return|>")[: len(sampled)] == sampled
     assert (
