@@ -30,7 +30,7 @@ from transformers import TemperatureLogitsWarper, TopPLogitsWarper
 from workload import MODEL, never_end, plain_model, role_prompts
 
 from persona_lens import PersonaModel, Sampling
-from persona_lens.model.pooling import left_padded
+from persona_lens.model.batching import left_padded
 from persona_lens.model.sampling import NucleusFilter
 
 if TYPE_CHECKING:

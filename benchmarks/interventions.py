@@ -75,7 +75,7 @@ def _compare_decoding(
         {
             "no hooks": partial(write, nullcontext),
             "floor, eight layers": partial(write, partial(model.intervene, plan)),
-            "floor, the usual hook": partial(write, partial(model._backend.taps, usual)),
+            "floor, the usual hook": partial(write, partial(model.held.backend.taps, usual)),
         },
         args.rounds,
     )

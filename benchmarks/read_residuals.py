@@ -30,7 +30,7 @@ from harness import (
 from workload import MODEL, conversations, plain_model
 
 from persona_lens import PersonaModel
-from persona_lens.model.pooling import MAX_ROWS, right_padded, token_budget_batches
+from persona_lens.model.batching import MAX_ROWS, right_padded, token_budget_batches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -39,7 +39,7 @@ def outcome(architecture: str) -> dict[str, str]:
     except PersonaLensError as refusal:
         return found | {"outcome": REFUSED, "note": str(refusal).splitlines()[0]}
     report = verify(model)
-    conduct = model._conduct
+    conduct = model.conduct
     notes = [f"{result.name} fails" for result in report.failures]
     if not conduct.shares_prompts:
         notes.append("prompts run with each reply")

@@ -20,7 +20,7 @@ from persona_lens.errors import ModelError, TranscriptError
 from persona_lens.judges.answers import LABEL_OF, settled
 from persona_lens.judges.base import Case, Verdict
 from persona_lens.judges.prompts import PROMPT_VERSION, judge_messages
-from persona_lens.model.pooling import default_token_budget, token_budget_batches
+from persona_lens.model.batching import default_token_budget, token_budget_batches
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:

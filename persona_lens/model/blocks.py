@@ -91,13 +91,16 @@ def _replaced(output: Any, place: Any, changed: Tensor) -> Any:
     return others if isinstance(output, list) else tuple(others)
 
 
-def refuse_declared_streams(module: PreTrainedModel) -> None:
+def refuse_declared_streams(module: nn.Module) -> None:
     """Refuse models whose config says that a block hands on several streams.
 
     Raises:
         ModelError: With the number of streams.
     """
-    config = module.config.get_text_config()
+    declared: Any = getattr(
+        module, "config", None
+    )  # a HookedTransformer has none, nor several streams
+    config = declared and declared.get_text_config()
     for name in _STREAMS:
         streams = getattr(config, name, None)
         if isinstance(streams, int) and streams > 1:

@@ -16,17 +16,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend
-from persona_lens.model.pooling import Ids, left_padded, right_padded
+from persona_lens.model.batching import Batches, Ids, left_padded, right_padded
 from persona_lens.model.scoring import TokenLogProbs, reply_log_probs
+from persona_lens.model.sinks import PROBES
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Result = TypeVar("Result")
 
@@ -41,6 +45,25 @@ def rounding(dtype: torch.dtype) -> float:
         True
     """
     return 1e-3 if dtype in (torch.float32, torch.float64) else 0.1
+
+
+def causal_tolerance(module: nn.Module, dtype: torch.dtype) -> float:
+    """How far a token's residual may seem to depend on later tokens, as a fraction of the residual.
+
+    Activations that are quantised for a whole text at a time depend a little on all of it.
+    """
+    parts = module.modules()
+    quantised = any(type(part).__module__.startswith("torch.ao.") for part in parts)
+    return 0.3 if quantised else 10 * rounding(dtype)
+
+
+def probe_texts(
+    tokenizer: PreTrainedTokenizerBase, context: int | None
+) -> tuple[list[int], list[int]]:
+    """Ids of two short texts, the longer one first; ordinary text, since special tokens can ask for images."""
+    long, short, _ = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in PROBES)
+    room = context or 64
+    return list(long)[: min(24, room // 2)], list(short)[: min(9, room // 4)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,14 +161,10 @@ class Conduct:
         pairs = [(long, short), (short, long), (long, long), (short, short)]
 
         def scores() -> list[np.ndarray]:
-            return reply_log_probs(
-                self.backend,
-                [prompt for prompt, _ in pairs],
-                [reply for _, reply in pairs],
-                pad_id=self.pad_id,
-                device=self.device,
-                token_budget=4 * sum(map(len, self.texts)),
-            )
+            budget = 4 * sum(map(len, self.texts))
+            batches = Batches(self.backend, self.pad_id, self.device, budget)
+            prompts, replies = zip(*pairs, strict=True)
+            return reply_log_probs(batches, prompts, replies)
 
         return self._holds(scores, pairs)
 

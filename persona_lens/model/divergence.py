@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,47 +10,41 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from persona_lens.model.backends import Backend
+from persona_lens.model.batching import Batches, Ids
 from persona_lens.model.intervening import Around
-from persona_lens.model.pooling import MAX_ROWS, Ids, right_padded, token_budget_batches
 from persona_lens.model.scoring import UNEMBEDDED_AT_A_TIME
 
 
 @torch.no_grad()
 def divergences(
-    backend: Backend,
+    batches: Batches,
     rows: Sequence[Ids],
     positions: Sequence[Bool[np.ndarray, " token"]],
     *,
-    without: Around | None,
-    acting: Around | None,
-    pad_id: int,
-    device: torch.device,
-    token_budget: int,
+    without: Around,
+    acting: Around,
 ) -> list[Float[np.ndarray, " token"]]:
     """KL(without || acting) in nats, of the distribution each chosen token was predicted from.
 
     Args:
+        batches: Run the rows.
         rows: Token ids.
         positions: Which tokens count, a mask a row; the first token of a row is predicted from nothing and left
             out.
         without, acting: What each batch runs in, for the two sides of the comparison.
     """
     found: dict[int, Float[np.ndarray, " token"]] = {}
-    lengths = [len(row) for row in rows]
-    for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
-        ids, mask = right_padded([rows[index] for index in batch], pad_id, device)
-        before = torch.zeros_like(mask)
-        for place, index in enumerate(batch):
-            chosen = torch.as_tensor(np.asarray(positions[index])[1:].copy(), device=device)
-            before[place, : len(chosen)] = chosen
+    predicting = [np.asarray(mask)[1:].copy() for mask in positions]
+    for batch in batches.of(rows):
+        before = batch.chosen(predicting)
         states = []
         for around in (without, acting):
-            with nullcontext() if around is None else around(batch, ids):
-                states.append(backend.advance(ids, mask)[0][before])
-        values = _kl(backend, *states).cpu().numpy()
+            with around(batch.rows, batch.ids):
+                states.append(batches.backend.advance(batch.ids, batch.mask)[0][before])
+        values = _kl(batches.backend, *states).cpu().numpy()
         counts = before.sum(dim=1).tolist()
-        found.update(zip(batch, np.split(values, np.cumsum(counts)[:-1]), strict=True))
-    return [found[index] for index in range(len(rows))]
+        found.update(zip(batch.rows, np.split(values, np.cumsum(counts)[:-1]), strict=True))
+    return [found[row] for row in range(len(rows))]
 
 
 def _kl(

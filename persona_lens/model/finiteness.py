@@ -97,5 +97,5 @@ def warn_not_finite(what: str, layer: int | None, dtype: torch.dtype) -> None:
     warnings.warn(
         f"{what}: not finite (infinite or no number){where}, in {name}; {remedy}push less, if anything is pushed",
         NotFiniteWarning,
-        stacklevel=4,
+        stacklevel=5,
     )

@@ -1,27 +1,114 @@
-"""Batched replies: left padding, KV cache, transformers' `generate`, and pooling while the tokens are made."""
+"""Batched replies: left padding, KV cache, transformers' `generate`, and pooling while the tokens are made.
+
+`replies_to` is the work behind `PersonaModel.generate`: replies under the plans in force, cut into thought and
+answer, and read again where not every token is the answer.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
+from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend
-from persona_lens.model.finiteness import FiniteWatch
+from persona_lens.model.batching import Ids, left_padded, token_budget_batches
+from persona_lens.model.finiteness import FiniteWatch, warn_not_finite
 from persona_lens.model.intervening import Around
-from persona_lens.model.pooling import DecodeMeans, Ids, left_padded, token_budget_batches
+from persona_lens.model.loaded import LoadedModel
+from persona_lens.model.pooling import DecodeMeans
+from persona_lens.model.reading import Reader
 from persona_lens.model.sampling import generate_options
 from persona_lens.model.scoring import TokenLogProbs
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
+from persona_lens.transcripts import Transcript
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+def replies_to(
+    model: LoadedModel,
+    prompts: Sequence[Transcript],
+    sampling: Sampling,
+    *,
+    layers: Sequence[int] | None,
+    batch_size: int,
+    log_probs: bool,
+    on_batch: Callable[[int, int], None] | None,
+) -> list[Reply]:
+    """One reply a prompt; arguments as for `PersonaModel.generate`.
+
+    Raises:
+        ModelError: The residual stream is not finite, so that there is nothing to draw from.
+    """
+    reader = Reader(model)
+    with model.held.lock:
+        if model.interventions.active:
+            model.conduct.check_steps()
+        together = len(prompts) == 1 or model.conduct.pads_in_front
+        watch = FiniteWatch(model.n_layers)
+        generator = Generator(
+            model.held.backend, model.tokenizer, model.end_ids, model.pad_id, model.device, watch
+        )
+        try:
+            replies = generator.sample(
+                [prompt.ids for prompt in prompts],
+                sampling,
+                layers=layers,
+                batch_size=batch_size if together else 1,
+                log_probs=log_probs,
+                around=reader.around(prompts, padding_side="left", end_ids=model.end_ids),
+                on_batch=on_batch,
+            )
+        except RuntimeError as error:  # torch refuses to draw from what are no probabilities
+            if watch.broken:
+                raise _nothing_to_draw(model, reader.first_broken_layer(prompts)) from error
+            raise
+        if watch.broken:
+            warn_not_finite("replies", reader.first_broken_layer(prompts), model.dtype)
+    told = [_heard(model, prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+    return told if layers is None else _without_thinking(reader, prompts, told, layers)
+
+
+def _heard(model: LoadedModel, prompt: Transcript, reply: Reply) -> Reply:
+    """The reply with what of it is answer; its text keeps the marks of thoughts."""
+    said = model.encoder.said(prompt, reply.ids)
+    return replace(reply, text=model.encoder.text_of(reply.ids), said=said)
+
+
+def _without_thinking(
+    reader: Reader, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
+) -> list[Reply]:
+    """Read those replies again of which not every token is the assistant's answer."""
+    whole = reader.with_replies(prompts, [reply.ids for reply in replies])
+    mixed = [
+        row
+        for row, (transcript, reply) in enumerate(zip(whole, replies, strict=True))
+        if transcript.mask("assistant", turn=-1).sum() != len(reply.ids)
+    ]
+    read = [whole[row] for row in mixed]
+    positions = [reader.model.reply_positions(transcript) for transcript in read]
+    means = reader.means(read, positions, layers, rows=mixed, n_rows=len(prompts))
+    for row, mean in zip(mixed, means, strict=True):
+        replies[row] = replace(replies[row], mean=mean)
+    return replies
+
+
+def _nothing_to_draw(model: LoadedModel, layer: int | None) -> ModelError:
+    where = "" if layer is None else f" at layer {layer} on"
+    return ModelError(
+        f"no reply can be sampled: the residual stream is not finite{where}",
+        expected="numbers that the dtype can hold",
+        given=str(model.dtype).removeprefix("torch."),
+        remedy='load it with dtype="bfloat16" or "float32"; under a plan, look at its receipt',
+    )
 
 
 @dataclass(frozen=True)
@@ -29,8 +116,11 @@ class Generator:
     """Samples replies on one backend.
 
     Attributes:
+        backend: Runs the model.
+        tokenizer: Decodes.
         end_ids: Tokens that end a reply.
         pad_id: Fills the front of shorter prompts; always masked.
+        device: Where inputs go.
         watch: Looks at the residual stream on the way, after whatever is in force.
     """
 
@@ -39,7 +129,7 @@ class Generator:
     end_ids: Sequence[int]
     pad_id: int
     device: torch.device
-    watch: FiniteWatch | None = None
+    watch: FiniteWatch
 
     def sample(
         self,
@@ -48,9 +138,9 @@ class Generator:
         *,
         layers: Sequence[int] | None,
         batch_size: int,
-        log_probs: bool = False,
-        around: Around | None = None,
-        on_batch: Callable[[int, int], None] | None = None,
+        log_probs: bool,
+        around: Around,
+        on_batch: Callable[[int, int], None] | None,
     ) -> list[Reply]:
         """One reply a prompt; with `layers`, the residual stream is pooled over each reply on the way.
 
@@ -69,7 +159,7 @@ class Generator:
             for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
                 torch.manual_seed(_mixed(sampling.seed, number))
-                with nullcontext() if around is None else around(batch, None):
+                with around(batch, None):
                     done = self._sample_batch(
                         [prompts[i] for i in batch], sampling, layers, log_probs
                     )
@@ -95,8 +185,7 @@ class Generator:
         if noted is not None:
             options["logits_processor"] = [noted, *options.get("logits_processor", [])]
         with ExitStack() as stack:
-            if self.watch is not None:
-                stack.enter_context(self.backend.taps(self.watch.taps()))
+            stack.enter_context(self.backend.taps(self.watch.taps()))
             if pool is not None:
                 stack.enter_context(self.backend.before_forward(pool.watch))
                 stack.enter_context(self.backend.taps(pool.taps()))

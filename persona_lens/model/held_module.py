@@ -7,7 +7,8 @@ module. Whether there are any is looked up each time, so hooks that are added or
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
 
 from transformers import PreTrainedModel
 
@@ -22,6 +23,20 @@ from persona_lens.model.own_marks import (
     replaced_forwards,
 )
 from persona_lens.model.twin import shared_copy
+
+
+@dataclass(frozen=True, eq=False)
+class OwnModule:
+    """A module that was loaded here. Nobody else has it, so it is run as it is, and may be wrapped in place."""
+
+    module: PreTrainedModel
+    stays: ClassVar[bool] = False
+    marked: ClassVar[bool] = False
+    hooked: ClassVar[bool] = False
+
+    def running(self) -> PreTrainedModel:
+        """What to run now."""
+        return self.module
 
 
 class HeldModule:
@@ -113,10 +128,14 @@ def refuse_marks_above_the_decoder(module: PreTrainedModel) -> None:
         )
 
 
+def is_mapped_or_quantised(module: Any) -> bool:
+    """Whether transformers has loaded it with a device map, or quantised."""
+    return any(getattr(module, mark, None) for mark in ("hf_device_map", "hf_quantizer"))
+
+
 def is_placed_or_quantised(module: Any) -> bool:
     """Whether a weight-sharing copy would break: accelerate's hooks hold the module they were made for."""
-    given = getattr(module, "hf_device_map", None) or getattr(module, "hf_quantizer", None)
-    return bool(given) or is_placed_by_accelerate(module)
+    return is_mapped_or_quantised(module) or is_placed_by_accelerate(module)
 
 
 def plain_module(held: Any) -> Any:

@@ -46,6 +46,19 @@ def check_transcripts(given: object, wanted: Wanted) -> None:
             raise _refusal(what, wanted, remedy)
 
 
+def check_waiting(prompts: Sequence[Transcript]) -> None:
+    """Refuse finished conversations.
+
+    Raises:
+        ModelError: A transcript does not wait for a reply.
+    """
+    if not all(prompt.generating for prompt in prompts):
+        raise ModelError(
+            "a transcript does not wait for a reply",
+            expected="transcripts from encoder.prompt(...)",
+        )
+
+
 def check_message(message: object, system: object) -> None:
     """Refuse what `chat` cannot take for a message.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,11 @@ from persona_lens.transcripts import Transcript
 
 Around = Callable[[Sequence[int], Int[Tensor, "batch position"] | None], AbstractContextManager]
 """Given which rows of a call form a batch, and its ids where one pass sees them all: what to run it in."""
+
+
+def unchanged(_rows: Sequence[int], _ids: Int[Tensor, "batch position"] | None) -> nullcontext:
+    """What a batch runs in where no plan is in force."""
+    return nullcontext()
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,14 +23,14 @@ from persona_lens.model.embedded import EMBEDDED
 from persona_lens.model.loading import RANDOM
 
 if TYPE_CHECKING:
-    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.model.loaded import LoadedModel
 
 _HOOKED = "HookedTransformer"
 _SHOWN = 8
 """Digits of a fingerprint that are shown where names do not differ."""
 
 
-def foreign_weights(origins: Iterable[Origin], model: PersonaModel) -> str:
+def foreign_weights(origins: Iterable[Origin], model: LoadedModel) -> str:
     """Whose directions they are and whose weights these, if they are surely others; else nothing.
 
     Takes about 15 ms on a model of 270 tensors, and nothing where there are no origins.
@@ -49,7 +49,7 @@ def foreign_weights(origins: Iterable[Origin], model: PersonaModel) -> str:
 
 def warn_of_foreign_weights(
     origins: Iterable[Origin],
-    model: PersonaModel,
+    model: LoadedModel,
     *,
     stacklevel: int,
 ) -> str:
@@ -71,7 +71,7 @@ def warn_of_foreign_weights(
     return found
 
 
-def _may_be_same(origin: Origin, acting: Origin, model: PersonaModel) -> bool:
+def _may_be_same(origin: Origin, acting: Origin, model: LoadedModel) -> bool:
     hashes = bool(origin.fingerprint and acting.fingerprint)
     if not hashes or (origin.architecture == _HOOKED) != (acting.architecture == _HOOKED):
         return not (
@@ -84,7 +84,7 @@ def _may_be_same(origin: Origin, acting: Origin, model: PersonaModel) -> bool:
     dtype = getattr(torch, origin.dtype, None)
     if origin.dtype == acting.dtype or not isinstance(dtype, torch.dtype):
         return False
-    rounded = model._fingerprint_in(dtype)
+    rounded = model.held.fingerprint(dtype)
     if rounded == origin.fingerprint:
         return True
     if _rounding_decides(model):
@@ -111,8 +111,8 @@ def _said(origin: Origin, *, with_print: bool) -> str:
     return f"{origin.name} ({told})" if told else origin.name
 
 
-def _at_work(model: PersonaModel) -> Origin:
-    module = model._backend.module
+def _at_work(model: LoadedModel) -> Origin:
+    module = model.held.backend.module
     try:
         fingerprint = model.fingerprint
     except ModelError:  # packed in a way that gives none
@@ -126,12 +126,11 @@ def _at_work(model: PersonaModel) -> Origin:
     )
 
 
-def _rounding_decides(model: PersonaModel) -> bool:
+def _rounding_decides(model: LoadedModel) -> bool:
     """Whether weights that are rounded are those that would have been loaded in the lesser dtype."""
-    module = model._backend.module
+    module = model.held.backend.module
     mixed = any(
         getattr(module, name, None)
         for name in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
     )
-    wrapped = model._fingerprint_before_wrapping is not None
-    return model.dtype == torch.float32 and not mixed and not wrapped
+    return model.dtype == torch.float32 and not mixed and not model.held.wrapped_in_place

@@ -7,22 +7,12 @@ Memory does not grow with the length of the replies: what store-everything-then-
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from persona_lens.errors import ModelError
-from persona_lens.model.backends import Backend, ResidualTap
-from persona_lens.model.intervening import Around
-
-Ids = Sequence[int] | Int[np.ndarray, " token"]
-"""Token ids of one text."""
-
-MAX_ROWS = 512
-"""Rows of a reading batch, however short they are."""
+from persona_lens.model.backends import ResidualTap
 
 
 class ReadMeans:
@@ -117,109 +107,3 @@ class DecodeMeans:
             return torch.full((batch, len(self.layers), d_model), torch.nan)
         sums = torch.stack([self._sums[layer].cpu() for layer in self.layers], dim=1)
         return sums / self._counts.cpu().view(-1, 1, 1)
-
-
-def right_padded(
-    rows: Sequence[Ids], pad_id: int, device: torch.device | str
-) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
-    """Ids and mask with the pads behind, for reading.
-
-    Examples:
-        >>> right_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
-        [[1, 2], [3, 0]]
-    """
-    return _padded(rows, pad_id, device, left=False)
-
-
-def left_padded(
-    rows: Sequence[Ids], pad_id: int, device: torch.device | str
-) -> tuple[Int[Tensor, "batch position"], Bool[Tensor, "batch position"]]:
-    """Ids and mask with the pads in front, for generating.
-
-    Examples:
-        >>> left_padded([[1, 2], [3]], pad_id=0, device="cpu")[0].tolist()
-        [[1, 2], [0, 3]]
-    """
-    return _padded(rows, pad_id, device, left=True)
-
-
-def _padded(
-    rows: Sequence[Ids], pad_id: int, device: torch.device | str, *, left: bool
-) -> tuple[Tensor, Tensor]:
-    width = max(len(row) for row in rows)
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[index, place] = torch.as_tensor(row, dtype=torch.long)
-        mask[index, place] = True
-    return ids.to(device), mask.to(device)
-
-
-def token_budget_batches(
-    lengths: Sequence[int],
-    *,
-    budget: int | None = None,
-    max_rows: int,
-) -> list[list[int]]:
-    """Indices of rows, longest first, in batches of at most `max_rows` rows and `budget` tokens, pads included.
-
-    The longest batch comes first, so that a budget too large for the machine fails at once and not after hours.
-
-    Examples:
-        >>> token_budget_batches([3, 9, 2, 8], budget=20, max_rows=8)
-        [[1, 3], [0, 2]]
-    """
-    if max_rows < 1:
-        raise ModelError("a batch needs rows", expected="at least 1", given=max_rows)
-    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
-    batches: list[list[int]] = []
-    start = 0
-    while start < len(order):
-        longest = max(1, lengths[order[start]])
-        rows = max_rows if budget is None else max(1, min(max_rows, budget // longest))
-        batches.append(order[start : start + rows])
-        start += rows
-    return batches
-
-
-def default_token_budget(device: torch.device) -> int:
-    """Tokens of a reading batch: small on a CPU, whose caches they should fit, large where launches cost more.
-
-    Examples:
-        >>> default_token_budget(torch.device("cpu"))
-        2048
-    """
-    return 2048 if device.type == "cpu" else 16384
-
-
-def read_means(
-    backend: Backend,
-    rows: Sequence[Ids],
-    positions: Sequence[Bool[np.ndarray, " token"]],
-    *,
-    layers: Sequence[int],
-    pad_id: int,
-    device: torch.device | str,
-    token_budget: int,
-    around: Around | None = None,
-) -> Float[Tensor, "row layer d_model"]:
-    """Mean residual of each row over its chosen positions, in batches under a token budget.
-
-    Args:
-        around: What to run each batch in, such as interventions.
-    """
-    means = torch.empty(len(rows), len(layers), backend.d_model)
-    lengths = [len(row) for row in rows]
-    for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
-        ids, mask = right_padded([rows[index] for index in batch], pad_id, device)
-        chosen = torch.zeros_like(mask)
-        for place, index in enumerate(batch):
-            chosen[place, : len(rows[index])] = torch.as_tensor(
-                positions[index], device=mask.device
-            )
-        pool = ReadMeans(chosen, layers)
-        with nullcontext() if around is None else around(batch, ids), backend.taps(pool.taps()):
-            backend.encode(ids, mask)
-        means[batch] = pool.result()
-    return means

@@ -8,7 +8,6 @@ are unembedded, a slice of them at a time: the logits of a whole batch would be 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -16,14 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from persona_lens.model.backends import Backend
+from persona_lens.model.batching import Batches, Ids, left_padded, right_padded
 from persona_lens.model.intervening import Around
-from persona_lens.model.pooling import (
-    MAX_ROWS,
-    Ids,
-    left_padded,
-    right_padded,
-    token_budget_batches,
-)
 
 UNEMBEDDED_AT_A_TIME = 512
 """Positions whose logits exist at the same time."""
@@ -67,19 +60,14 @@ class TokenLogProbs:
 
 @torch.no_grad()
 def reply_log_probs(
-    backend: Backend,
-    prompts: Sequence[Ids],
-    replies: Sequence[Ids],
-    *,
-    pad_id: int,
-    device: torch.device,
-    token_budget: int,
+    batches: Batches, prompts: Sequence[Ids], replies: Sequence[Ids]
 ) -> list[Float[np.ndarray, " token"]]:
     """Natural log-probability of each token of `replies[i]` after `prompts[i]`; empty for an empty reply.
 
     Args:
-        backend: Runs the model; hooks and taps on it act here as they do on replies.
-        token_budget: Tokens computed in a batch.
+        batches: Say what runs them, and how many tokens are computed in a batch; hooks and taps on the model act
+            here as they do on replies.
+        prompts, replies: Token ids.
     """
     pairs = [
         (tuple(map(int, prompt)), tuple(map(int, reply)))
@@ -87,14 +75,15 @@ def reply_log_probs(
     ]
     found: dict[tuple[Row, Row], Float[np.ndarray, " token"]] = {}
     distinct = list(dict.fromkeys(pair for pair in pairs if pair[1]))
-    for batch in _batches(distinct, token_budget):
-        scores = _score_batch(backend, batch, pad_id, device)
-        found.update(zip(batch, scores, strict=True))
+    for batch in _sharing_prompts(distinct, batches.token_budget):
+        found.update(zip(batch, _score_batch(batches, batch), strict=True))
     empty = np.empty(0, dtype=np.float32)
     return [found.get(pair, empty) for pair in pairs]
 
 
-def _batches(pairs: Sequence[tuple[Row, Row]], budget: int) -> Iterator[list[tuple[Row, Row]]]:
+def _sharing_prompts(
+    pairs: Sequence[tuple[Row, Row]], budget: int
+) -> Iterator[list[tuple[Row, Row]]]:
     """Batches with replies to the same prompt together, those with the longest prompts first.
 
     What is computed, each distinct prompt once and every reply, stays within `budget`, pads included; so does a
@@ -119,42 +108,36 @@ def _batches(pairs: Sequence[tuple[Row, Row]], budget: int) -> Iterator[list[tup
 
 @torch.no_grad()
 def transcript_log_probs(
-    backend: Backend,
-    rows: Sequence[Ids],
-    starts: Sequence[int],
-    *,
-    around: Around | None,
-    pad_id: int,
-    device: torch.device,
-    token_budget: int,
+    batches: Batches, rows: Sequence[Ids], starts: Sequence[int], around: Around
 ) -> list[Float[np.ndarray, " token"]]:
     """Natural log-probability of the tokens of each row from its start on; nothing is shared between rows.
 
     For interventions, which may treat the same prompt differently in every row.
 
     Args:
+        batches: Run the rows.
         rows: Prompt and reply.
         starts: Where the reply begins.
         around: What to run each batch in.
     """
     found: dict[int, Float[np.ndarray, " token"]] = {}
-    lengths = [len(row) for row in rows]
-    for batch in token_budget_batches(lengths, budget=token_budget, max_rows=MAX_ROWS):
-        ids, mask = right_padded([rows[index] for index in batch], pad_id, device)
-        with nullcontext() if around is None else around(batch, ids):
-            states, _ = backend.advance(ids, mask)
-        first = torch.tensor([starts[index] for index in batch], device=device)
-        columns = torch.arange(ids.shape[1] - 1, device=device)
-        wanted = mask[:, 1:] & (columns >= first[:, None] - 1)
-        values = _token_log_probs(backend, states[:, :-1][wanted], ids[:, 1:][wanted])
+    for batch in batches.of(rows):
+        with around(batch.rows, batch.ids):
+            states, _ = batches.backend.advance(batch.ids, batch.mask)
+        first = torch.tensor([starts[row] for row in batch.rows], device=batches.device)
+        columns = torch.arange(batch.ids.shape[1] - 1, device=batches.device)
+        wanted = batch.mask[:, 1:] & (columns >= first[:, None] - 1)
+        tokens = batch.ids[:, 1:][wanted]
+        values = _token_log_probs(batches.backend, states[:, :-1][wanted], tokens)
         parts = values.cpu().split(wanted.sum(dim=1).tolist())
-        found.update(zip(batch, (part.numpy() for part in parts), strict=True))
-    return [found[index] for index in range(len(rows))]
+        found.update(zip(batch.rows, (part.numpy() for part in parts), strict=True))
+    return [found[row] for row in range(len(rows))]
 
 
 def _score_batch(
-    backend: Backend, pairs: Sequence[tuple[Row, Row]], pad_id: int, device: torch.device
+    batches: Batches, pairs: Sequence[tuple[Row, Row]]
 ) -> list[Float[np.ndarray, " token"]]:
+    backend, pad_id, device = batches.backend, batches.pad_id, batches.device
     distinct = list(dict.fromkeys(prompt for prompt, _ in pairs))
     which = torch.tensor([distinct.index(prompt) for prompt, _ in pairs], device=device)
     ids, mask = left_padded(distinct, pad_id, device)

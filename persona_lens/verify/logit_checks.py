@@ -27,7 +27,7 @@ from persona_lens.verify.subject import Subject
 def logits_are_the_models(subject: Subject) -> Finding:
     """Replies scored by `log_probs` and `kl`, and by a plain forward pass a row, without a plan and under one."""
     model = subject.model
-    conduct = model._conduct
+    conduct = model.conduct
     made = Measure(
         "made from states", conduct.logits_gap, "of their spread", at_most=rounding(model.dtype)
     )
@@ -74,12 +74,8 @@ def logits_are_the_models(subject: Subject) -> Finding:
 
 def _own(subject: Subject, said: Transcript, plan: Plan | None) -> Float[Tensor, "token vocab"]:
     """Log-probabilities of every next token by one forward pass of one row."""
-    model = subject.model
-    ids = torch.from_numpy(said.ids)[None].to(model.device)
-    with nullcontext() if plan is None else model.intervene(plan), model._lock, torch.no_grad():
-        around = model._around([said], padding_side="right", as_sampled=True)
-        with nullcontext() if around is None else around([0], ids):
-            return model._backend.logits(ids)[0].log_softmax(dim=-1)
+    with nullcontext() if plan is None else subject.model.intervene(plan):
+        return subject.model.logits(said).log_softmax(dim=-1)
 
 
 def _of_reply(scores: Tensor, said: Transcript, start: int) -> Float[np.ndarray, " token"]:

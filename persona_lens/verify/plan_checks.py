@@ -134,13 +134,13 @@ def operations(subject: Subject) -> Finding:
     """Each operation at the middle layer, against its formula in float64, and all other positions, pads too."""
     layer, places = subject.middle, subject.places(*_SPOKEN)
     unit = subject.direction.units[layer]
-    h = subject.baseline.blocks[layer].double().numpy()[places]
+    h = subject.baseline.by_layer[layer].double().numpy()[places]
     errors, changed, beside = {}, [], 0.0
     for case in cases(subject, layer):
         plan = Plan.of(case.operation).where(*_SPOKEN)
         found = read(subject.model, subject.transcripts, plan, layers=[layer])
         expected = case.expected(h, unit)
-        gap = np.linalg.norm(found.blocks[layer].double().numpy()[places] - expected, axis=1)
+        gap = np.linalg.norm(found.by_layer[layer].double().numpy()[places] - expected, axis=1)
         scale = np.maximum(np.linalg.norm(h, axis=1), np.linalg.norm(expected, axis=1))
         errors[case.operation.name] = float((gap / scale).max())
         changed.append(int((np.abs(expected - h).max(axis=1) > 0).sum()))
@@ -227,4 +227,4 @@ def row_strengths(subject: Subject) -> Finding:
 
 def _at(subject: Subject, layer: int) -> Reading:
     """The baseline at one layer."""
-    return Reading({layer: subject.baseline.blocks[layer]}, subject.baseline.present)
+    return Reading({layer: subject.baseline.by_layer[layer]}, subject.baseline.present)

@@ -11,14 +11,13 @@ import torch
 
 from persona_lens.interventions import Plan
 from persona_lens.interventions.hooks import tap_hooks
-from persona_lens.model.pooling import right_padded
+from persona_lens.model.batching import right_padded
+from persona_lens.model.residuals import Side, keep
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
 from persona_lens.verify.reading import (
     Reading,
-    Side,
-    keep,
     largest_difference,
     not_finite,
     read,
@@ -67,16 +66,16 @@ def bridge_agrees(subject: Subject) -> Finding:
     bridge = find_bridge(subject)
     if subject.model.has_bridge_hooks:
         raise NotApplicable("the bridge carries hooks of yours, so everything runs on it already")
-    blocks: dict[int, torch.Tensor] = {}
-    taps = {layer: keep(blocks, layer) for layer in subject.baseline.blocks}
+    by_layer: dict[int, torch.Tensor] = {}
+    taps = {layer: keep(by_layer, layer) for layer in subject.baseline.by_layer}
     present = run_lens(subject, bridge, tap_hooks(taps))
-    found = Reading(blocks, present)
+    found = Reading(by_layer, present)
     apart = relative_difference(found, subject.baseline, leaving_out=subject.model.sinks)
     limit = subject.tolerances.residual
     tokens = int(present.sum())
     return Finding(
         [Measure("difference", apart, "of the residual", at_most=limit)],
-        note=f"{tokens} tokens at {len(blocks)} layers",
+        note=f"{tokens} tokens at {len(by_layer)} layers",
     )
 
 
@@ -101,8 +100,8 @@ def padding(subject: Subject) -> Finding:
         for side in sides:
             batch = read(model, subject.transcripts, plan, side=side)
             changed += [] if batch.receipt is None else [least_changed(batch.receipt)]
-            for index, single in enumerate(alone):
-                gap = relative_difference(row_of(batch, index), single, leaving_out=model.sinks)
+            for row, single in enumerate(alone):
+                gap = relative_difference(row_of(batch, row), single, leaving_out=model.sinks)
                 apart = float(np.maximum(apart, gap))
         if plan is not None and not subject.steers_replies:
             continue
@@ -132,9 +131,9 @@ def sinks(subject: Subject) -> Finding:
     """Positions whose norm dwarfs all others; they are left out of means and of interventions."""
     found = subject.model.sinks
     listed = ", ".join(
-        f"position {place}: {ratio:.0f} times the median" for place, ratio in found.items()
+        f"position {position}: {ratio:.0f} times the median" for position, ratio in found.items()
     )
-    late = [place for place in found if place >= ORDINARY_SINKS]
+    late = [position for position in found if position >= ORDINARY_SINKS]
     warning = f"; unusually far back: {late}, look at the texts there" if late else ""
     ratios = list(found.values())
     measures = [Measure("sinks", len(found), "positions")]
@@ -150,11 +149,9 @@ def find_bridge(subject: Subject) -> TransformerBridge:
         NotApplicable: There is none, or making it would change the module the model runs on.
     """
     model = subject.model
-    if model._hooked is not None:
+    if model.held.own_lens is not None:
         raise NotApplicable("a HookedTransformer runs everything itself")
-    module = model._module
-    in_place = any(getattr(module, name, None) for name in ("hf_device_map", "hf_quantizer"))
-    if model._bridge is None and in_place:
+    if model.held.would_wrap_in_place:
         raise NotApplicable(
             "a bridge would wrap this device-mapped or quantised module in place; use model.bridge once to have "
             "it checked"
@@ -183,7 +180,7 @@ def refuse_other_logits(subject: Subject) -> None:
     Raises:
         NotApplicable: They are not; the check of logits says so.
     """
-    if not subject.model._conduct.logits_are_own:
+    if not subject.model.conduct.logits_are_own:
         raise NotApplicable(
             "log-probabilities would not be the model's own: see the check of logits"
         )
@@ -197,7 +194,7 @@ def run_lens(subject: Subject, lens: Any, hooks: Sequence[tuple[str, Any]]) -> n
     """Run the transcripts through TransformerLens as a user would, right-padded; returns where no pads are."""
     model = subject.model
     ids, mask = right_padded([said.ids for said in subject.transcripts], model.pad_id, model.device)
-    with torch.no_grad(), model._lock:
+    with torch.no_grad(), model.held.lock:
         lens.run_with_hooks(
             ids, attention_mask=mask.long(), fwd_hooks=list(hooks), return_type=None
         )

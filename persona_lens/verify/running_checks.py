@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -14,9 +13,10 @@ import torch
 from persona_lens.interventions import Operation, Plan
 from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.interventions.operations.layer_pass import Move
+from persona_lens.model.residuals import keep
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.verify.outcomes import Finding, Measure, NotApplicable
-from persona_lens.verify.reading import Reading, keep, largest_difference, read, relative_difference
+from persona_lens.verify.reading import Reading, largest_difference, read, relative_difference
 from persona_lens.verify.reading_checks import (
     find_bridge,
     refuse_other_logits,
@@ -27,8 +27,6 @@ from persona_lens.verify.registry import check
 from persona_lens.verify.subject import Subject, least_changed
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.rollouts.reply import Reply
     from persona_lens.transcripts import Transcript
@@ -103,14 +101,14 @@ def _reply(subject: Subject, prompt: Transcript, layers: list[int]) -> Reply:
 def hooks_in_the_lens(subject: Subject) -> Finding:
     """The same batch under the same plan, once through `run_with_hooks`."""
     model = subject.model
-    lens = find_bridge(subject) if model._hooked is None else model._hooked.model
+    lens = find_bridge(subject) if model.held.own_lens is None else model.held.own_lens
     acting = read(model, subject.transcripts, subject.plan)
-    blocks: dict[int, torch.Tensor] = {}
-    reading = tap_hooks({layer: keep(blocks, layer) for layer in acting.blocks})
+    by_layer: dict[int, torch.Tensor] = {}
+    reading = tap_hooks({layer: keep(by_layer, layer) for layer in acting.by_layer})
     has_bos = any(said.ids[0] == model.tokenizer.bos_token_id for said in subject.transcripts)
     sinks = sorted({*model.sinks, 0} if has_bos else model.sinks)
     hooks = subject.plan.hooks(subject.transcripts, padding_side="right", sinks=sinks)
-    found = Reading(blocks, run_lens(subject, lens, [*hooks, *reading]))
+    found = Reading(by_layer, run_lens(subject, lens, [*hooks, *reading]))
     limit = subject.tolerances.residual
     leaving_out = list(model.sinks)
     apart = relative_difference(found, acting, leaving_out=leaving_out)
@@ -163,10 +161,7 @@ def hooks_are_gone(subject: Subject) -> Finding:
 
 def hooks(model: PersonaModel) -> Counter[tuple[int, int]]:
     """Every forward hook and pre-hook on any module the model runs on, the bridge's hook points included."""
-    roots: list[nn.Module] = [model._backend.module]
-    if model._bridge is not None:
-        roots += [model._bridge, model._bridge.original_model]
-    modules = {id(module): module for module in chain(*(root.modules() for root in roots))}
+    modules = {id(part): part for root in model.held.roots for part in root.modules()}
     return Counter(
         (name, key)
         for name, module in modules.items()

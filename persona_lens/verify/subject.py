@@ -82,12 +82,12 @@ class Subject:
     @property
     def pads_in_front(self) -> bool:
         """Whether prompts of several lengths are sampled together."""
-        return self.model._conduct.pads_in_front
+        return self.model.conduct.pads_in_front
 
     @property
     def steers_replies(self) -> bool:
         """Whether plans act on replies: not where a model is fed the whole text for every token."""
-        return self.model._conduct.feeds_once
+        return self.model.conduct.feeds_once
 
     @property
     def middle(self) -> int:
@@ -155,29 +155,29 @@ class Subject:
         That is without pads, BOS and the positions of attention sinks.
         """
         chosen = np.zeros_like(self.baseline.present)
-        for index, transcript in enumerate(self.transcripts):
+        for row, transcript in enumerate(self.transcripts):
             wanted = np.ones(len(transcript), dtype=bool)
             if groups:
                 wanted = np.any([transcript.mask(group) for group in groups], axis=0)
-            wanted[[place for place in self.model.sinks if place < len(transcript)]] = False
+            wanted[[sink for sink in self.model.sinks if sink < len(transcript)]] = False
             if transcript.ids[0] == self.model.tokenizer.bos_token_id:
                 wanted[0] = False
-            chosen[index, : len(transcript)] = wanted
+            chosen[row, : len(transcript)] = wanted
         return chosen
 
     def projections(
         self, layer: int, chosen: Bool[np.ndarray, "batch position"], reading: Reading | None = None
     ) -> Float[np.ndarray, " token"]:
         """Projections on the random direction of chosen tokens, in float64; of the baseline by default."""
-        block = (reading or self.baseline).blocks[layer].double().numpy()
-        return block[chosen] @ self.direction.units[layer]
+        residual = (reading or self.baseline).by_layer[layer].double().numpy()
+        return residual[chosen] @ self.direction.units[layer]
 
     def norms(
         self, layer: int, chosen: Bool[np.ndarray, "batch position"], reading: Reading | None = None
     ) -> Float[np.ndarray, " token"]:
         """Norms of the residuals of chosen tokens, in float64; of the baseline by default."""
-        block = (reading or self.baseline).blocks[layer].double().numpy()
-        return np.linalg.norm(block[chosen], axis=1)
+        residual = (reading or self.baseline).by_layer[layer].double().numpy()
+        return np.linalg.norm(residual[chosen], axis=1)
 
     def threshold(self, layer: int, chosen: Bool[np.ndarray, "batch position"]) -> float:
         """About the median projection, in the widest gap there: rounding cannot carry a token across."""

@@ -22,7 +22,7 @@ from transformers import DynamicCache, LogitsProcessor
 
 from persona_lens.errors import InterventionError
 from persona_lens.interventions import Direction, Plan, Set
-from persona_lens.model.pooling import left_padded
+from persona_lens.model.batching import left_padded
 from persona_lens.transcripts import Transcript
 
 STEPS = 5

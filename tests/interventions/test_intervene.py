@@ -64,8 +64,7 @@ def everything(model: PersonaModel) -> list:
 def hooks_of(model: PersonaModel) -> list[tuple[int, int]]:
     """How many hooks of each sort every module there is carries, those of the bridge's included."""
     counted = []
-    for whole in (model._module, model.bridge, model.bridge.original_model):
-        assert whole is not None
+    for whole in (model.held.backend.module, model.bridge, model.bridge.original_model):
         for part in whole.modules():
             lens = len(getattr(part, "fwd_hooks", []))
             counted.append((len(part._forward_hooks) + len(part._forward_pre_hooks), lens))
@@ -135,7 +134,7 @@ def _failing(model: PersonaModel, after: int) -> Callable[[], None]:
         if len(passes) == after:
             raise ZeroDivisionError
 
-    block = model._backend.layers[2]  # pyright: ignore[reportAttributeAccessIssue]
+    block = model.held.backend.layers[2]  # pyright: ignore[reportAttributeAccessIssue]
     return block.register_forward_pre_hook(hook).remove
 
 

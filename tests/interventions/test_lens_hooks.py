@@ -14,7 +14,7 @@ from torch import Tensor
 from persona_lens import PersonaModel
 from persona_lens.errors import InterventionError
 from persona_lens.interventions import Add, Direction, Gate, Plan, Receipt, Set
-from persona_lens.model.pooling import left_padded, right_padded
+from persona_lens.model.batching import left_padded, right_padded
 from persona_lens.transcripts import Transcript
 
 RNG = np.random.default_rng(0)

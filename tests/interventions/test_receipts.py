@@ -196,7 +196,7 @@ def test_without_detail_there_are_no_tokens() -> None:
 
 def test_a_batch_that_failed_leaves_no_tokens_behind() -> None:
     with model().intervene(plan_of(SPECS), detail=True) as receipt:
-        module = model()._backend.module
+        module = model().held.backend.module
         broken = module.get_output_embeddings().register_forward_hook(_fail_at_the_third_step())
         with pytest.raises(ZeroDivisionError):
             model().generate(prompts(), GREEDY)

@@ -35,7 +35,7 @@ def thinker(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> PersonaModel:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     script = model.tokenizer(THOUGHTFUL, add_special_tokens=False).input_ids
     script += [model.tokenizer.eos_token_id]
-    backend = model._native_backend
+    backend = model.held.backend
     real = backend.generate
 
     def scripted(ids: torch.Tensor, mask: torch.Tensor, **options: object) -> torch.Tensor:

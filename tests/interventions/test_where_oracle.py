@@ -14,7 +14,7 @@ from tiny import tiny_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import InterventionError
-from persona_lens.model.pooling import left_padded, right_padded
+from persona_lens.model.batching import left_padded, right_padded
 from persona_lens.transcripts import Transcript
 
 STEPS = 6
@@ -85,7 +85,7 @@ def compare(
     module, prompts = tiny_module(architecture), prompts_of(architecture)
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))  # of the batch
     assert set(model.sinks) <= set(sinks)
-    inside = model._backend.module
+    inside = model.held.backend.module
     with model.intervene(plan_of(specs)) as receipt, recording(inside) as (residuals, states):
         replies = model.generate(prompts, GREEDY)
     alone = [
@@ -181,7 +181,7 @@ def bridged() -> PersonaModel:
 
 @pytest.mark.parametrize("specs", [SEVERAL, ORDERED, BY_ROW], ids=["several", "ordered", "by row"])
 def test_the_same_through_the_bridge(bridged: PersonaModel, specs: tuple[Spec, ...]) -> None:
-    assert type(bridged._backend).__name__ == "BridgeBackend"
+    assert type(bridged.held.backend).__name__ == "BridgeBackend"
     compare("llama", specs, model=bridged)
 
 

@@ -289,7 +289,7 @@ def test_probabilities_are_those_of_a_plain_forward_pass(
     for case, verdict in list(zip(pair_cases(), smol_verdicts, strict=True))[:1]:
         ids = torch.from_numpy(smol.encoder.prompt(judge_messages(case)).ids)[None]
         with torch.inference_mode():
-            last = smol._backend.module(input_ids=ids).logits[0, -1].float()
+            last = smol.held.backend.module(input_ids=ids).logits[0, -1].float()
         expected = last.softmax(-1)[digits].double().numpy()
         raw = json.loads(verdict.raw)
         np.testing.assert_allclose([raw[d] for d in "0123"], expected / expected.sum(), atol=2e-4)

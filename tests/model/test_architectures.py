@@ -39,8 +39,8 @@ def plain(
     model: PersonaModel, module: PreTrainedModel, ids: list[int], plan: Plan | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities of one row by the whole module, and its residuals after block 1."""
-    block = model._backend.layers[1]  # pyright: ignore[reportAttributeAccessIssue]
-    name = next(name for name, part in model._backend.module.named_modules() if part is block)
+    block = model.held.backend.layers[1]  # pyright: ignore[reportAttributeAccessIssue]
+    name = next(name for name, part in model.held.backend.module.named_modules() if part is block)
     seen = []
 
     def hook(_module, _args, output):
@@ -97,7 +97,7 @@ def test_numbers_are_those_of_plain_forward_passes(architecture: str) -> None:
 
 
 def test_shortcuts_are_taken_only_where_they_hold() -> None:
-    conducts = {name: loaded(name)[0]._conduct for name in ("llama", "mamba", "rwkv", "openai-gpt")}
+    conducts = {name: loaded(name)[0].conduct for name in ("llama", "mamba", "rwkv", "openai-gpt")}
     found = {
         name: (each.shares_prompts, each.pads_in_front, each.feeds_once)
         for name, each in conducts.items()
@@ -212,6 +212,6 @@ def test_a_module_that_rescales_its_weights_is_taken_once_it_has(tmp_path: Path)
     for source in (module, tmp_path):
         model = PersonaModel.load(source, tokenizer=tiny_tokenizer(), dtype="float32", device="cpu")
         before = model.fingerprint
-        found = model._backend.logits(torch.arange(40, 52)[None])[0].log_softmax(-1)
+        found = model.held.backend.logits(torch.arange(40, 52)[None])[0].log_softmax(-1)
         torch.testing.assert_close(found, expected, atol=5e-3, rtol=1e-3)
         assert model.fingerprint == before

@@ -53,7 +53,7 @@ def log_probs(model: PersonaModel, text: Transcript, *plans: Plan) -> Tensor:
 
         return hook
 
-    module: Any = model._backend.module
+    module: Any = model.held.backend.module
     with ExitStack() as stack, torch.no_grad():
         for plan in plans:
             [step] = plan.steps

@@ -73,7 +73,7 @@ def test_pooling_does_not_change_what_is_said(tiny_llama: Path) -> None:
 
 def test_a_reply_that_ends_at_once_is_empty_and_its_mean_is_nan(tiny_llama: Path) -> None:
     model = PersonaModel.load(tiny_llama, dtype="float32")
-    head = model._backend.module.get_output_embeddings()
+    head = model.held.backend.module.get_output_embeddings()
     with torch.no_grad():
         head.weight.zero_()  # all logits equal: greedy takes token 0, the pad, which we call an end below
     model.__dict__["end_ids"] = (0,)
@@ -122,10 +122,10 @@ def test_the_generation_config_of_a_model_changes_nothing_unasked(tiny_llama: Pa
     model = PersonaModel.load(tiny_llama, dtype="float32")
     prompts, greedy = prompts_of(model), Sampling(temperature=0, max_new_tokens=12)
     before = [reply.ids.tolist() for reply in model.generate(prompts, greedy)]
-    config = model._backend.module.generation_config
+    config = model.held.backend.module.generation_config
     config.repetition_penalty, config.num_beams, config.return_dict_in_generate = 5.0, 3, True
     assert [reply.ids.tolist() for reply in model.generate(prompts, greedy)] == before
-    assert model._backend.module.generation_config is config
+    assert model.held.backend.module.generation_config is config
 
 
 def test_thinking_is_not_averaged(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_thinking_is_not_averaged(tiny_llama: Path, monkeypatch: pytest.MonkeyPa
     prompt = prompts_of(model)[0]
     script = model.tokenizer("<think>sea?</think>Yes.", add_special_tokens=False).input_ids
     script += [model.tokenizer.eos_token_id]
-    backend = model._native_backend
+    backend = model.held.backend
     real = backend.generate
 
     def scripted(ids, mask, **options):

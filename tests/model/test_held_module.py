@@ -318,7 +318,7 @@ def test_using_transformer_lens_leaves_nothing_that_counts_as_a_hook() -> None:
     model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
     model.bridge.run_with_cache(torch.tensor([[5, 6, 7]]))
     assert not model.has_hooks
-    assert type(model._backend).__name__ == "NativeBackend"
+    assert type(model.held.backend).__name__ == "NativeBackend"
 
 
 def test_recorders_of_transformers_are_no_hooks_of_the_users() -> None:
@@ -327,9 +327,9 @@ def test_recorders_of_transformers_are_no_hooks_of_the_users() -> None:
     assert any(part._forward_hooks for part in module.modules())
     model = PersonaModel.load(module, tokenizer=tiny_tokenizer())
     assert not model.has_hooks
-    assert model._module is not module
-    assert model._module is not None
-    again = model._module(input_ids=torch.tensor([[5, 6]]), output_hidden_states=True)
+    running = model.held.backend.module
+    assert running is not module
+    again = running(input_ids=torch.tensor([[5, 6]]), output_hidden_states=True)
     assert len(again.hidden_states) == 4
 
 

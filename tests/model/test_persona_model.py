@@ -64,7 +64,8 @@ def test_a_module_the_user_holds_is_not_changed() -> None:
         vocabulary,
     )
     assert (
-        model._backend.module.get_input_embeddings().weight is module.get_input_embeddings().weight
+        model.held.backend.module.get_input_embeddings().weight
+        is module.get_input_embeddings().weight
     )
 
 
@@ -82,7 +83,7 @@ def test_a_bridge_the_user_holds_gives_the_same_replies_and_stays_wrapped(
     assert from_bridge.bridge is bridge
     assert any("Bridge" in type(part).__name__ for part in bridge.original_model.modules())
     assert not any(
-        "Bridge" in type(part).__name__ for part in from_bridge._backend.module.modules()
+        "Bridge" in type(part).__name__ for part in from_bridge.held.backend.module.modules()
     )
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.model.backends import BridgeBackend, NativeBackend
-from persona_lens.model.pooling import left_padded, right_padded, token_budget_batches
+from persona_lens.model.batching import left_padded, right_padded, token_budget_batches
 
 TALKS = [
     [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}],
@@ -114,7 +114,7 @@ def test_pooling_while_generating_equals_reading_again(architecture: str) -> Non
 def test_embedded_model_reads_alike_in_every_way(smol: PersonaModel) -> None:
     transcripts = [smol.encoder.encode(talk) for talk in TALKS]
     batched = smol.pooled(transcripts)
-    module = smol._backend.module
+    module = smol.held.backend.module
     for row, transcript in zip(batched, transcripts, strict=True):
         positions = transcript.mask("assistant", turn=-1)
         expected = reference(module, transcript.ids, positions)

@@ -17,7 +17,7 @@ QUESTIONS = ["Who are you?", "Why?", "Tell me a very short story about a locked 
 def by_plain_forward(model: PersonaModel, prompt: np.ndarray, reply: np.ndarray) -> np.ndarray:
     ids = torch.tensor([*prompt, *reply])[None]
     with torch.inference_mode():
-        logits = model._backend.module(input_ids=ids).logits[0].float()
+        logits = model.held.backend.module(input_ids=ids).logits[0].float()
     scores = torch.log_softmax(logits, -1)[len(prompt) - 1 : -1]
     return scores.gather(1, ids[0, len(prompt) :, None]).squeeze(1).numpy()
 

@@ -35,7 +35,7 @@ def made(template: str, special: list[str] | None = None, **options) -> PersonaM
 
 def saying(model: PersonaModel, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the model say a text, whatever it is asked."""
-    backend = model._native_backend
+    backend = model.held.backend
     said = torch.tensor(model.tokenizer(text, add_special_tokens=False)["input_ids"])
     end = torch.tensor([model.tokenizer.eos_token_id])
 

@@ -15,7 +15,7 @@ from persona_lens import PersonaModel, PersonaSpace, RunFolder, VectorTable, loa
 from persona_lens.catalog.neutral import Exchange, load_neutral
 from persona_lens.errors import InterventionError, SpaceError
 from persona_lens.interventions import Direction, Floor, Plan
-from persona_lens.model.pooling import Ids
+from persona_lens.model.batching import Ids
 from persona_lens.space.budget import scaled_to_kl
 from persona_lens.space.calibration import LEVELS, POPULATIONS, Calibration, Part
 from persona_lens.transcripts import Transcript

@@ -9,7 +9,7 @@ from hooked import Pair
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import ModelError
-from persona_lens.model.pooling import left_padded
+from persona_lens.model.batching import left_padded
 
 QUESTIONS = ["Who are you?", "Why?", "Tell me a very short story about a locked door."]
 
@@ -43,10 +43,10 @@ def test_rows_end_where_those_of_transformers_do_and_are_padded(pair: Pair) -> N
     rows = [prompt.ids for prompt in prompts_of(pair.hooked)]
     ids, mask = left_padded(rows, 0, "cpu")
     options = {"max_new_tokens": 12, "pad_token_id": 0, "do_sample": False}
-    long = pair.plain._backend.generate(ids, mask, eos_token_id=[2], **options)
+    long = pair.plain.held.backend.generate(ids, mask, eos_token_id=[2], **options)
     # Tokens the rows do say, at different steps, so that rows end one after another and all before the last step.
     ends = [int(long[0, -9]), int(long[1, -6]), int(long[2, -3])]
-    backends = (pair.plain._backend, pair.hooked._backend)
+    backends = (pair.plain.held.backend, pair.hooked.held.backend)
     plain, hooked = (b.generate(ids, mask, eos_token_id=ends, **options) for b in backends)
     assert hooked.tolist() == plain.tolist()
     assert ids.shape[1] < hooked.shape[1] < ids.shape[1] + 12
@@ -64,7 +64,7 @@ def test_logits_processors_run_in_order_and_see_the_whole_text(pair: Pair) -> No
 
         return process
 
-    output = pair.hooked._backend.generate(
+    output = pair.hooked.held.backend.generate(
         ids,
         mask,
         max_new_tokens=2,
@@ -80,7 +80,7 @@ def test_logits_processors_run_in_order_and_see_the_whole_text(pair: Pair) -> No
 def test_every_forward_pass_is_shown(pair: Pair) -> None:
     ids, mask = left_padded([prompt.ids for prompt in prompts_of(pair.hooked)], 0, "cpu")
     shapes, residual_shapes = [], []
-    backend = pair.hooked._backend
+    backend = pair.hooked.held.backend
     with (
         backend.before_forward(lambda fed: shapes.append(tuple(fed.shape))),
         backend.taps({1: lambda residual: residual_shapes.append(tuple(residual.shape[:2]))}),
@@ -97,17 +97,17 @@ def test_a_tap_that_replaces_steers_both_alike(pair: Pair) -> None:
     options = {"max_new_tokens": 8, "eos_token_id": [2], "pad_token_id": 0, "do_sample": False}
     replies = []
     for model in (pair.plain, pair.hooked):
-        with model._backend.taps({1: lambda residual: residual + push}):
-            replies.append(model._backend.generate(ids, mask, **options).tolist())
+        with model.held.backend.taps({1: lambda residual: residual + push}):
+            replies.append(model.held.backend.generate(ids, mask, **options).tolist())
     assert replies[0] == replies[1]
-    assert replies[1] != pair.hooked._backend.generate(ids, mask, **options).tolist()
+    assert replies[1] != pair.hooked.held.backend.generate(ids, mask, **options).tolist()
 
 
 @pytest.mark.parametrize("unknown", [{"temperature": 0.5}, {"num_beams": 4}])
 def test_options_it_would_ignore_are_refused(pair: Pair, unknown: dict[str, float]) -> None:
     ids, mask = left_padded([[5, 6]], 0, "cpu")
     with pytest.raises(ModelError, match=rf"(?s){next(iter(unknown))}.*logits processor"):
-        pair.hooked._backend.generate(
+        pair.hooked.held.backend.generate(
             ids,
             mask,
             max_new_tokens=1,

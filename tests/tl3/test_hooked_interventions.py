@@ -10,7 +10,7 @@ from hooked import Pair
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.interventions import Ablate, Add, Direction, Floor, Plan
-from persona_lens.model.pooling import left_padded
+from persona_lens.model.batching import left_padded
 
 TEXTS = [
     ("Who are you?", "I am the keeper of the lighthouse."),

@@ -10,7 +10,7 @@ from tiny import tiny_module, tiny_tokenizer
 from transformer_lens.components.abstract_attention import AbstractAttention
 
 from persona_lens import PersonaModel
-from persona_lens.model.pooling import left_padded, right_padded
+from persona_lens.model.batching import left_padded, right_padded
 
 TEXTS = [
     ("Who are you?", "I am the keeper of the lighthouse, and I have not slept since the storm."),
@@ -25,8 +25,8 @@ def residuals(model, ids, mask) -> torch.Tensor:
     def tap(layer: int):
         return lambda residual: seen.__setitem__(layer, residual.clone())
 
-    with model._backend.taps({layer: tap(layer) for layer in range(model.n_layers)}):
-        model._backend.encode(ids, mask)
+    with model.held.backend.taps({layer: tap(layer) for layer in range(model.n_layers)}):
+        model.held.backend.encode(ids, mask)
     return torch.stack([seen[layer] for layer in range(model.n_layers)], dim=2)
 
 
@@ -40,7 +40,7 @@ def test_every_token_of_a_padded_batch_has_the_same_residual(pair: Pair) -> None
 
 
 def test_pads_in_front_change_no_residual(pair: Pair) -> None:
-    encoder, backend = pair.hooked.encoder, pair.hooked._backend
+    encoder, backend = pair.hooked.encoder, pair.hooked.held.backend
     rows = [encoder.prompt(encoder.messages(question)).ids for question, _ in TEXTS]
     states = []
     for padded in (left_padded, right_padded):
@@ -54,7 +54,7 @@ def test_pads_in_front_change_no_residual(pair: Pair) -> None:
 def test_logits_are_those_of_its_own_forward_pass(pair: Pair, cap: float) -> None:
     ids, mask = right_padded([[5, 6, 7, 8], [9, 10, 11, 12]], 0, "cpu")
     pair.transformer.cfg.output_logits_soft_cap = cap
-    backend = pair.hooked._backend
+    backend = pair.hooked.held.backend
     states, _ = backend.advance(ids, mask)
     expected = pair.transformer(ids, attention_mask=mask.long())
     torch.testing.assert_close(backend.unembed(states), expected)
@@ -89,7 +89,7 @@ def test_nothing_stays_attached_after_an_error(pair: Pair) -> None:
     def fail(residual: torch.Tensor) -> None:
         raise RuntimeError("from a tap")
 
-    backend = pair.hooked._backend
+    backend = pair.hooked.held.backend
     with (
         pytest.raises(RuntimeError, match="from a tap"),
         backend.before_forward(lambda ids: None),
@@ -109,7 +109,7 @@ def test_a_text_longer_than_any_before_leaves_the_model_as_good_as_it_was(
     model, same = (PersonaModel.load(transformer, tokenizer=tiny_tokenizer()) for _ in range(2))
     fingerprint = model.fingerprint
     ids, mask = right_padded([range(5, 25)], 0, "cpu")
-    model._backend.encode(ids, mask)
+    model.held.backend.encode(ids, mask)
     assert transformer.blocks[0].attn.rotary_cos.shape[0] >= 20
     assert same.fingerprint == fingerprint
     transformer(ids, return_type="loss").backward()

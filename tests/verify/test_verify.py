@@ -86,10 +86,10 @@ def test_numbers_that_overflow_are_found_and_said_to_be_the_reason() -> None:
     assert {"bos", "groups"}.isdisjoint(notes)
 
 
-def test_a_bridge_on_other_weights_is_found() -> None:
+def test_a_bridge_on_other_weights_is_found(monkeypatch: Patch) -> None:
     model = tiny()
-    other = PersonaModel.load(tiny_module("llama", seed=1), tokenizer=tiny_tokenizer())
-    model._bridge = other.bridge
+    other = PersonaModel.load(tiny_module("llama", seed=1), tokenizer=tiny_tokenizer()).bridge
+    monkeypatch.setattr(Model, "bridge", property(lambda self: other))
     assert broken(verify(model, only=["bridge", "lens-hooks"])) == {
         "bridge": ["difference"],
         "lens-hooks": ["difference"],
@@ -265,11 +265,11 @@ def test_a_model_without_a_bridge_is_told_why(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("mark", ["hf_device_map", "hf_quantizer"])
 def test_a_bridge_that_would_wrap_the_module_in_place_is_not_built(mark: str) -> None:
     model = tiny()
-    setattr(model._backend.module, mark, {"": "cpu"})
+    setattr(model.held.backend.module, mark, {"": "cpu"})
     report = verify(model, only=["bridge"])
     assert [result.verdict for result in report.results] == ["not applicable"]
     assert "in place" in report.results[0].note
-    assert model._bridge is None
+    assert model.held.roots == [model.held.backend.module]
 
 
 def test_hooks_of_the_users_make_the_bridge_the_only_way_to_run() -> None:
