@@ -16,7 +16,8 @@ test: $(READY)  ## all tests, with coverage
 test-tl3: $(TL3)/.ready  ## the same model through a HookedTransformer, which TransformerLens 4 no longer has
 	$(TL3)/bin/python -m pytest tests/tl3
 
-check: lint types test  ## what CI runs
+check:  ## what CI runs
+	.ci/run
 
 lint: $(READY)
 	$(BIN)/ruff check .

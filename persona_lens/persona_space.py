@@ -150,7 +150,7 @@ class PersonaSpace(Space):
         from persona_lens.separability import measure_run  # noqa: PLC0415
 
         self._check_fitted()
-        self.separability_ = measure_run(self._calibrated_run(), layers=self.layers_, **options)
+        self.separability_ = measure_run(self.calibrated_run(), layers=self.layers_, **options)
         return self
 
     def sweep(self, **options: Any) -> Sweep:
@@ -204,5 +204,5 @@ class PersonaSpace(Space):
         """The hub name of an embedded model, which its own name does not tell."""
         from persona_lens.model.embedded import EMBEDDED  # noqa: PLC0415
 
-        known = EMBEDDED.get(self._model_name)
+        known = EMBEDDED.get(self.model_name)
         return None if known is None else known.hub_id

@@ -20,7 +20,7 @@ from persona_lens.cli.describe import layer_table
 from persona_lens.errors import FigureError
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import can_export_images, save_figures
-from persona_lens.space.pca import unit
+from persona_lens.statistics.pca import unit
 
 MODEL = "smollm2-135m-instruct"
 SHOWN_ROLES = 8

@@ -36,8 +36,8 @@ from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
-from persona_lens.space.pca import unit
 from persona_lens.statistics import crossed_means, interval_of
+from persona_lens.statistics.pca import unit
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel

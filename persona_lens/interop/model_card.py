@@ -9,7 +9,7 @@ import numpy as np
 
 from persona_lens.interop.hub_files import is_repo_id, without_path
 from persona_lens.persona_space import PersonaSpace
-from persona_lens.space.geometry import span
+from persona_lens.space.layer import span
 
 _ROWS = 6
 _TAGS = ("persona-lens", "assistant-axis", "persona-vectors", "interpretability", "steering")

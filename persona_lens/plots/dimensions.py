@@ -46,7 +46,7 @@ def dimension(space: Space, layer: int, onto: str) -> Dimension:
         FigureError: The space keeps fewer components.
         SpaceError: No such name.
     """
-    index, table = space.layer_index(layer), space.table
+    view, table = space.at(layer), space.table
     found, kept = space.named(onto), space.components_.shape[1]
     component, onto = found.kind == "component", found.name
     if component and not 1 <= found.number <= kept:
@@ -56,20 +56,20 @@ def dimension(space: Space, layer: int, onto: str) -> Dimension:
             given=onto,
             remedy="fit with more roles or a larger n_components, or draw fewer dimensions",
         )
-    roles = space.project(table.values[table.indices(kind="role"), index], layer, onto=onto)
-    default = space.project(table.values[table.indices(kind="default"), index], layer, onto=onto)
-    traits = table.values[table.trait_rows(), index].astype(np.float64)
+    roles = space.project(view.values(table.indices(kind="role")), layer, onto=onto)
+    default = space.project(view.values(table.indices(kind="default")), layer, onto=onto)
+    traits = view.values(table.trait_rows())
     mean = roles[np.isin(table.indices(kind="role"), table.axis_rows())].mean()
     if component:
         number = found.number - 1
-        share = space.explained_variance_ratio_[index, number]
+        share = space.explained_variance_ratio_[view.place, number]
         return Dimension(
             title=f"PC{number + 1} ({share:.1%} of variance)",
             brief=f"PC{number + 1} ({share:.1%})",
             short=f"PC{number + 1}",
             roles=roles,
             default=float(default[0]),
-            traits=unit(space.in_pca_units(traits, layer)) @ space.components_[index, number],
+            traits=view.loadings(traits)[:, number],
             units="component",
         )
     axis = found.kind == "axis"

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from persona_lens.errors import FigureError
 from persona_lens.plots.style import UNGROUPED
 from persona_lens.plots.text import paragraph, shown
 from persona_lens.space import Space
 from persona_lens.space.fitting import unit
+from persona_lens.space.layer import LayerView
 
 NEIGHBOURS = 3
 
@@ -40,16 +40,14 @@ def subject_frame(space: Space, layer: int, kind: str) -> pd.DataFrame:
     `near_traits` (name and cosine). For traits, differences between vectors, `projection` is the cosine with the
     axis, and `centred` and `z` are NaN.
     """
-    index = space.layer_index(layer)
-    table = space.table
+    view, table = space.at(layer), space.table
     rows = subject_rows(space, kind)
-    values = table.values[rows, index].astype(np.float64)
+    values = view.values(rows)
     trait = kind == "trait"
     about = [table.about[row] for row in rows]
-    projection = space.project(unit(values) if trait else values, layer)
-    roles = space.project(table.values[table.axis_rows(), index], layer)
+    projection = (unit(values) if trait else values) @ view.axis
+    roles = view.values(table.axis_rows()) @ view.axis
     centred = np.full(len(rows), np.nan) if trait else projection - roles.mean()
-    directions = unit(values if trait else values - space.role_mean_[index])
     return pd.DataFrame(
         {
             "row": rows,
@@ -61,8 +59,8 @@ def subject_frame(space: Space, layer: int, kind: str) -> pd.DataFrame:
             "projection": projection,
             "centred": centred,
             "z": centred / roles.std(ddof=1),
-            "near_roles": _neighbours(space, index, directions, rows, "role"),
-            "near_traits": _neighbours(space, index, directions, rows, "trait"),
+            "near_roles": _neighbours(view, rows, "role"),
+            "near_traits": _neighbours(view, rows, "trait"),
         }
     )
 
@@ -72,20 +70,13 @@ def subject_rows(space: Space, kind: str) -> list[int]:
     return space.table.trait_rows() if kind == "trait" else space.table.indices(kind=kind)
 
 
-def _neighbours(
-    space: Space,
-    index: int,
-    directions: Float[np.ndarray, "vector d_model"],
-    own: list[int],
-    kind: str,
-) -> list[list[tuple[str, float]]]:
+def _neighbours(view: LayerView, own: list[int], kind: str) -> list[list[tuple[str, float]]]:
     """As `space.nearest`, for many vectors at once."""
-    table = space.table
+    table = view.table
     rows = table.axis_rows() if kind == "role" else table.trait_rows()
     if not rows or not own:
         return [[] for _ in own]
-    others = table.values[rows, index].astype(np.float64)
-    cosines = directions @ unit(others - space.role_mean_[index] if kind == "role" else others).T
+    cosines = view.directions(own) @ view.directions(rows).T
     names = np.array(table.names)
     same = (names[own][:, None] == names[rows]) & (table.kinds[own[0]] == kind)
     cosines[same] = -np.inf

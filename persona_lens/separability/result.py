@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, read_tensors, write_json, write_tensors
+from persona_lens.frames import ResultKind
 from persona_lens.separability.layer import fold_mean
 from persona_lens.statistics import permutation_p
 from persona_lens.vectors.packing import Packed, pack, unpack
@@ -42,7 +42,7 @@ CHANCE: Mapping[str, float | None] = {
     "fisher": 0.0,
     "reliability": 0.0,
 }
-_TENSORS, _CARD = "separability.safetensors", "separability.json"
+_KIND = ResultKind("separability", card="separability.json", arrays="separability.safetensors")
 Key = tuple[str, str]
 
 
@@ -144,8 +144,6 @@ class Separability:
             folder: Made if it is not there.
             compact: Scores in half precision, and draws of the nulls at one byte each.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"counts/{kind}": counts for kind, counts in self.counts.items()}
         for (metric, kind), values in self.scores.items():
             dtype = np.float16 if compact else np.float32
@@ -163,9 +161,7 @@ class Separability:
             "chance": dict(self.chance),
             "card": dict(self.card),
         }
-        write_tensors(folder / _TENSORS, tensors)
-        write_json(folder / _CARD, card)
-        return folder
+        return _KIND.save(folder, card, arrays=tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Separability:
@@ -174,14 +170,7 @@ class Separability:
         Raises:
             SpaceError: The folder holds none.
         """
-        folder = Path(folder)
-        try:
-            tensors = read_tensors(folder / _TENSORS, SpaceError)
-            card = read_json(folder / _CARD, SpaceError)
-        except FileNotFoundError as error:
-            raise SpaceError(
-                f"no separability in {folder}", expected=f"{_TENSORS} and {_CARD}"
-            ) from error
+        card, _, tensors = _KIND.load(folder)
         found: dict[str, dict[Key, np.ndarray]] = {"scores": {}, "shuffled": {}, "random": {}}
         counts = {}
         for name, values in tensors.items():

@@ -14,9 +14,9 @@ from scipy.stats import t as student_t
 from threadpoolctl import threadpool_limits
 
 from persona_lens.errors import SpaceError
-from persona_lens.space.gram import GramGeometry
-from persona_lens.space.pca import Scaler, Scaling, Spectrum, unit
 from persona_lens.space.stability import LayerStability, layer_stability, stability_frame
+from persona_lens.statistics.gram import GramGeometry
+from persona_lens.statistics.pca import Scaler, Scaling, Spectrum, unit
 from persona_lens.vectors.table import VectorTable
 
 MAX_COMPONENTS = 64

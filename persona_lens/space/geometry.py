@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
+from persona_lens.interventions import Origin
 from persona_lens.interventions.blocks import block_number, nearest_blocks
+from persona_lens.runs.store.folder import RunFolder
 from persona_lens.space.calibration import POPULATIONS, Calibration
+from persona_lens.space.directions import (
+    CalibratedDirections,
+    calibrated_directions,
+    direction_vectors,
+)
 from persona_lens.space.fitting import Fit
-from persona_lens.space.naming import Named, resolve
-from persona_lens.space.pca import unit
+from persona_lens.space.layer import LayerView, span
+from persona_lens.space.naming import Named
+from persona_lens.space.queries import direction_at, given_at, named, vectors_at
 from persona_lens.space.shortages import Shortage, shortages
 from persona_lens.spelling import did_you_mean
+from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
 Units = Literal["raw", "roles", "default"]
 UNITS = ("raw", "roles", "default")
+
+CALIBRATED_COMPONENTS = 5
 
 
 class SpaceGeometry:
@@ -41,6 +52,32 @@ class SpaceGeometry:
     stability_: pd.DataFrame
     projection_margins_: Float[np.ndarray, "vector layer"]
     calibration_: Calibration | None
+    token_calibration_: Calibration | None
+    run: str | Path | None
+
+    @property
+    def origin(self) -> Origin | None:
+        """The model its vectors were read from, if its card tells."""
+        return Origin.of_card(self._reader)
+
+    @property
+    def model_name(self) -> str:
+        """Name of that model; empty if it is not known."""
+        return str(self._reader.get("model", ""))
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of that model; where they are not known, as many as the space reaches."""
+        return int(self._reader.get("n_layers", max(self.table.layers) + 1))
+
+    @property
+    def as_in_paper(self) -> bool:
+        """Whether it was read with `tokens="paper"`, and steers as the released code does."""
+        return self._reader.get("tokens") == "paper"
+
+    @property
+    def _reader(self) -> Mapping[str, Any]:
+        return self.table.card.get("reader", {})
 
     @property
     def assistant_end_(self) -> Float[np.ndarray, "layer d_model"]:
@@ -119,37 +156,42 @@ class SpaceGeometry:
         Raises:
             SpaceError: Nothing has that name, or a role and a trait have it.
         """
-        if kind is None:
-            return resolve(self.table, name)
-        if kind not in ("role", "trait"):
-            raise SpaceError(
-                "unknown kind of vector",
-                expected="role or trait",
-                given=kind,
-                remedy=did_you_mean(kind, ("role", "trait")),
-            )
-        return resolve(self.table, name, (kind,))
+        return named(self.table, name, kind)
 
     def direction_vectors(self, found: Named) -> Float[np.ndarray, "layer d_model"]:
-        """A named direction at all layers: the axis, a component, a trait, or a role from the mean of the roles.
+        """A named direction at all layers; see `persona_lens.space.directions.direction_vectors`."""
+        self._check_fitted()
+        return direction_vectors(self.table, self._fit, found)
+
+    def calibrated_directions(self, names: Sequence[str] = ()) -> CalibratedDirections:
+        """The axis, the first components and `names`, as calibrations use them."""
+        components = 0 if self._fit.scaler.scaling == "l2" else self.components_.shape[1]
+        kept = [f"pc{number + 1}" for number in range(min(CALIBRATED_COMPONENTS, components))]
+        named = [self.named(name) for name in ("axis", *kept, *names)]
+        return calibrated_directions(self.table, self._fit, named)
+
+    def calibrated_run(self) -> RunFolder:
+        """The run of the space, which must be as it was when the vectors were made."""
+        if self.run is None:
+            raise SpaceError(
+                "there are no replies to calibrate on", expected="a space with its run"
+            )
+        run = RunFolder(self.run)
+        if run.manifest().reader_key != self.table.card.get("reader_key"):
+            raise SpaceError(
+                f"the run in {self.run} has been read anew since these vectors were made",
+                remedy="make a new space: PersonaSpace.from_run(...)",
+            )
+        return run
+
+    def at(self, layer: int) -> LayerView:
+        """One layer of the fitted space.
 
         Raises:
-            SpaceError: Not fitted, fewer components, or components that are no directions (`scaling="l2"`).
+            SpaceError: Not fitted, or the space does not cover that block.
         """
         self._check_fitted()
-        if found.kind == "axis":
-            return self.axis_
-        if found.kind == "component":
-            if self._fit.scaler.scaling == "l2":
-                raise SpaceError(
-                    "components of an l2-scaled space are not directions of the residual stream",
-                    remedy='fit the space with scaling="center"',
-                )
-            scale = self._fit.scaler.scale
-            vectors = self.components_[:, self._component(found)]
-            return vectors if scale is None else vectors / scale
-        vectors = self.table.values[found.row]
-        return vectors if found.kind == "trait" else vectors - self.role_mean_
+        return LayerView(self.table, self._fit, self.layer_index(layer))
 
     def transform(
         self,
@@ -175,18 +217,8 @@ class SpaceGeometry:
             >>> space.transform(["default", "role_1"], layer=0).shape
             (2, 5)
         """
-        self._check_fitted()
-        index = self.layer_index(layer)
-        values, differences = self._at(vectors, index, kind)
-        return self._in_pca_coordinates(values, differences, index) @ self.components_[index].T
-
-    def in_pca_units(
-        self, differences: Float[np.ndarray, "*batch d_model"], layer: int
-    ) -> Float[np.ndarray, "*batch d_model"]:
-        """Differences of residual vectors, such as traits, in the units of PCA; only `zscore` changes them."""
-        self._check_fitted()
-        scale = self._fit.scaler.scale
-        return differences if scale is None else differences / scale[self.layer_index(layer)]
+        view = self.at(layer)
+        return view.scores(*vectors_at(self.table, vectors, view.place, kind))
 
     def project(
         self,
@@ -216,13 +248,16 @@ class SpaceGeometry:
 
         Source: paper section 4.1 (raw, uncentred).
         """
-        self._check_fitted()
-        index = self.layer_index(layer)
+        view = self.at(layer)
         single = isinstance(vectors, str)
-        values, differences = self._at(
-            [vectors] if isinstance(vectors, str) else vectors, index, kind
+        values, differences = vectors_at(
+            self.table, [vectors] if isinstance(vectors, str) else vectors, view.place, kind
         )
-        target = self.named(onto) if isinstance(onto, str) else onto
+        target = (
+            self.named(onto)
+            if isinstance(onto, str)
+            else direction_at(self.table, onto, view.place)
+        )
         if units not in UNITS:
             raise SpaceError(
                 "unknown units",
@@ -237,67 +272,16 @@ class SpaceGeometry:
                 given=vectors if single else "names of traits or directions",
                 remedy='use units="raw"; the default Assistant is called "default"',
             )
-        raw = self._raw_projection(values, index, target, differences)
+        raw = view.project(values, target, differences)
         if units == "roles":
-            roles = self._raw_projection(self._axis_roles(index), index, target)
+            roles = view.project(view.values(self.table.axis_rows()), target)
             raw = (raw - roles.mean()) / roles.std(ddof=1)
         elif units == "default":
-            mean, deviation = self._default_spread(index, target)
+            mean, deviation = self._default_spread(view.place, target)
             raw = (raw - mean) / deviation
         return raw[0] if single else raw
 
-    def _raw_projection(
-        self,
-        values: np.ndarray,
-        index: int,
-        onto: Named | np.ndarray,
-        differences: np.ndarray | None = None,
-    ) -> Float[np.ndarray, " *batch"]:
-        if isinstance(onto, Named) and onto.kind == "component":
-            component = self._component(onto)
-            coordinates = self._in_pca_coordinates(values, differences, index)
-            return coordinates @ self.components_[index, component]
-        return np.asarray(values, np.float64) @ unit(self._direction(onto, index))
-
-    def _in_pca_coordinates(
-        self, values: np.ndarray, differences: np.ndarray | None, index: int
-    ) -> Float[np.ndarray, "*batch d_model"]:
-        """Residual vectors as PCA sees them; differences of such are scaled like them, but not centred."""
-        coordinates = self._fit.scaler(values, index)
-        if differences is None or not differences.any():
-            return coordinates
-        if self._fit.scaler.scaling == "l2":
-            raise SpaceError(
-                "a trait or direction has no component scores in an l2-scaled space",
-                remedy='fit the space with scaling="center"',
-            )
-        scale = self._fit.scaler.scale
-        coordinates[differences] = values[differences] / (1.0 if scale is None else scale[index])
-        return coordinates
-
-    def _direction(self, onto: Named | np.ndarray, index: int) -> Float[np.ndarray, " d_model"]:
-        if isinstance(onto, Named):
-            return self.direction_vectors(onto)[index]
-        direction = self._given(onto, index, "the direction").astype(np.float64)
-        if direction.shape != (self.table.d_model,):
-            raise SpaceError(
-                "the direction has the wrong shape",
-                expected=[self.table.d_model],
-                given=list(direction.shape),
-            )
-        return direction
-
-    def _row_direction(self, row: int, index: int) -> Float[np.ndarray, " d_model"]:
-        vector = self.table.values[row, index]
-        return vector if self.table.kinds[row] == "trait" else vector - self.role_mean_[index]
-
-    def _component(self, found: Named) -> int:
-        kept = self.components_.shape[1]
-        if not 1 <= found.number <= kept:
-            raise SpaceError("no such component", expected=f"pc1 to pc{kept}", given=found.name)
-        return found.number - 1
-
-    def _default_spread(self, index: int, onto: Named | np.ndarray) -> tuple[float, float]:
+    def _default_spread(self, layer_place: int, onto: Named | np.ndarray) -> tuple[float, float]:
         known = () if self.calibration_ is None else self.calibration_.directions
         name = onto.name if isinstance(onto, Named) else "vectors without a name"
         if self.calibration_ is None or name not in known:
@@ -306,7 +290,7 @@ class SpaceGeometry:
                 expected=f"one of {', '.join(known)}" if known else "a space fitted with its run",
                 remedy='use units="roles"',
             )
-        place = POPULATIONS.index("default"), index, known.index(name)
+        place = POPULATIONS.index("default"), layer_place, known.index(name)
         if np.isnan(self.calibration_.deviations[place]):
             raise SpaceError(
                 "the spread of default replies is not known",
@@ -344,21 +328,22 @@ class SpaceGeometry:
                 expected="role, trait or None",
                 remedy=did_you_mean(kind, ("role", "trait")),
             )
-        index = self.layer_index(layer)
+        view = self.at(layer)
         rows = [
             *(self.table.axis_rows() if kind in (None, "role") else ()),
             *(self.table.trait_rows() if kind in (None, "trait") else ()),
         ]
         if isinstance(query, str):
             found = self.named(query)
-            direction = self._direction(found, index)
+            direction = self.direction_vectors(found)[view.place]
             rows = [row for row in rows if row != found.row]
         else:
-            direction = self._given(query, index, "the query") - self.role_mean_[index]
+            direction = (
+                given_at(self.table, query, view.place, "the query") - self.role_mean_[view.place]
+            )
         if not rows:
             raise SpaceError(f"no vectors of kind {kind!r} to compare with")
-        others = np.stack([self._row_direction(row, index) for row in rows])
-        cosines = unit(others) @ unit(direction)
+        cosines = view.directions(rows) @ unit(direction)
         best = np.argsort(-cosines)[:k]
         return pd.DataFrame(
             {
@@ -374,13 +359,9 @@ class SpaceGeometry:
         The interval is about the role's mean; the axis is taken as given. In a judged space these are the vectors
         fully in role.
         """
-        self._check_fitted()
-        index = self.layer_index(layer)
-        rows = self.table.axis_rows()
-        projections = self._raw_projection(
-            self.table.values[rows, index], index, Named("axis", "axis")
-        )
-        margins = self.projection_margins_[rows, index]
+        view, rows = self.at(layer), self.table.axis_rows()
+        projections = view.values(rows) @ view.axis
+        margins = self.projection_margins_[rows, view.place]
         frame = pd.DataFrame(
             {
                 "name": [self.table.names[row] for row in rows],
@@ -394,63 +375,6 @@ class SpaceGeometry:
         )
         return frame.sort_values("projection", ascending=False, ignore_index=True)
 
-    def _at(
-        self, vectors: np.ndarray | Sequence[str], index: int, kind: str | None
-    ) -> tuple[Float[np.ndarray, "*batch d_model"], Bool[np.ndarray, " *batch"]]:
-        """Vectors at a layer, by name or as given, and which of them are differences of residual vectors."""
-        names = _names(vectors)
-        if names is not None:
-            found = [self._placed(name, kind) for name in names]
-            rows = [each.row for each in found]
-            differences = np.array([each.is_difference for each in found], dtype=bool)
-            return self.table.values[rows, index], differences
-        vectors = self._given(vectors, index, "the vectors")
-        if vectors.shape[-1:] != (self.table.d_model,):
-            raise SpaceError(
-                "vectors have the wrong width",
-                expected=f"[..., {self.table.d_model}]",
-                given=list(vectors.shape),
-            )
-        return vectors, np.zeros(vectors.shape[:-1], dtype=bool)
-
-    def _placed(self, name: str, kind: str | None) -> Named:
-        """What a name stands for that has a vector of its own; among roles, the axis would be a wrong number."""
-        found = self.named(name, kind)
-        if found.row < 0:
-            raise SpaceError(
-                f"{name!r} is the axis, which is no vector among others"
-                if found.kind == "axis"
-                else f"{name!r} is a component, which is no vector among others",
-                expected='a role, a trait or "default", which is the default Assistant',
-                remedy=f'write "role:{name}" for a role of that name, or pass kind="role"',
-            )
-        return found
-
-    def _given(self, vectors: Any, index: int, what: str) -> Float[np.ndarray, "*batch d_model"]:
-        """Vectors of the user's; of a mapping from layer to vector, the one at this layer."""
-        if isinstance(vectors, Mapping):
-            layer = [self.table.layers[index]]
-            return as_floats(vectors, what, error=SpaceError, dtype=None, layers=layer)[0]
-        return as_floats(vectors, what, error=SpaceError, dtype=None)
-
-    def _axis_roles(self, index: int) -> Float[np.ndarray, "role d_model"]:
-        return self.table.values[self.table.axis_rows(), index]
-
     def _check_fitted(self) -> None:
         if not hasattr(self, "axis_"):
             raise SpaceError("this space is not fitted", remedy="call space.fit() first")
-
-
-def span(layers: tuple[int, ...]) -> str:
-    """Layers as a person says them."""
-    consecutive = layers == tuple(range(layers[0], layers[-1] + 1))
-    return f"{layers[0]} to {layers[-1]}" if consecutive else ", ".join(map(str, layers))
-
-
-def _names(vectors: object) -> list[str] | None:
-    """Names, in a list or in a column of a frame; None for vectors."""
-    if isinstance(vectors, pd.Series | pd.Index | np.ndarray) and vectors.dtype.kind in "OUT":
-        vectors = list(vectors)
-    if isinstance(vectors, Sequence) and all(isinstance(name, str) for name in vectors):
-        return [str(name) for name in vectors]
-    return None

@@ -28,12 +28,12 @@ from persona_lens.errors import SpaceError
 from persona_lens.interventions.blocks import block_number
 from persona_lens.space.calibrating import TOKEN_REPLIES, reply_calibration, token_calibration
 from persona_lens.space.fitting import Fit, fit_table
-from persona_lens.space.geometry import span
-from persona_lens.space.pca import Scaling
+from persona_lens.space.layer import span
 from persona_lens.space.shipped import REPLIES, shipped_folder
 from persona_lens.space.shortages import shortage_warning
 from persona_lens.space.steering import SpaceSteering
 from persona_lens.space.storage import load_separability, load_space, save_space
+from persona_lens.statistics.pca import Scaling
 from persona_lens.vectors import VectorTable
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Space(SpaceSteering, BaseEstimator):
 
     Args:
         table: Default, role and trait vectors.
-        scaling: `center` (the paper), `zscore` or `l2`; see `persona_lens.space.pca.Scaler`.
+        scaling: `center` (the paper), `zscore` or `l2`; see `persona_lens.statistics.pca.Scaler`.
         n_components: Components kept a layer, at most 64 by default; the spectrum is always whole.
         n_resamples: Bootstrap samples, role splits and exchanges of the default at each layer.
         seed: Of the resamples.
@@ -220,7 +220,7 @@ class Space(SpaceSteering, BaseEstimator):
             SpaceError: No run is known, or it has been read anew, or the model is not its reader.
         """
         self._check_fitted()
-        run = self._calibrated_run()
+        run = self.calibrated_run()
         known = self.calibrated_directions(directions)
         self.calibration_ = reply_calibration(run, known)
         if model is not None:

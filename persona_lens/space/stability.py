@@ -13,8 +13,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import beta
 
-from persona_lens.space.gram import GramGeometry
-from persona_lens.space.pca import unit
+from persona_lens.statistics import draw_counts, fisher_interval
+from persona_lens.statistics.gram import GramGeometry
+from persona_lens.statistics.pca import unit
 
 LOW, HIGH = 2.5, 97.5
 
@@ -75,14 +76,15 @@ def layer_stability(
     observed = geometry.resample(as_it_is, np.array([0]))
     cosine = float(geometry.cosines(observed.pc1, observed.axes)[0])
 
-    drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)[:, role_of]
+    drawn = draw_counts(n_roles, n_resamples, rng)[:, role_of]
     # A draw of roles none of which is on the axis has no axis; with three such roles it is one in thousands.
     drawn = drawn[(drawn * geometry.on_axis).sum(axis=1) > 0]
     weights = np.concatenate([np.zeros((len(drawn), 1)), drawn], axis=1)
     default = np.zeros(n_resamples, dtype=int)
     drawn_anew = geometry.resample(weights, default[: len(drawn)])
     boot = geometry.cosines(drawn_anew.pc1, drawn_anew.axes)
-    low, high = _fisher_interval(cosine, boot)
+    low, high = fisher_interval(cosine, boot)
+    low = max(0.0, low)  # PC1 points along the axis
 
     impostors = 1 + rng.permutation(np.flatnonzero(geometry.on_axis))[:n_resamples]
     others = role_of != role_of[impostors - 1][:, None]
@@ -130,20 +132,6 @@ def random_cosine_quantile(d_model: int, quantile: float) -> float:
         0.082
     """
     return float(np.sqrt(beta.ppf(quantile, 0.5, (d_model - 1) / 2)))
-
-
-def _fisher_interval(
-    cosine: float, resampled: Float[np.ndarray, " resample"]
-) -> tuple[float, float]:
-    """The cosine give or take 1.96 standard errors, on the scale on which those of cosines are alike.
-
-    PC1 points along the axis, so the cosine cannot be negative, and neither can the interval.
-    """
-    limit = 1 - 1e-12
-    error = np.arctanh(np.clip(resampled, -limit, limit)).std(ddof=1)
-    centre = np.arctanh(np.clip(cosine, -limit, limit))
-    low, high = np.tanh([centre - 1.96 * error, centre + 1.96 * error])
-    return max(0.0, float(low)), float(high)
 
 
 def _halves(

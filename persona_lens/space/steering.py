@@ -17,17 +17,29 @@ import numpy as np
 
 from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
-from persona_lens.interventions import Ablate, Add, Band, Ceil, Floor, Gate, Plan, Rotate, Set
+from persona_lens.interventions import (
+    Ablate,
+    Add,
+    Band,
+    Ceil,
+    Direction,
+    Floor,
+    Gate,
+    Plan,
+    Rotate,
+    Set,
+)
 from persona_lens.interventions.operations.operation import Operation
 from persona_lens.interventions.plan import checked_plan
 from persona_lens.space.amounts import checked_strength, largest_push
 from persona_lens.space.calibration import Unit
+from persona_lens.space.geometry import SpaceGeometry
 from persona_lens.space.thresholds import (
     Depth,
     Layers,
     Population,
-    SpaceThresholds,
     StrengthUnit,
+    Thresholds,
     What,
 )
 
@@ -35,7 +47,7 @@ if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
 
 
-class SpaceSteering(SpaceThresholds):
+class SpaceSteering(SpaceGeometry):
     """What a fitted space can do to a model; `PersonaSpace` inherits it.
 
     All methods return a `Plan`, on every token but pads, BOS and attention sinks; `plan.where(...)` restricts it.
@@ -43,6 +55,26 @@ class SpaceSteering(SpaceThresholds):
     They take `layers` (indices, or "paper": the layers the paper capped in this model, and for `add` and `rotate`
     the one it steered at) or `depth` (a range between 0 and 1).
     """
+
+    def direction(
+        self, what: What = "assistant", *, layers: Layers = None, depth: Depth = None
+    ) -> Direction:
+        """A named direction at some layers, all by default.
+
+        Raises:
+            SpaceError: No such vector, or vectors of the wrong shape.
+            InterventionError: No such layer.
+
+        Examples:
+            >>> from persona_lens import PersonaSpace
+            >>> rng = np.random.default_rng(0)
+            >>> roles = {f"role_{i}": rng.normal(size=(4, 8)) for i in range(6)}
+            >>> space = PersonaSpace.from_vectors(roles, default=np.ones((4, 8))).fit()
+            >>> space.direction("role_1", layers=[2, 3]).layers
+            (2, 3)
+        """
+        self._check_fitted()
+        return Thresholds(self).direction_at(what, layers, depth, self.layers_)
 
     def add(
         self,
@@ -74,11 +106,11 @@ class SpaceSteering(SpaceThresholds):
 
         Source: paper section 3.2.1 (`unit="residual"`), released demo notebook (`unit="raw"`).
         """
-        direction = self._steered(what, layers, depth)
+        direction = Thresholds(self).steered(what, layers, depth)
         if unit is None:
-            unit = "raw" if self._as_in_paper else "residual"
-        lengths, unit_text = self._lengths(direction, unit, model)
-        known = lengths if unit == "residual" else self._residual_norms(direction)
+            unit = "raw" if self.as_in_paper else "residual"
+        lengths, unit_text = Thresholds(self).lengths(direction, unit, model)
+        known = lengths if unit == "residual" else Thresholds(self).residual_norms(direction)
         checked = checked_strength(
             strength, largest_push(lengths, None if unit == "raw" else known)
         )
@@ -127,9 +159,11 @@ class SpaceSteering(SpaceThresholds):
                     ),
                 )
             )
-        found = self._calibrated(what, "replies", direction)
+        found = Thresholds(self).calibrated(what, "replies", direction)
         which = found.calibration.directions.index(found.name)
-        means = found.to_projection(found.calibration.means[self._population(to)][:, which])
+        means = found.to_projection(
+            found.calibration.means[Thresholds(self).population(to)][:, which]
+        )
         if np.isnan(means).any():
             raise SpaceError(f"no replies of population {to!r} were calibrated on")
         return self._planned(Set(direction, means, about=f"mean of {to} replies"))
@@ -161,8 +195,8 @@ class SpaceSteering(SpaceThresholds):
 
         Source: paper section 5, equation 1.
         """
-        direction = self._capped(what, layers, depth)
-        thresholds, about = self._threshold(
+        direction = Thresholds(self).capped(what, layers, depth)
+        thresholds, about = Thresholds(self).threshold(
             what, direction, percentile, of, population, side="below"
         )
         return self._planned(Floor(direction, thresholds, about=about))
@@ -178,8 +212,8 @@ class SpaceSteering(SpaceThresholds):
         depth: Depth = None,
     ) -> Plan:
         """Keep the projection at or below a percentile; arguments as for `floor`."""
-        direction = self._capped(what, layers, depth)
-        thresholds, about = self._threshold(
+        direction = Thresholds(self).capped(what, layers, depth)
+        thresholds, about = Thresholds(self).threshold(
             what, direction, percentile, of, population, side="above"
         )
         return self._planned(Ceil(direction, thresholds, about=about))
@@ -195,13 +229,17 @@ class SpaceSteering(SpaceThresholds):
         depth: Depth = None,
     ) -> Plan:
         """Keep the projection between two percentiles; arguments as for `floor`."""
-        direction = self._capped(what, layers, depth)
+        direction = Thresholds(self).capped(what, layers, depth)
         if np.shape(percentiles) != (2,):
             raise SpaceError(
                 "a band has two ends", expected="percentiles=(low, high)", given=percentiles
             )
-        low, below = self._threshold(what, direction, percentiles[0], of, population, side="below")
-        high, above = self._threshold(what, direction, percentiles[1], of, population, side="above")
+        low, below = Thresholds(self).threshold(
+            what, direction, percentiles[0], of, population, side="below"
+        )
+        high, above = Thresholds(self).threshold(
+            what, direction, percentiles[1], of, population, side="above"
+        )
         return self._planned(Band(direction, low, high, about=f"low {below}; high {above}"))
 
     def rotate(
@@ -213,7 +251,7 @@ class SpaceSteering(SpaceThresholds):
         depth: Depth = None,
     ) -> Plan:
         """Turn residual vectors towards a direction and keep their norms; layers as for `add`."""
-        direction = self._steered(what, layers, depth)
+        direction = Thresholds(self).steered(what, layers, depth)
         return self._planned(Rotate(direction, np.full(len(direction.layers), np.radians(degrees))))
 
     def gate(
@@ -246,17 +284,13 @@ class SpaceSteering(SpaceThresholds):
         steps = []
         for step in checked_plan(plan).steps:
             direction = self.direction(what, layers=step.operation.layers)
-            thresholds, about = self._threshold(
+            thresholds, about = Thresholds(self).threshold(
                 what, direction, percentile, of, population, side=side
             )
             gate = Gate(direction, thresholds, step.operation, side=side, per=per, about=about)
             steps.append(replace(step, operation=gate))
         return Plan(tuple(steps))
 
-    @property
-    def _as_in_paper(self) -> bool:
-        return self.table.card.get("reader", {}).get("tokens") == "paper"
-
     def _planned(self, operation: Operation) -> Plan:
         plan = Plan.of(operation)
-        return plan.where("all", sinks=True) if self._as_in_paper else plan
+        return plan.where("all", sinks=True) if self.as_in_paper else plan

@@ -12,19 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, read_tensors, write_json, write_tensors
+from persona_lens.frames import ResultKind
 from persona_lens.space.calibration import HALVES, LEVELS, POPULATIONS, Calibration, Unit
 from persona_lens.space.fitting import Fit
-from persona_lens.space.pca import Scaler
 from persona_lens.space.shipped import SHIPPED
 from persona_lens.spelling import did_you_mean
+from persona_lens.statistics.pca import Scaler
 from persona_lens.vectors.table import VectorTable
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability
 
-FORMAT = 2
+_KIND = ResultKind(
+    "space",
+    card="card.json",
+    arrays="space.safetensors",
+    version=2,
+    remedy="upgrade persona-lens, or fit the run again",
+)
 SEPARABILITY = "separability"
 
 _FIT_TENSORS = (
@@ -51,7 +56,7 @@ def save_space(
     compact: bool = False,
 ) -> Path:
     """Write everything; the card goes first and comes last, so that a folder with a card is whole."""
-    (folder / "card.json").unlink(missing_ok=True)
+    _KIND.forget(folder)
     table.save(folder, compact=compact)
     if separability is not None:
         separability.save(folder / SEPARABILITY, compact=compact)
@@ -69,11 +74,9 @@ def save_space(
             }
     if compact:
         tensors = {name: _compact(name, array) for name, array in tensors.items()}
-    write_tensors(folder / "space.safetensors", tensors)
-    write_json(
-        folder / "card.json",
+    return _KIND.save(
+        folder,
         {
-            "format": FORMAT,
             "persona_lens": importlib.metadata.version("persona-lens"),
             "parameters": parameters,
             "orientation": f"axis = {_AXIS[fit.given_axis is None]}; Assistant positive; "
@@ -101,8 +104,8 @@ def save_space(
             .where(fit.stability.notna(), None)
             .to_dict("records"),
         },
+        arrays=tensors,
     )
-    return folder
 
 
 def _sources(calibrations: Calibrations) -> dict[str, Any]:
@@ -134,26 +137,15 @@ def load_space(folder: Path) -> tuple[VectorTable, Fit, Calibrations, dict[str, 
     Raises:
         SpaceError: No space there, or one of a newer format.
     """
-    try:
-        card = read_json(folder / "card.json", SpaceError)
-        tensors = read_tensors(folder / "space.safetensors", SpaceError)
-    except FileNotFoundError as error:
-        raise SpaceError(
-            f"no space in {folder}",
-            expected="card.json and space.safetensors",
-            remedy=did_you_mean(
-                folder.name,
-                SHIPPED,
-                f"make one with persona-lens fit; packaged: {', '.join(SHIPPED)}",
-            ),
-        ) from error
-    if card["format"] != FORMAT:
-        raise SpaceError(
-            "this space was saved by another version of Persona Lens",
-            expected=f"format {FORMAT}",
-            given=card["format"],
-            remedy="upgrade persona-lens, or fit the run again",
-        )
+    kept = _KIND.load(
+        folder,
+        remedy=did_you_mean(
+            folder.name,
+            SHIPPED,
+            f"make one with persona-lens fit; packaged: {', '.join(SHIPPED)}",
+        ),
+    )
+    card, tensors = kept.card, kept.arrays
     parameters = card["parameters"]
     tensors["components"] = tensors["components"].astype(np.float32)
     fit = Fit(

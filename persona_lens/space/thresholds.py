@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from jaxtyping import Float
 
 from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
-from persona_lens.interventions import Direction, Origin
+from persona_lens.interventions import Direction
 from persona_lens.interventions.directions import spans
 from persona_lens.interventions.layers import (
     CAPPING_DEPTH,
@@ -21,14 +20,12 @@ from persona_lens.interventions.layers import (
     layers_at_depth,
     paper_layers,
 )
-from persona_lens.runs.store.folder import RunFolder
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.calibrating import reply_calibration
 from persona_lens.space.calibration import POPULATIONS, Calibration, Unit
 from persona_lens.space.directions import CalibratedDirections
 from persona_lens.space.geometry import SpaceGeometry
 from persona_lens.space.naming import Named
-from persona_lens.space.pca import unit as unit_vectors
 from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,40 +39,20 @@ Depth = tuple[float, float] | None
 StrengthUnit = Literal["residual", "spread", "raw"]
 Population = Literal["all", "default", "roles", "traits"]
 
-CALIBRATED_COMPONENTS = 5
-
 _POPULATIONS = {"all": "all", "default": "default", "roles": "role", "traits": "trait"}
 
 
-class SpaceThresholds(SpaceGeometry):
-    """Directions, thresholds, lengths and layers of a fitted space."""
+class Thresholds:
+    """Directions, thresholds, lengths and layers, as the plans of a fitted space need them.
 
-    run: str | Path | None
-    token_calibration_: Calibration | None
+    Args:
+        space: Fitted.
+    """
 
-    # Directions -------------------------------------------------------------------------------------
+    def __init__(self, space: SpaceGeometry) -> None:
+        self._space = space
 
-    def direction(
-        self, what: What = "assistant", *, layers: Layers = None, depth: Depth = None
-    ) -> Direction:
-        """A named direction at some layers, all by default.
-
-        Raises:
-            SpaceError: No such vector, or vectors of the wrong shape.
-            InterventionError: No such layer.
-
-        Examples:
-            >>> from persona_lens import PersonaSpace
-            >>> rng = np.random.default_rng(0)
-            >>> roles = {f"role_{i}": rng.normal(size=(4, 8)) for i in range(6)}
-            >>> space = PersonaSpace.from_vectors(roles, default=np.ones((4, 8))).fit()
-            >>> space.direction("role_1", layers=[2, 3]).layers
-            (2, 3)
-        """
-        self._check_fitted()
-        return self._direction_at(what, layers, depth, self.layers_)
-
-    def _direction_at(
+    def direction_at(
         self,
         what: What,
         layers: Layers,
@@ -83,10 +60,11 @@ class SpaceThresholds(SpaceGeometry):
         default: Sequence[int],
         purpose: Purpose = "cap",
     ) -> Direction:
+        """A direction at the layers asked for, or at `default`."""
         if isinstance(what, Direction):
             self._check_width(what.d_model)
             # Without an origin of its own it has that of the percentiles and norms it is used with.
-            known_as = what if what.origin is not None else replace(what, origin=self.origin)
+            known_as = what if what.origin is not None else replace(what, origin=self._space.origin)
             return known_as.at(self._layers(layers, depth, what.layers, purpose))
         known = layers_of(what, "the vectors", SpaceError)
         chosen = self._layers(layers, depth, default if known is None else known, purpose)
@@ -95,41 +73,27 @@ class SpaceThresholds(SpaceGeometry):
             vectors = as_floats(what, "the vectors", error=SpaceError, layers=chosen)
             if known is not None:
                 self._check_width(vectors.shape[-1])
-                return Direction("given vectors", chosen, vectors, origin=self.origin)
+                return Direction("given vectors", chosen, vectors, origin=self._space.origin)
             self._check_width(vectors.shape[-1] if vectors.ndim else 0)
-            if vectors.shape == (len(self.layers_), self.table.d_model):
-                vectors = vectors[[self.layer_index(layer) for layer in chosen]]
-            return Direction("given vectors", chosen, vectors, origin=self.origin)
-        found = self.named(what)
-        places = [self.layer_index(layer) for layer in chosen]
-        values = self.direction_vectors(found)[places]
-        return Direction(_spoken(found), chosen, values, origin=self.origin)
+            if vectors.shape == (len(self._space.layers_), self._space.table.d_model):
+                vectors = vectors[[self._space.layer_index(layer) for layer in chosen]]
+            return Direction("given vectors", chosen, vectors, origin=self._space.origin)
+        found = self._space.named(what)
+        places = [self._space.layer_index(layer) for layer in chosen]
+        values = self._space.direction_vectors(found)[places]
+        return Direction(_spoken(found), chosen, values, origin=self._space.origin)
 
     def _check_width(self, d_model: int) -> None:
-        if d_model != self.table.d_model:
+        if d_model != self._space.table.d_model:
             raise SpaceError(
                 "the direction belongs to a model of another width",
-                expected=f"d_model {self.table.d_model}",
+                expected=f"d_model {self._space.table.d_model}",
                 given=d_model,
             )
 
-    def calibrated_directions(self, names: Sequence[str] = ()) -> CalibratedDirections:
-        """The axis, the first components and `names`, as calibrations use them."""
-        components = 0 if self._fit.scaler.scaling == "l2" else self.components_.shape[1]
-        kept = [f"pc{number + 1}" for number in range(min(CALIBRATED_COMPONENTS, components))]
-        found = {each.name: each for each in map(self.named, ["axis", *kept, *names])}
-        listed = tuple(found)
-        vectors = np.stack([self.direction_vectors(each) for each in found.values()], axis=1)
-        gains = np.ones(vectors.shape[:2])
-        offsets = np.zeros_like(gains)
-        for place in [place for place, name in enumerate(listed) if found[name].number]:
-            gains[:, place] = np.linalg.norm(vectors[:, place], axis=-1)
-            offsets[:, place] = np.einsum("ld,ld->l", self._fit.scaler.mean, vectors[:, place])
-        return CalibratedDirections(listed, unit_vectors(vectors), gains, offsets)
-
     # Thresholds, strengths, layers ------------------------------------------------------------------
 
-    def _threshold(
+    def threshold(
         self,
         what: What,
         direction: Direction,
@@ -141,8 +105,8 @@ class SpaceThresholds(SpaceGeometry):
     ) -> tuple[Float[np.ndarray, " layer"], str]:
         """Projections at a percentile, and what they mean on held-out questions."""
         percentile = checked_percentile(percentile)
-        found = self._calibrated(what, of, direction)
-        key = POPULATIONS[self._population(population)]
+        found = self.calibrated(what, of, direction)
+        key = POPULATIONS[self.population(population)]
         levels = found.calibration.quantile(found.name, key, percentile)
         if np.isnan(levels[found.places]).any():
             raise _unknown_percentile(
@@ -151,7 +115,7 @@ class SpaceThresholds(SpaceGeometry):
         count = int(found.calibration.counts[POPULATIONS.index(key), 0])
         basis = found.calibration.source or f"n = {count:,}"
         about = f"percentile {percentile:g} of {of} ({population}, {basis})"
-        kept = {"replies": self.calibration_, "tokens": self.token_calibration_}
+        kept = {"replies": self._space.calibration_, "tokens": self._space.token_calibration_}
         if found.calibration not in kept.values():  # made on the spot: names mean others in those
             kept = {of: found.calibration}
         shares = [
@@ -165,7 +129,7 @@ class SpaceThresholds(SpaceGeometry):
             about += f"; {side} it on held-out questions: {', '.join(shares)}"
         return found.to_projection(levels), about
 
-    def _calibrated(self, what: What, of: Unit, direction: Direction) -> _Calibrated:
+    def calibrated(self, what: What, of: Unit, direction: Direction) -> _Calibrated:
         """The calibration that knows a direction; for reply means, made on the spot if there is none."""
         if of not in ("replies", "tokens"):
             raise SpaceError(
@@ -174,12 +138,14 @@ class SpaceThresholds(SpaceGeometry):
                 given=of,
                 remedy=did_you_mean(of, ("replies", "tokens")),
             )
-        name = self.named(what).name if isinstance(what, str) else ""
-        calibration = self.calibration_ if of == "replies" else self.token_calibration_
+        name = self._space.named(what).name if isinstance(what, str) else ""
+        calibration = (
+            self._space.calibration_ if of == "replies" else self._space.token_calibration_
+        )
         if calibration is not None and name in calibration.directions:
-            places = [self.layer_index(layer) for layer in direction.layers]
-            return _Calibrated(calibration, name, places, self.calibrated_directions([name]))
-        if of == "replies" and self.run is not None:
+            places = [self._space.layer_index(layer) for layer in direction.layers]
+            return _Calibrated(calibration, name, places, self._space.calibrated_directions([name]))
+        if of == "replies" and self._space.run is not None:
             return self._calibrated_now(direction)
         if calibration is None:
             raise SpaceError(
@@ -200,9 +166,9 @@ class SpaceThresholds(SpaceGeometry):
             (direction.name,), direction.units[:, None], ones, np.zeros_like(ones)
         )
         calibration = reply_calibration(
-            self._calibrated_run(),
+            self._space.calibrated_run(),
             directions,
-            places=[self.layer_index(layer) for layer in direction.layers],
+            places=[self._space.layer_index(layer) for layer in direction.layers],
         )
         if calibration is None:
             raise SpaceError("there are no replies to calibrate on")
@@ -210,21 +176,8 @@ class SpaceThresholds(SpaceGeometry):
             calibration, direction.name, list(range(len(direction.layers))), directions
         )
 
-    def _calibrated_run(self) -> RunFolder:
-        """The run of the space, which must be as it was when the vectors were made."""
-        if self.run is None:
-            raise SpaceError(
-                "there are no replies to calibrate on", expected="a space with its run"
-            )
-        run = RunFolder(self.run)
-        if run.manifest().reader_key != self.table.card.get("reader_key"):
-            raise SpaceError(
-                f"the run in {self.run} has been read anew since these vectors were made",
-                remedy="make a new space: PersonaSpace.from_run(...)",
-            )
-        return run
-
-    def _population(self, population: str) -> int:
+    def population(self, population: str) -> int:
+        """Which row of a calibration is meant."""
         if population not in _POPULATIONS:
             raise SpaceError(
                 "unknown population",
@@ -234,16 +187,16 @@ class SpaceThresholds(SpaceGeometry):
             )
         return POPULATIONS.index(_POPULATIONS[population])
 
-    def _lengths(
+    def lengths(
         self, direction: Direction, unit: StrengthUnit, model: PersonaModel | None = None
     ) -> tuple[Float[np.ndarray, " layer"], str]:
-        places = [self.layer_index(layer) for layer in direction.layers]
+        """How long a strength of one is at each layer, and what plans call it."""
         if unit == "raw":
             return direction.lengths, "vector as stored"
         if unit == "spread":
             spreads = [
-                np.std(self._axis_roles(place).astype(np.float64) @ vector, ddof=1)
-                for place, vector in zip(places, direction.units, strict=True)
+                np.std(self._space.at(layer).values(self._space.table.axis_rows()) @ vector, ddof=1)
+                for layer, vector in zip(direction.layers, direction.units, strict=True)
             ]
             return np.array(spreads), "spread of the roles"
         if unit != "residual":
@@ -253,7 +206,7 @@ class SpaceThresholds(SpaceGeometry):
                 given=unit,
                 remedy=did_you_mean(unit, ("residual", "spread", "raw")),
             )
-        norms = self._residual_norms(direction)
+        norms = self.residual_norms(direction)
         if norms is None and model is not None:
             from persona_lens.space.budget import neutral_norms  # noqa: PLC0415
 
@@ -267,36 +220,38 @@ class SpaceThresholds(SpaceGeometry):
             )
         return norms, "mean residual norm"
 
-    def _residual_norms(self, direction: Direction) -> Float[np.ndarray, " layer"] | None:
+    def residual_norms(self, direction: Direction) -> Float[np.ndarray, " layer"] | None:
         """Mean norm of the residual stream at the layers of a direction, if it is known."""
-        if self.token_calibration_ is None:
+        if self._space.token_calibration_ is None:
             return None
-        places = [self.layer_index(layer) for layer in direction.layers]
-        norms = self.token_calibration_.norms[POPULATIONS.index("all"), places]
+        places = [self._space.layer_index(layer) for layer in direction.layers]
+        norms = self._space.token_calibration_.norms[POPULATIONS.index("all"), places]
         return norms.astype(np.float64)
 
-    def _capped(self, what: What, layers: Layers, depth: Depth) -> Direction:
+    def capped(self, what: What, layers: Layers, depth: Depth) -> Direction:
+        """A direction where it is capped by default."""
         default: Sequence[int] = ()
         if layers is None and depth is None:  # in a model of three blocks there is no such depth
-            preset = paper_layers(self._model_name, self._n_blocks)
-            default = preset or layers_at_depth(CAPPING_DEPTH, self._n_blocks)
+            preset = paper_layers(self._space.model_name, self._space.n_blocks)
+            default = preset or layers_at_depth(CAPPING_DEPTH, self._space.n_blocks)
             if isinstance(what, str):
                 default = self._with_thresholds(what, default)
-        return self._direction_at(what, layers, depth, default)
+        return self.direction_at(what, layers, depth, default)
 
     def _with_thresholds(self, what: str, layers: Sequence[int]) -> Sequence[int]:
         """Those of `layers` a threshold is known at; where there are none, all that one is known at."""
-        known, name = self.calibration_, self.named(what).name
+        known, name = self._space.calibration_, self._space.named(what).name
         if known is None or name not in known.directions:
             return layers
         places = np.flatnonzero(known.known(name, "all").any(axis=1))
-        covered = [self.layers_[place] for place in places]
+        covered = [self._space.layers_[place] for place in places]
         return [layer for layer in layers if layer in covered] or covered or layers
 
-    def _steered(self, what: What, layers: Layers, depth: Depth) -> Direction:
-        preset = paper_layers(self._model_name, self._n_blocks, "steer")
-        default = preset or (self._n_blocks // 2,)
-        return self._direction_at(what, layers, depth, default, "steer")
+    def steered(self, what: What, layers: Layers, depth: Depth) -> Direction:
+        """A direction where it is steered by default."""
+        preset = paper_layers(self._space.model_name, self._space.n_blocks, "steer")
+        default = preset or (self._space.n_blocks // 2,)
+        return self.direction_at(what, layers, depth, default, "steer")
 
     def _layers(
         self, layers: Layers, depth: Depth, default: Sequence[int], purpose: Purpose = "cap"
@@ -307,25 +262,12 @@ class SpaceThresholds(SpaceGeometry):
             if isinstance(layers, Iterable) and not isinstance(layers, str)
             else layers,
             depth,
-            known=self.layers_,
-            n_layers=self._n_blocks,
-            model=self._model_name,
+            known=self._space.layers_,
+            n_layers=self._space.n_blocks,
+            model=self._space.model_name,
             default=default,
             purpose=purpose,
         )
-
-    @property
-    def origin(self) -> Origin | None:
-        """The model its vectors were read from, if its card tells."""
-        return Origin.of_card(self.table.card.get("reader", {}))
-
-    @property
-    def _n_blocks(self) -> int:
-        return int(self.table.card.get("reader", {}).get("n_layers", max(self.layers_) + 1))
-
-    @property
-    def _model_name(self) -> str:
-        return str(self.table.card.get("reader", {}).get("model", ""))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,13 @@ Roles share their questions, so replies are not independent: an interval resampl
 """
 
 from persona_lens.statistics.budget import default_reply_advice
+from persona_lens.statistics.correlations import fisher_interval, to_z
 from persona_lens.statistics.nulls import fdr, permutation_p
 from persona_lens.statistics.resampling import (
     Interval,
     crossed_means,
     draw_counts,
+    draw_rows,
     interval_of,
     widened,
 )
@@ -20,8 +22,11 @@ __all__ = [
     "crossed_means",
     "default_reply_advice",
     "draw_counts",
+    "draw_rows",
     "fdr",
+    "fisher_interval",
     "interval_of",
     "permutation_p",
+    "to_z",
     "widened",
 ]

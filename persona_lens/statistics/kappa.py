@@ -19,6 +19,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 from scipy.stats import random_table
 
+from persona_lens.statistics.resampling import draw_counts
+
 _LEVELS = (2.5, 97.5)
 
 
@@ -174,8 +176,7 @@ def drawn_anew(
     n_groups = len(tables)
     if n_groups < 2:
         return np.zeros((n_resamples, *tables.shape[1:]))
-    times = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
-    sums = times.astype(float) @ tables.reshape(n_groups, -1)
+    sums = draw_counts(n_groups, n_resamples, rng) @ tables.reshape(n_groups, -1)
     return sums.reshape(n_resamples, *tables.shape[1:])
 
 

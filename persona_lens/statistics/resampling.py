@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
@@ -30,6 +30,16 @@ def draw_counts(
         array([4., 4.])
     """
     return rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_draws).astype(float)
+
+
+def draw_rows(n_units: int, n_draws: int, rng: np.random.Generator) -> Int[np.ndarray, "draw unit"]:
+    """Which unit stands at each place of each bootstrap sample of as many units; for what no weights can express.
+
+    Examples:
+        >>> draw_rows(4, 2, np.random.default_rng(0)).shape
+        (2, 4)
+    """
+    return rng.integers(max(n_units, 1), size=(n_draws, n_units))
 
 
 def crossed_means(

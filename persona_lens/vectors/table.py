@@ -27,9 +27,10 @@ from jaxtyping import Float, Int
 
 from persona_lens.arrays import as_floats, plain, without_gaps
 from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, read_tensors, write_json, write_tensors
+from persona_lens.frames import ResultKind
 from persona_lens.vectors.packing import compact_tensors, plain_tensors, vectors_and_folds
 
+_KIND = ResultKind("vectors", card="vectors.json", arrays="vectors.safetensors")
 KINDS = ("default", "role", "trait")
 AXIS_LABELS = ("fully", "all")
 """Labels of the role vectors whose mean is the far end of the axis: fully in role, or not judged."""
@@ -259,8 +260,6 @@ class VectorTable:
             folder: Made if it is not there.
             compact: One byte a number, and two folds at most: for a space that is to be handed on.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         tensors = {"counts": np.asarray(self.counts)}
         if self.squared_errors is not None:
             tensors["squared_errors"] = self.squared_errors
@@ -273,9 +272,7 @@ class VectorTable:
             "about": [dict(entry) for entry in self.about],
             "card": dict(self.card),
         }
-        write_tensors(folder / "vectors.safetensors", tensors)
-        write_json(folder / "vectors.json", card)
-        return folder
+        return _KIND.save(folder, card, arrays=tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> VectorTable:
@@ -284,14 +281,7 @@ class VectorTable:
         Raises:
             SpaceError: The folder holds no table.
         """
-        folder = Path(folder)
-        try:
-            tensors = read_tensors(folder / "vectors.safetensors", SpaceError)
-            card = read_json(folder / "vectors.json", SpaceError)
-        except FileNotFoundError as error:
-            raise SpaceError(
-                f"no vectors in {folder}", expected="vectors.safetensors and vectors.json"
-            ) from error
+        card, _, tensors = _KIND.load(folder)
         kinds = tuple(card["kinds"])
         return cls(
             names=tuple(card["names"]),

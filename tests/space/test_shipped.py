@@ -12,8 +12,8 @@ import pytest
 from persona_lens import PersonaModel, PersonaSpace, Sampling, load_roles, load_traits
 from persona_lens.analysis import group_order
 from persona_lens.errors import SpaceError
-from persona_lens.space.pca import unit
 from persona_lens.space.shipped import SHIPPED, shipped_folder
+from persona_lens.statistics.pca import unit
 
 NAME = "smollm2-135m-instruct"
 MEGABYTE = 1e6

@@ -8,9 +8,9 @@ from scipy.stats import sem, t
 from sklearn.decomposition import PCA
 
 from persona_lens import PersonaSpace, VectorTable
-from persona_lens.space.gram import GramGeometry
-from persona_lens.space.pca import Spectrum
 from persona_lens.space.stability import LayerStability, layer_stability, random_cosine_quantile
+from persona_lens.statistics.gram import GramGeometry
+from persona_lens.statistics.pca import Spectrum
 
 
 def rows(n_roles: int, d_model: int, pull: float, seed: int = 0) -> np.ndarray:

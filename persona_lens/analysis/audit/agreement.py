@@ -22,6 +22,7 @@ from persona_lens.analysis.audit.verdicts import judges_of, label_codes
 from persona_lens.errors import RunError
 from persona_lens.judges.base import LABELS
 from persona_lens.runs.vectors import MIN_GAP
+from persona_lens.statistics import draw_counts
 from persona_lens.statistics.kappa import (
     LabelAgreement,
     Measure,
@@ -271,8 +272,8 @@ def _spearman(
     once = np.ones(len(frame))
     ranks, dealt = (_midranks(x, once), _midranks(y, once)), np.empty(len(frame))
     anew = []
-    for times in rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples):
-        weights = times[trait].astype(float)
+    for times in draw_counts(len(names), n_resamples, rng):
+        weights = times[trait]
         anew.append(_correlation(_midranks(x, weights), _midranks(y, weights), weights))
     cell = frame.groupby(["name", "side"], sort=False).ngroup().to_numpy()
     own = np.argsort(cell, kind="stable")

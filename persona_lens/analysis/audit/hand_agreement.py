@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from persona_lens.analysis.audit.verdicts import judges_of, label_codes
 from persona_lens.judges.base import LABELS
+from persona_lens.statistics import draw_counts
 from persona_lens.statistics.kappa import LabelAgreement, Measure, equal_share, kappa
 
 _KEY = ["name", "prompt_index", "question_id", "sample"]
@@ -136,14 +137,12 @@ class _Sheet:
 
     def drawn_anew(
         self, n_resamples: int, rng: np.random.Generator
-    ) -> Int[np.ndarray, "resample reply"]:
+    ) -> Float[np.ndarray, "resample reply"]:
         """How often each reply is drawn when whole roles are."""
         n_roles = int(self.role.max(initial=-1)) + 1
         if n_roles < 2:  # a single role says nothing of how roles differ
-            return np.empty((0, len(self.role)), dtype=np.int64)
-        return rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)[
-            :, self.role
-        ]
+            return np.empty((0, len(self.role)))
+        return draw_counts(n_roles, n_resamples, rng)[:, self.role]
 
 
 def _agreement(

@@ -26,9 +26,11 @@ from persona_lens.analysis.audit.role_means import RoleMeans, read_role_means
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import judge_keys
 from persona_lens.runs.vectors import MIN_COUNT
-from persona_lens.space.gram import GramGeometry
-from persona_lens.space.pca import Spectrum, unit
+from persona_lens.statistics import draw_counts, fisher_interval
+from persona_lens.statistics.correlations import weighted_correlations
+from persona_lens.statistics.gram import GramGeometry
 from persona_lens.statistics.kappa import Measure, percentiles
+from persona_lens.statistics.pca import Spectrum, unit
 
 MEASURES = ("axis", "pc1", "distances", "map")
 MIN_ROLES = 3
@@ -202,7 +204,7 @@ def _compare(first: _Side, second: _Side, drawn: Int[np.ndarray, "resample role"
     )
     found = []
     for what, value, anew, dealt in zip(MEASURES, values.tolist(), resampled, null.T, strict=True):
-        low, high = _fisher_interval(value, anew)
+        low, high = fisher_interval(value, anew)
         low = (
             max(low, 0.0) if what == "pc1" else low
         )  # PC1 has no sign, so its cosine has none either
@@ -231,7 +233,7 @@ def _drawn_roles(
 ) -> Int[np.ndarray, "resample role"]:
     """How often each role is drawn; draws that leave a side without an axis are left out."""
     n_roles = int(max(side.role.max(initial=-1) for side in sides)) + 1
-    drawn = rng.multinomial(n_roles, np.full(n_roles, 1 / n_roles), size=n_resamples)
+    drawn = draw_counts(n_roles, n_resamples, rng)
     for side in sides:
         if _has_space(side):
             drawn = drawn[drawn[:, side.role[side.on_axis]].sum(axis=1) > 0]
@@ -250,29 +252,7 @@ def _correlations(
     """Pearson's correlation under each set of weights; NaN where there is too little to correlate."""
     if len(x) < MIN_ROLES:
         return np.full(len(weights), np.nan)
-    x, y = x - x.mean(), y - y.mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        w = weights / weights.sum(axis=1, keepdims=True)
-        mean_x, mean_y = w @ x, w @ y
-        spread = (w @ (x * x) - mean_x**2) * (w @ (y * y) - mean_y**2)
-        return (w @ (x * y) - mean_x * mean_y) / np.sqrt(np.maximum(spread, 0.0))
-
-
-def _fisher_interval(
-    value: float, resampled: Float[np.ndarray, " resample"]
-) -> tuple[float, float]:
-    """Value give or take 1.96 bootstrap standard errors, on the scale on which those of cosines are alike.
-
-    Percentiles would not do: a sample that repeats roles has fewer of them, which lowers every likeness.
-    """
-    limit = 1 - 1e-12
-    known = resampled[np.isfinite(resampled)]
-    if len(known) < 2 or not np.isfinite(value):
-        return np.nan, np.nan
-    error = np.arctanh(np.clip(known, -limit, limit)).std(ddof=1)
-    centre = np.arctanh(np.clip(value, -limit, limit))
-    low, high = np.tanh([centre - 1.96 * error, centre + 1.96 * error])
-    return float(low), float(high)
+    return weighted_correlations(x[:, None], y[:, None], weights)[:, 0]
 
 
 def _counted(first: RoleMeans, second: RoleMeans) -> dict[str, int]:

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from persona_lens.analysis.comparison.arrangement import LayerPairs, Resampling, row_of
-from persona_lens.analysis.comparison.estimates import Estimate, fisher_interval
+from persona_lens.analysis.comparison.estimates import Estimate
 from persona_lens.analysis.comparison.places import matched
 from persona_lens.space import Space
-from persona_lens.space.pca import unit
 from persona_lens.statistics import Interval, draw_counts
+from persona_lens.statistics.correlations import fisher_interval
+from persona_lens.statistics.pca import unit
 
 Side = tuple[Space, int]
 """A space and the place of a layer in its arrays."""

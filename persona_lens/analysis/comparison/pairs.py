@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from persona_lens.analysis.comparison.estimates import Estimate
-from persona_lens.space.pca import unit
 from persona_lens.statistics import interval_of
+from persona_lens.statistics.pca import unit
 
 
 def cosines(vectors: Float[np.ndarray, "unit d_model"]) -> Float[np.ndarray, "unit unit"]:

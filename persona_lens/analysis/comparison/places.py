@@ -7,13 +7,9 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
-from persona_lens.analysis.comparison.estimates import (
-    Estimate,
-    sign_free,
-    standardised,
-    weighted_correlations,
-)
+from persona_lens.analysis.comparison.estimates import Estimate, sign_free
 from persona_lens.statistics import interval_of
+from persona_lens.statistics.correlations import standardised, weighted_correlations
 
 
 def loading_correlations(

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from persona_lens.analysis.comparison.estimates import Estimate
-from persona_lens.space.pca import Spectrum
 from persona_lens.statistics import interval_of
+from persona_lens.statistics.pca import Spectrum
 
 MOST_COMPONENTS = 10
 N_FOLDS = 5

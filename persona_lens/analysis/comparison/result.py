@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, whole_or_nothing, write_json
+from persona_lens.frames import ResultKind
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-FORMAT = 1
-_FRAMES = ("frame", "similarity", "roles")
+_KIND = ResultKind(
+    "comparison",
+    card="comparison.json",
+    frames=("frame", "similarity", "roles"),
+    remedy="compare the spaces again",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +88,8 @@ class Comparison:
 
     def save(self, folder: str | Path) -> Path:
         """Write three Parquet files and `comparison.json`, which comes last."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "comparison.json").unlink(missing_ok=True)
-        for name in _FRAMES:
-            with whole_or_nothing(folder / f"{name}.parquet") as partial:
-                getattr(self, name).to_parquet(partial, index=False)
-        write_json(folder / "comparison.json", {"format": FORMAT, **self.card})
-        return folder
+        frames = {name: getattr(self, name) for name in _KIND.frames}
+        return _KIND.save(folder, self.card, frames=frames)
 
     @classmethod
     def load(cls, folder: str | Path) -> Comparison:
@@ -100,22 +98,8 @@ class Comparison:
         Raises:
             SpaceError: The folder holds no comparison, or one of another format.
         """
-        folder = Path(folder)
-        try:
-            card = read_json(folder / "comparison.json", SpaceError)
-        except FileNotFoundError as error:
-            raise SpaceError(
-                f"no comparison in {folder}", expected="comparison.json and Parquet files"
-            ) from error
-        its_format = card.pop("format")
-        if its_format != FORMAT:
-            raise SpaceError(
-                "this comparison was saved by another version of Persona Lens",
-                expected=f"format {FORMAT}",
-                given=its_format,
-                remedy="compare the spaces again",
-            )
-        return cls(*(pd.read_parquet(folder / f"{name}.parquet") for name in _FRAMES), card=card)
+        kept = _KIND.load(folder)
+        return cls(**kept.frames, card=kept.card)
 
     def _source(self) -> str:
         replies = f"{self.card['replies_a']:,} and {self.card['replies_b']:,} replies"

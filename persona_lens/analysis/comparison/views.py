@@ -11,7 +11,7 @@ from jaxtyping import Float
 from persona_lens.analysis.comparison.pairs import centred_gram, cosines
 from persona_lens.analysis.comparison.procrustes import reduced
 from persona_lens.space import Space
-from persona_lens.space.pca import Scaler, Spectrum, unit
+from persona_lens.statistics.pca import Spectrum, unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +75,8 @@ def _layer(
 def _role_loadings(
     space: Space, rows: list[int], index: int, n_components: int
 ) -> Float[np.ndarray, "unit component"]:
-    values = space.table.values[:, index]
-    scaler = Scaler.unfitted(1, space.table.d_model, space.scaling)
-    scaler.fit_layer(values[space.table.indices(kind="role")], 0)
-    return unit(scaler(values[rows], 0)) @ space.components_[index, :n_components].T
+    view = space.at(space.layers_[index])
+    return unit(view.coordinates(view.values(rows))) @ view.components[:n_components].T
 
 
 def _trait_loadings(

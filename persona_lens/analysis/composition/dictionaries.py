@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from persona_lens.space.pca import Spectrum, unit
+from persona_lens.statistics.pca import Spectrum, unit
 
 Dictionary = Literal[
     "traits", "random directions", "matched random directions", "shuffled traits", "PCs"

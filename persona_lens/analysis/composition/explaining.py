@@ -25,8 +25,8 @@ from persona_lens.analysis.composition.sides import Method
 from persona_lens.analysis.composition.sparse import Pursuit, omp, pursued
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
-from persona_lens.space.pca import unit
 from persona_lens.spelling import did_you_mean
+from persona_lens.statistics.pca import unit
 
 if TYPE_CHECKING:
     from persona_lens.space import Space

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import SpaceError
-from persona_lens.space.pca import unit
+from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
 FEWEST_FOLDS = 3

@@ -12,7 +12,7 @@ import pandas as pd
 
 from persona_lens.analysis.composition.dictionaries import MATCHED, TRAITS, Dictionary
 from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, whole_or_nothing, write_json
+from persona_lens.frames import ResultKind
 from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Measure = Literal["share", "r2"]
 
+_KIND = ResultKind("reconstruction", card="card.json", frames=("frame", "roles"))
 N_FLIPS = 999
 _PARTS = {"share": ("along", "repeats", 1.0), "r2": ("error", "norm", -1.0)}
 """Columns of each measure that are summed, above and below the line, and the sign of the first."""
@@ -120,12 +121,7 @@ class Reconstruction:
 
     def save(self, folder: str | Path) -> Path:
         """Write `frame.parquet`, `roles.parquet` and `card.json`."""
-        folder = Path(folder)
-        for name, frame in (("frame", self.frame), ("roles", self.roles)):
-            with whole_or_nothing(folder / f"{name}.parquet") as partial:
-                frame.to_parquet(partial, index=False)
-        write_json(folder / "card.json", dict(self.card))
-        return folder
+        return _KIND.save(folder, self.card, frames={"frame": self.frame, "roles": self.roles})
 
     @classmethod
     def load(cls, folder: str | Path) -> Reconstruction:
@@ -134,13 +130,5 @@ class Reconstruction:
         Raises:
             SpaceError: Nothing of the kind in that folder.
         """
-        folder = Path(folder)
-        try:
-            card = read_json(folder / "card.json", SpaceError)
-            frames = [pd.read_parquet(folder / f"{name}.parquet") for name in ("frame", "roles")]
-        except FileNotFoundError as error:
-            raise SpaceError(
-                f"no reconstruction in {folder}",
-                expected="frame.parquet, roles.parquet and card.json",
-            ) from error
-        return cls(frames[0], frames[1], card)
+        kept = _KIND.load(folder)
+        return cls(**kept.frames, card=kept.card)

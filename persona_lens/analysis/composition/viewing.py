@@ -17,8 +17,8 @@ from scipy.stats import t as student_t
 
 from persona_lens.analysis.composition.halves import FEWEST_FOLDS, rows_of
 from persona_lens.errors import SpaceError
-from persona_lens.space.pca import Spectrum, unit
-from persona_lens.statistics import fdr, permutation_p
+from persona_lens.statistics import fdr, permutation_p, to_z
+from persona_lens.statistics.pca import Spectrum, unit
 
 if TYPE_CHECKING:
     from persona_lens.space import Space
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Against = Literal["axis", "components", "roles"]
 
 NULL_DRAWS = 4999
-_LIMIT = 1 - 1e-12
 
 
 def trait_view(
@@ -89,7 +88,7 @@ def trait_view(
         )
     found = []
     for index, block in enumerate(blocks):
-        values = unit(space.table.values[traits, space.layer_index(block)])
+        values = space.at(block).directions(traits)
         cosines = values @ unit(np.stack([vector[index] for vector in vectors])).T
         found.append(
             pd.DataFrame(
@@ -133,12 +132,10 @@ def _against_axis(
     traits: list[int],
     drawn: Float[np.ndarray, "draw role"],
 ) -> pd.DataFrame:
-    place = space.layer_index(block)
-    axis = unit(space.axis_[place])
-    vectors = space.table.values[:, place].astype(np.float64)
-    cosines = unit(vectors[traits]) @ axis
-    low, high = _interval(space, place, traits, cosines)
-    null = np.abs(_role_cosines(vectors[roles], axis, drawn))
+    view = space.at(block)
+    cosines = view.directions(traits) @ view.axis
+    low, high = _interval(space, view.place, traits, cosines)
+    null = np.abs(_role_cosines(view.values(roles), view.axis, drawn))
     p_matched = permutation_p(np.abs(cosines), null[:, None])
     return pd.DataFrame(
         {
@@ -185,11 +182,11 @@ def _interval(
     with np.errstate(invalid="ignore", divide="ignore"):
         axes = unit(default - np.nansum(roles, axis=0) / counts)
     folds = unit(table.folds[traits, :, place])
-    each = np.arctanh(np.clip(np.einsum("tfd,fd->tf", folds, axes), -_LIMIT, _LIMIT))
+    each = to_z(np.einsum("tfd,fd->tf", folds, axes))
     known = np.isfinite(each).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         means = np.nansum(each, axis=1) / known
         spread = np.sqrt(np.nansum((each - means[:, None]) ** 2, axis=1) / (known - 1) / known)
         margin = np.where(known >= FEWEST_FOLDS, student_t.ppf(0.975, known - 1) * spread, np.nan)
-    centre = np.arctanh(np.clip(cosines, -_LIMIT, _LIMIT))
+    centre = to_z(cosines)
     return np.tanh(centre - margin), np.tanh(centre + margin)

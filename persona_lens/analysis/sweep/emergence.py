@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import einops
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -22,7 +23,7 @@ from jaxtyping import Float
 from persona_lens.analysis.sweep.replies import known_mean
 from persona_lens.errors import SpaceError
 from persona_lens.spelling import did_you_mean
-from persona_lens.statistics import draw_counts, fdr, interval_of, permutation_p, widened
+from persona_lens.statistics import draw_counts, draw_rows, fdr, interval_of, permutation_p, widened
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability
@@ -69,7 +70,7 @@ def emergence_by_kind(
         depths[kind] = frame["depth"].to_numpy()[there]
         n = len(depths[kind])
         medians[kind] = float(np.median(depths[kind])) if n else np.nan
-        chosen = rng.integers(max(n, 1), size=(n_draws, n))
+        chosen = draw_rows(n, n_draws, rng)
         drawn = np.take_along_axis(draws[:, there], chosen, axis=1)
         samples[kind] = _median(drawn) if n > 1 else np.full(n_draws, np.nan)
         low, high = about(medians[kind], samples[kind], (float(min(found.layers)), float(last)))
@@ -207,8 +208,9 @@ def _weighted(
 ) -> Float[np.ndarray, "unit layer"]:
     """Mean over the folds, each as often as it was drawn."""
     known = np.isfinite(scores)
-    total = np.einsum("f,ufl->ul", counts, np.where(known, scores, 0.0))
-    weight = np.einsum("f,ufl->ul", counts, known.astype(float))
+    over_folds = "fold, unit fold layer -> unit layer"
+    total = einops.einsum(counts, np.where(known, scores, 0.0), over_folds)
+    weight = einops.einsum(counts, known.astype(float), over_folds)
     return np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import Any
 
+import einops
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student_t
@@ -23,7 +24,8 @@ from scipy.stats import t as student_t
 from persona_lens.analysis.sweep.draws import null_columns
 from persona_lens.analysis.sweep.registry import FOLD_METRICS, SHUFFLED
 from persona_lens.analysis.sweep.replies import known_mean
-from persona_lens.space.pca import unit
+from persona_lens.statistics import to_z
+from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
 MIN_FOLDS = 3
@@ -75,7 +77,7 @@ def fold_rows(
     error = _error(inner, of_units[known_units], n_folds)
     degrees = min(int(known_units.sum()), n_folds) - 1
     margin = student_t.ppf(0.975, degrees) * error
-    centre = np.arctanh(np.clip(value, -1 + _EDGE, 1 - _EDGE))
+    centre = to_z(value)
     ends = np.tanh([centre - margin, centre + margin])
     found, units = [], []
     for name in (name for name in FOLD_METRICS if name in metrics):
@@ -123,9 +125,10 @@ def split_cosines(
     """
     first, second = np.maximum(splits, 0.0), np.maximum(-splits, 0.0)
     toward_first = inner @ first.T
-    between = np.einsum("sf,ufs->us", second, toward_first)
-    one = np.einsum("sf,ufs->us", first, toward_first)
-    two = np.einsum("sf,ufs->us", second, inner @ second.T)
+    onto = "split fold, unit fold split -> unit split"
+    between = einops.einsum(second, toward_first, onto)
+    one = einops.einsum(first, toward_first, onto)
+    two = einops.einsum(second, inner @ second.T, onto)
     there = (one > 0) & (two > 0)
     return np.where(there, between / np.sqrt(np.where(there, one * two, 1.0)), np.nan)
 
@@ -155,7 +158,7 @@ def _error(
     left = [
         np.nanmean(split_cosines(inner, _splits(n_folds, without=fold))) for fold in range(n_folds)
     ]
-    on_scale = np.arctanh(np.clip(left, -1 + _EDGE, 1 - _EDGE))
+    on_scale = to_z(np.array(left))
     between_folds = (n_folds - 1) ** 2 / n_folds * on_scale.var(ddof=1)
     return float(np.sqrt(between_units + between_folds))
 

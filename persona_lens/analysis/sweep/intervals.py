@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import t as student_t
 
-from persona_lens.statistics import Interval
+from persona_lens.statistics import Interval, to_z
 
 Scale = Literal["linear", "inverse", "fisher", "absolute", "share"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -85,7 +85,7 @@ def _forward(values: np.ndarray, scale: Scale) -> np.ndarray:
     if scale == "inverse":
         return 1 / np.maximum(values, _EDGE)
     if scale in ("fisher", "absolute"):
-        return np.arctanh(np.clip(values, -1 + _EDGE, 1 - _EDGE))
+        return to_z(values)
     if scale == "share":
         inside = np.clip(values, _EDGE, 1 - _EDGE)
         return np.log(inside / (1 - inside))

@@ -12,13 +12,14 @@ import pandas as pd
 from persona_lens.analysis.sweep.emergence import emergence, emergence_by_kind
 from persona_lens.analysis.sweep.mean_emergence import emergence_of_mean
 from persona_lens.errors import SpaceError
-from persona_lens.files import read_json, whole_or_nothing, write_json
+from persona_lens.frames import ResultKind
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from persona_lens.separability import Separability
 
+_KIND = ResultKind("sweep", card="sweep.json", frames=("sweep", "units"))
 COLUMNS = (
     "layer",
     "metric",
@@ -167,14 +168,11 @@ class Sweep:
     def save(self, folder: str | Path) -> Path:
         """Write `sweep.parquet`, `units.parquet`, `sweep.json`, and the scores of replies beside them."""
         folder = Path(folder)
-        for file, frame in (("sweep.parquet", self.frame), ("units.parquet", self.units)):
-            with whole_or_nothing(folder / file) as partial:
-                frame.to_parquet(partial)
+        _KIND.forget(folder)
         if self.separability is not None:
             self.separability.save(folder / "separability")
         card = {**self.card, "separability": self.separability is not None}
-        write_json(folder / "sweep.json", card)
-        return folder
+        return _KIND.save(folder, card, frames={"sweep": self.frame, "units": self.units})
 
     @classmethod
     def load(cls, folder: str | Path) -> Sweep:
@@ -183,21 +181,18 @@ class Sweep:
         Raises:
             SpaceError: No sweep in that folder.
         """
-        folder = Path(folder)
-        try:
-            card = read_json(folder / "sweep.json", SpaceError)
-            frame = pd.read_parquet(folder / "sweep.parquet")
-            units = pd.read_parquet(folder / "units.parquet")
-        except FileNotFoundError as error:
-            raise SpaceError(
-                f"no sweep in {folder}", expected="sweep.json, sweep.parquet and units.parquet"
-            ) from error
+        kept = _KIND.load(folder)
         separability = None
-        if card.pop("separability"):
+        if kept.card.pop("separability"):
             from persona_lens.separability import Separability  # noqa: PLC0415
 
-            separability = Separability.load(folder / "separability")
-        return cls(frame=frame, units=units, card=card, separability=separability)
+            separability = Separability.load(Path(folder) / "separability")
+        return cls(
+            frame=kept.frames["sweep"],
+            units=kept.frames["units"],
+            card=kept.card,
+            separability=separability,
+        )
 
     def _scores(self) -> Separability:
         if self.separability is None:

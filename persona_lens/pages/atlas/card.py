@@ -7,7 +7,7 @@ from typing import Any
 
 from persona_lens.pages.shared.inline import listed
 from persona_lens.space import Space
-from persona_lens.space.geometry import span
+from persona_lens.space.layer import span
 
 _UNKNOWN = "not known"
 _KINDS = {"default": "default", "role": "role", "trait": "side of a trait"}

@@ -11,7 +11,6 @@ from jaxtyping import Float, Int8, Int16
 from persona_lens.pages.atlas.units import Units
 from persona_lens.pages.shared.inline import quantised
 from persona_lens.space import Space
-from persona_lens.space.pca import unit
 
 COMPONENTS = 8
 NEIGHBOURS = 6
@@ -70,24 +69,23 @@ def measure(
     return measures
 
 
-def _measure_layer(measures: Measures, units: Units, layer: int) -> None:
-    space, traits = units.space, units.places("trait")
-    block, values, directions = space.layers_[layer], units.values(layer), units.directions(layer)
+def _measure_layer(measures: Measures, units: Units, place: int) -> None:
+    traits, view = units.places("trait"), units.at(place)
+    values, directions = units.values(place), units.directions(place)
     lengths = np.ones(len(units))
     lengths[traits] = np.maximum(np.linalg.norm(values[traits], axis=1), np.finfo(float).tiny)
-    measures.axis[layer] = space.project(values / lengths[:, None], block)
-    measures.margins[layer] = space.projection_margins_[list(units.rows), layer] / lengths
+    measures.axis[place] = values @ view.axis / lengths
+    measures.margins[place] = units.space.projection_margins_[list(units.rows), place] / lengths
     kept = measures.scores.shape[2]
-    scores = space.transform(values, block)[:, :kept]
-    turned = unit(space.in_pca_units(values[traits], block))
-    scores[traits] = turned @ space.components_[layer, :kept].T
-    measures.scores[layer] = scores
+    scores = view.scores(values)[:, :kept]
+    scores[traits] = view.loadings(values[traits])[:, :kept]
+    measures.scores[place] = scores
     cosines = directions @ directions.T
     for number, kind in enumerate(("role", "trait")):
         columns = slice(number * NEIGHBOURS, (number + 1) * NEIGHBOURS)
-        near = measures.near[layer, :, columns], measures.near_cosines[layer, :, columns]
+        near = measures.near[place, :, columns], measures.near_cosines[place, :, columns]
         _find_neighbours(units, units.places(kind), cosines, near)
-    measures.trait_roles[layer] = quantised(cosines[np.ix_(traits, units.places("role"))])
+    measures.trait_roles[place] = quantised(cosines[np.ix_(traits, units.places("role"))])
 
 
 def _find_neighbours(

@@ -24,10 +24,10 @@ def clustered(units: Units, places: list[int]) -> list[int]:
         return places
     n_layers = len(units.space.layers_)
     likeness, along = np.zeros((len(places), len(places))), np.zeros(len(places))
-    for layer in range(n_layers):
-        directions = units.directions(layer)[places]
+    for place in range(n_layers):
+        directions = units.directions(place)[places]
         likeness += directions @ directions.T / n_layers
-        along += directions @ units.space.axis_[layer] / np.linalg.norm(units.space.axis_[layer])
+        along += directions @ units.at(place).axis
     order = _leaves(likeness)
     half = len(order) // 2
     if along[order[:half]].mean() < along[order[-half:]].mean():

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from persona_lens.plots.style import UNGROUPED, group_looks
 from persona_lens.space import Space
-from persona_lens.space.pca import unit
+from persona_lens.space.layer import LayerView
 
 _SHAPES = {
     "circle": "●",
@@ -53,16 +53,17 @@ class Units:
         shown = set(table.axis_rows()) if kind == "role" else set(table.indices(kind=kind))
         return [place for place, row in enumerate(self.rows) if row in shown]
 
-    def values(self, layer: int) -> Float[np.ndarray, "unit d_model"]:
-        """Vectors at the layer with this place among the space's layers."""
-        return self.space.table.values[list(self.rows), layer].astype(np.float64)
+    def at(self, place: int) -> LayerView:
+        """The layer with this place among the space's layers."""
+        return self.space.at(self.space.layers_[place])
 
-    def directions(self, layer: int) -> Float[np.ndarray, "unit d_model"]:
+    def values(self, place: int) -> Float[np.ndarray, "unit d_model"]:
+        """Vectors at a layer."""
+        return self.at(place).values(self.rows)
+
+    def directions(self, place: int) -> Float[np.ndarray, "unit d_model"]:
         """Unit vectors: default and roles from the mean of the roles, traits as they are."""
-        centred = self.values(layer)
-        placed = [i for i, row in enumerate(self.rows) if self.space.table.kinds[row] != "trait"]
-        centred[placed] -= self.space.role_mean_[layer]
-        return unit(centred)
+        return self.at(place).directions(self.rows)
 
     def described(self) -> list[dict[str, Any]]:
         """What the page says of each, and the key by which links find it."""

@@ -17,7 +17,7 @@ from persona_lens.analysis.audit.role_means import NO_JUDGE, read_role_means
 from persona_lens.errors import RunError
 from persona_lens.judges import Verdict
 from persona_lens.runs.vectors import vector_table
-from persona_lens.space.pca import unit
+from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
 MIN_COUNT = 4

@@ -5,7 +5,7 @@ import pytest
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import pearsonr, spearmanr
 
-from persona_lens.analysis.comparison.estimates import sign_free, weighted_correlations
+from persona_lens.analysis.comparison.estimates import sign_free
 from persona_lens.analysis.comparison.pairs import (
     centred_gram,
     cosines,
@@ -15,6 +15,7 @@ from persona_lens.analysis.comparison.pairs import (
 from persona_lens.analysis.comparison.places import rank_correlation
 from persona_lens.analysis.comparison.procrustes import held_out_r2
 from persona_lens.statistics import draw_counts
+from persona_lens.statistics.correlations import weighted_correlations
 
 
 @pytest.fixture

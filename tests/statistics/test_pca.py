@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from persona_lens import PersonaSpace
-from persona_lens.space.pca import Spectrum
+from persona_lens.statistics.pca import Spectrum
 
 SHAPES = [(30, 64), (12, 200), (60, 20)]  # fewer and more vectors than dimensions
 
