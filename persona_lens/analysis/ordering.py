@@ -41,6 +41,7 @@ def group_order(
         SpaceError: Fewer than three roles have a group.
 
     Examples:
+        >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)
         >>> groups = ["assistant", "human", "fantastical"] * 3
         >>> height = {"assistant": 2.0, "human": 1.0, "fantastical": 0.0}

@@ -15,14 +15,14 @@ from jaxtyping import Float
 from scipy.stats import spearmanr
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.cloud import extremes, group_traces, name_roles
-from persona_lens.plots.frames import check_columns, with_interval
 from persona_lens.plots.layer_sweep import kind_name
-from persona_lens.plots.style import UNGROUPED, group_looks
-from persona_lens.plots.subjects import signed
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import Canvas
+from persona_lens.plots.parts.cloud import extremes, group_traces, name_roles
+from persona_lens.plots.parts.style import UNGROUPED, group_looks
+from persona_lens.plots.parts.subjects import signed
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import check_columns, with_interval
 from persona_lens.statistics import draw_counts, interval_of
 
 COLUMNS = ("name", "group", "z_a", "z_b")

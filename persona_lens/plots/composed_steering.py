@@ -13,11 +13,11 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.facet_parts import Curve, Facet
-from persona_lens.plots.facets import draw_facets
-from persona_lens.plots.frames import COLOURS, GREY, check_columns, counts, with_interval
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.facet_traces import Curve, Facet
+from persona_lens.plots.parts.facets import draw_facets
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import COLOURS, GREY, check_columns, counts, with_interval
 from persona_lens.statistics import draw_counts, interval_of
 
 COLUMNS = ("role", "condition", "strength", "value", "low", "high", "n")

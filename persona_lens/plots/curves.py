@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from persona_lens.plots.panels import Line, Panel, draw_panels
-from persona_lens.plots.subjects import check_fitted, source_line
+from persona_lens.plots.parts.panels import Line, Panel, draw_panels
+from persona_lens.plots.parts.subjects import check_fitted, source_line
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 

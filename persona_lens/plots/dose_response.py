@@ -13,15 +13,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.dose_traces import FORMS, keys, panel
-from persona_lens.plots.frames import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.dose_traces import FORMS, keys, panel
+from persona_lens.plots.parts.grid import LEFT, RIGHT, Grid
+from persona_lens.plots.parts.text import shown, text_height, wrap
+from persona_lens.plots.parts.tidy import (
     check_columns,
     colours,
     counts,
 )
-from persona_lens.plots.grid import LEFT, RIGHT, Grid
-from persona_lens.plots.text import shown, text_height, wrap
 
 MEASURES = ("direction", "control", "measure", "unit", "strength", "value", "low", "high", "n")
 CURVES = ("direction", "control", "measure", "strength", "value", "low", "high")

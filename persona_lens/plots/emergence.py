@@ -12,13 +12,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.frames import COLOURS, check_columns, with_interval
-from persona_lens.plots.labels import Label, label_annotation, place_labels
 from persona_lens.plots.layer_sweep import LAYER_TITLE, by_kind, kind_name
-from persona_lens.plots.subjects import number
-from persona_lens.plots.swarm import median_interval, swarm
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.labels import Label, label_annotation, place_labels
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.swarm import median_interval, swarm
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import COLOURS, check_columns, with_interval
 
 COLUMNS = ("kind", "name", "depth", "low", "high", "p", "q")
 LEFT, RIGHT, ROW = 118, 40, 220

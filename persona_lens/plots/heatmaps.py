@@ -16,8 +16,9 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.cells import (
+from persona_lens.plots.layer_sweep import LAYER_TITLE
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.cells import (
     BAR_ROOM,
     DIVERGING,
     LETTER,
@@ -25,12 +26,11 @@ from persona_lens.plots.cells import (
     color_bar,
     name_ticks,
 )
-from persona_lens.plots.clusters import cluster_order
-from persona_lens.plots.frames import check_columns
-from persona_lens.plots.layer_sweep import LAYER_TITLE
-from persona_lens.plots.sliders import layer_slider
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown, text_width
+from persona_lens.plots.parts.clusters import cluster_order
+from persona_lens.plots.parts.sliders import layer_slider
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown, text_width
+from persona_lens.plots.parts.tidy import check_columns
 
 COLUMNS = ("layer", "trait", "target", "cosine")
 ROW, LEAST_ROW, MOST_HEIGHT = 16.0, 5.0, 1300.0

@@ -9,8 +9,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.subjects import number
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.subjects import number
 
 TITLES: Mapping[str, str] = {
     "axis": "Cosine of the axes",
@@ -119,16 +120,6 @@ def _figure(
     style.add_caption(fig, caption)
     fig.update_layout(showlegend=False)
     return fig
-
-
-def within(low: float, high: float) -> list[float]:
-    """Part of the plot area that an axis takes; plotly refuses what rounding puts outside.
-
-    Examples:
-        >>> within(-1e-17, 0.5)
-        [0.0, 0.5]
-    """
-    return [max(0.0, low), min(1.0, high)]
 
 
 def _head(rows: pd.DataFrame, names: Mapping[str, str]) -> str:

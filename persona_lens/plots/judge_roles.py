@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown, text_width
 from persona_lens.plots.ranking import DENSE, DENSE_ROW, ROW
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown, text_width
 from persona_lens.statistics.kappa import Measure
 
 COLOUR, NULL_COLOUR = "#0072B2", "#d9dde2"

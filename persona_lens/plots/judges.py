@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.judge_effect import within
 from persona_lens.plots.judge_roles import with_interval
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown, text_width
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown, text_width
 from persona_lens.statistics.kappa import Measure
 
 SHARES = ((0.0, "#f4f7fa"), (0.5, "#74b1dc"), (1.0, "#053461"))

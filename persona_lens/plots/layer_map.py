@@ -17,21 +17,21 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.cloud import STAR, extremes, group_traces, name_roles
-from persona_lens.plots.dimensions import Dimension, dimension
-from persona_lens.plots.sliders import layer_slider
-from persona_lens.plots.style import group_looks
-from persona_lens.plots.subjects import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import Canvas
+from persona_lens.plots.parts.cloud import STAR, extremes, group_traces, name_roles
+from persona_lens.plots.parts.dimensions import Dimension, dimension
+from persona_lens.plots.parts.sliders import layer_slider
+from persona_lens.plots.parts.style import group_looks
+from persona_lens.plots.parts.subjects import (
     block,
     check_fitted,
     number,
     source_line,
     subject_frame,
 )
-from persona_lens.plots.text import paragraph, shown
-from persona_lens.plots.view import cosine_line
+from persona_lens.plots.parts.text import paragraph, shown
+from persona_lens.plots.parts.view import cosine_line
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
@@ -68,6 +68,7 @@ def layer_map(
         SpaceError: Unknown layer or direction.
 
     Examples:
+        >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)
         >>> roles = {f"role_{i}": rng.normal(size=(3, 8)) for i in range(6)}
         >>> space = PersonaSpace.from_vectors(roles, default=np.ones((3, 8))).fit()

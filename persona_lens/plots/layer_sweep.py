@@ -15,12 +15,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.facet_parts import Curve, Facet
-from persona_lens.plots.facets import draw_facets
-from persona_lens.plots.frames import COLOURS, check_columns, counts, with_interval
-from persona_lens.plots.metric_words import METRICS, Words, words_for
-from persona_lens.plots.subjects import number
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.facet_traces import Curve, Facet
+from persona_lens.plots.parts.facets import draw_facets
+from persona_lens.plots.parts.metric_words import METRICS, Words, words_for
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.tidy import COLOURS, check_columns, counts, with_interval
 
 COLUMNS = (
     *("layer", "metric", "kind", "value", "low", "high"),

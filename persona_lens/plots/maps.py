@@ -7,10 +7,10 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots.plane import draw_plane
-from persona_lens.plots.scene import draw_scene
-from persona_lens.plots.subjects import check_fitted
-from persona_lens.plots.view import LABELS, Labels, map_view
+from persona_lens.plots.parts.plane import draw_plane
+from persona_lens.plots.parts.scene import draw_scene
+from persona_lens.plots.parts.subjects import check_fitted
+from persona_lens.plots.parts.view import LABELS, Labels, map_view
 from persona_lens.space import Space
 from persona_lens.spelling import did_you_mean
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.capping_traces import traces
-from persona_lens.plots.capping_view import CappingView, obstacles, texts
-from persona_lens.plots.frames import TINY_KL, check_columns, counts, log_ticks
-from persona_lens.plots.labels import place_labels
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.capping_traces import traces
+from persona_lens.plots.parts.capping_view import CappingView, obstacles, texts
+from persona_lens.plots.parts.labels import place_labels
+from persona_lens.plots.parts.tidy import TINY_KL, check_columns, counts, log_ticks
 
 COLUMNS = (
     *("direction", "control", "layers", "depth", "percentile"),

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.subjects import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.subjects import (
     block,
     check_fitted,
     hover_text,
@@ -18,7 +18,7 @@ from persona_lens.plots.subjects import (
     source_line,
     subject_frame,
 )
-from persona_lens.plots.text import shown, text_width
+from persona_lens.plots.parts.text import shown, text_width
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 

@@ -13,13 +13,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
-from persona_lens.plots.facet_parts import Curve, Facet
-from persona_lens.plots.facets import draw_facets
-from persona_lens.plots.frames import check_columns, counts, with_interval
 from persona_lens.plots.layer_sweep import FEW_LAYERS, LAYER_TITLE
-from persona_lens.plots.sliders import layer_slider
-from persona_lens.plots.subjects import number
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.facet_traces import Curve, Facet
+from persona_lens.plots.parts.facets import draw_facets
+from persona_lens.plots.parts.sliders import layer_slider
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.tidy import check_columns, counts, with_interval
 
 Measure = Literal["share", "r2"]
 COLUMNS = ("layer", "k", "method", "dictionary", "held_out", "n")

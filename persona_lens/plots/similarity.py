@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.cells import BAR_ROOM, DIVERGING, SEQUENTIAL, color_bar
-from persona_lens.plots.frames import check_columns, counts
 from persona_lens.plots.layer_sweep import by_kind, kind_name
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.cells import BAR_ROOM, DIVERGING, SEQUENTIAL, color_bar
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import check_columns, counts
 
 COLUMNS = ("layer_a", "layer_b", "value")
 

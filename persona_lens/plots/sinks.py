@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.frames import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown, text_width
+from persona_lens.plots.parts.tidy import (
     COLOURS,
     TINY_KL,
     bars,
@@ -26,8 +28,6 @@ from persona_lens.plots.frames import (
     log_ticks,
     with_interval,
 )
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown, text_width
 
 COLUMNS = (
     *("direction", "operation", "layer"),

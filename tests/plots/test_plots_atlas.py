@@ -32,7 +32,7 @@ from persona_lens.plots import (
     trait_heatmap,
 )
 from persona_lens.plots.composed_steering import over_roles
-from persona_lens.plots.swarm import median_interval, swarm
+from persona_lens.plots.parts.swarm import median_interval, swarm
 
 ROLES = [f"role_{i}" for i in range(40)]
 TRAITS = [f"trait_{i}" for i in range(30)]

@@ -19,7 +19,7 @@ from persona_lens.analysis.audit.hand_agreement import hand_agreement
 from persona_lens.analysis.audit.verdicts import verdict_frame
 from persona_lens.judges.base import LABELS
 from persona_lens.plots.judges import NAME_WIDTH
-from persona_lens.plots.text import text_width
+from persona_lens.plots.parts.text import text_width
 
 LONG = "a-judge-with-a-name-that-goes-on-and-on-and-on"
 

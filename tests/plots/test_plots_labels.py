@@ -7,9 +7,13 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from persona_lens.plots.geometry import boxes_meet_circles, boxes_meet_segments, segments_cross
-from persona_lens.plots.labels import Label, Placement, overlap, place_labels, spread
-from persona_lens.plots.text import text_width, wrap
+from persona_lens.plots.parts.collisions import (
+    boxes_meet_circles,
+    boxes_meet_segments,
+    segments_cross,
+)
+from persona_lens.plots.parts.labels import Label, Placement, overlap, place_labels, spread
+from persona_lens.plots.parts.text import text_width, wrap
 
 WIDTH, HEIGHT = 600.0, 400.0
 

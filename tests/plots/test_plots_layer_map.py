@@ -10,8 +10,9 @@ import pytest
 
 from persona_lens import PersonaSpace
 from persona_lens.errors import FigureError
-from persona_lens.plots import layer_map, style
-from persona_lens.plots.sliders import layer_slider
+from persona_lens.plots import layer_map
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.sliders import layer_slider
 
 
 def places(fig: Any, layer: int, n_groups: int) -> dict[str, tuple[float, float]]:

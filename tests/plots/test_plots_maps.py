@@ -11,10 +11,10 @@ import pytest
 from persona_lens.errors import FigureError, SpaceError
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import persona_map
-from persona_lens.plots.geometry import boxes_meet_circles
-from persona_lens.plots.labels import Box, overlap
-from persona_lens.plots.scene import project
-from persona_lens.plots.text import text_height, text_width
+from persona_lens.plots.parts.collisions import boxes_meet_circles
+from persona_lens.plots.parts.labels import Box, overlap
+from persona_lens.plots.parts.scene import project
+from persona_lens.plots.parts.text import text_height, text_width
 
 LAYER = 2
 

@@ -10,7 +10,7 @@ import pytest
 from persona_lens.errors import FigureError
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import axis_ranking
-from persona_lens.plots.text import text_width
+from persona_lens.plots.parts.text import text_width
 
 LAYER = 1
 

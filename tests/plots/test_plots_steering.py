@@ -12,9 +12,9 @@ from steering_frames import MEASURES, dose_frames, pareto_frame, sink_frame
 
 from persona_lens.errors import FigureError
 from persona_lens.plots import dose_response, pareto, sinks
-from persona_lens.plots.capping_view import pareto_front
-from persona_lens.plots.frames import COLOURS, GREY, TINY_KL
-from persona_lens.plots.text import text_width
+from persona_lens.plots.parts.capping_view import pareto_front
+from persona_lens.plots.parts.text import text_width
+from persona_lens.plots.parts.tidy import COLOURS, GREY, TINY_KL
 
 
 def caption(fig: Any) -> str:

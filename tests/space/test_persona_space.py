@@ -207,7 +207,7 @@ def test_a_save_that_is_killed_midway_leaves_no_space_that_opens(
     space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = space.save(tmp_path / "space")
-    monkeypatch.setattr("persona_lens.space.storage.write_tensors", lambda *_: 1 / 0)
+    monkeypatch.setattr("persona_lens.frames.write_tensors", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         space.save(folder)
     with pytest.raises(SpaceError, match="no space in"):

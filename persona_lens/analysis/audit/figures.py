@@ -15,7 +15,7 @@ from persona_lens.analysis.audit.verdicts import judge_titles
 from persona_lens.plots.judge_effect import effect_figures
 from persona_lens.plots.judge_roles import kappa_by_role
 from persona_lens.plots.judges import ConfusionMatrix, clipped, confusion
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts.text import shown
 
 if TYPE_CHECKING:
     from persona_lens.analysis.audit.auditing import Audit

@@ -60,6 +60,7 @@ def sweep(
             of a space that has none.
 
     Examples:
+        >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)
         >>> roles = {f"role_{i}": rng.normal(size=(2, 8)) for i in range(10)}
         >>> space = PersonaSpace.from_vectors(roles, default=np.ones((2, 8))).fit()

@@ -22,8 +22,8 @@ from persona_lens.pages.atlas.sweeps import sweep_panels
 from persona_lens.pages.atlas.units import Units
 from persona_lens.pages.shared.inline import COSINE_STEP, deflated, packed, script_json
 from persona_lens.pages.shared.script import joined
-from persona_lens.plots import style
-from persona_lens.plots.subjects import check_fitted
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.subjects import check_fitted
 from persona_lens.space import Space
 
 STYLES = "shared/base.css", "atlas/atlas.css"
@@ -64,6 +64,7 @@ def atlas(
     Examples:
         >>> import tempfile
         >>> import numpy as np
+        >>> from persona_lens import PersonaSpace
         >>> rng = np.random.default_rng(0)
         >>> roles = {f"role_{i}": rng.normal(size=(2, 8)) for i in range(6)}
         >>> space = PersonaSpace.from_vectors(roles, default=np.ones((2, 8)), n_resamples=10).fit()

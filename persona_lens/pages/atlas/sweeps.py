@@ -9,7 +9,7 @@ import pandas as pd
 
 from persona_lens.errors import FigureError
 from persona_lens.pages.shared.inline import listed
-from persona_lens.plots.metric_words import METRICS, words_for
+from persona_lens.plots.parts.metric_words import METRICS, words_for
 
 COLUMNS = ("layer", "metric", "kind", "value", "low", "high", "null", "null_95", "n")
 

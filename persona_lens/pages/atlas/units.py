@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from persona_lens.plots.style import UNGROUPED, group_looks
+from persona_lens.plots.parts.style import UNGROUPED, group_looks
 from persona_lens.space import Space
 from persona_lens.space.layer import LayerView
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.facet_parts import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.facet_traces import (
     Facet,
     axis_ref,
     band_trace,
     chance_trace,
     curve_trace,
 )
-from persona_lens.plots.judge_effect import within
-from persona_lens.plots.labels import spread
-from persona_lens.plots.text import LINE_HEIGHT, text_height, text_width, wrap
+from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.labels import spread
+from persona_lens.plots.parts.text import LINE_HEIGHT, text_height, text_width, wrap
 
 LEFT, RIGHT_ROOM = 58, 14
 GAP, TICKS = 62, 26
@@ -81,7 +81,7 @@ def draw_facets(
         height: Of a panel, in pixels.
 
     Examples:
-        >>> from persona_lens.plots.facet_parts import Curve
+        >>> from persona_lens.plots.parts.facet_traces import Curve
         >>> x = np.arange(3)
         >>> facet = Facet("Share", [Curve("roles", x, np.array([0.1, 0.5, 0.9]), "#0072B2")], chance=0.5)
         >>> fig = draw_facets([facet], title="Shares", subtitle="", x_title="layer")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts.text import shown
 from persona_lens.space import Space
 from persona_lens.space.fitting import unit
 from persona_lens.space.naming import display_name

@@ -8,10 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.canvas import arrow_tips, line_through
-from persona_lens.plots.labels import place_labels
-from persona_lens.plots.marks import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import arrow_tips, line_through
+from persona_lens.plots.parts.labels import place_labels
+from persona_lens.plots.parts.marks import (
     CROWDED,
     coordinates,
     default_trace,
@@ -22,7 +22,7 @@ from persona_lens.plots.marks import (
     texts,
     unnamed_markers,
 )
-from persona_lens.plots.view import MapView
+from persona_lens.plots.parts.view import MapView
 
 RIGHT, LEFT, HEIGHT = 194, 30, 620
 EYE, CENTRE = np.array([0.55, -1.62, 0.62]), np.array([0.02, 0.0, -0.13])

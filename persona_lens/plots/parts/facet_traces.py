@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from persona_lens.plots import style
+from persona_lens.plots.parts import style
 
 BAND_OPACITY = 0.16
 SPARE = 0.06

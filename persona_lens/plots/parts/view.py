@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from persona_lens.plots.dimensions import Dimension, dimension
-from persona_lens.plots.style import GroupLook, group_looks
-from persona_lens.plots.subjects import block, hover_text, signed, source_line, subject_frame
-from persona_lens.plots.text import wrap
+from persona_lens.plots.parts.dimensions import Dimension, dimension
+from persona_lens.plots.parts.style import GroupLook, group_looks
+from persona_lens.plots.parts.subjects import block, hover_text, signed, source_line, subject_frame
+from persona_lens.plots.parts.text import wrap
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from persona_lens.plots.text import LINE_HEIGHT, text_height, wrap
+from persona_lens.plots.parts.text import LINE_HEIGHT, text_height, wrap
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 INK, QUIET, FAINT, GRID, ZERO = "#1f2328", "#59636e", "#9aa3ad", "#eceff2", "#d5dae0"

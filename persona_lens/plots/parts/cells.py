@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from persona_lens.plots import style
+from persona_lens.plots.parts import style
 
 BAR_ROOM = 96
 LETTER = 11.0

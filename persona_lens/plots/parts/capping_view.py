@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.frames import clipped, log_range
-from persona_lens.plots.labels import Label
-from persona_lens.plots.marks import Text
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import Canvas
+from persona_lens.plots.parts.labels import Label
+from persona_lens.plots.parts.marks import Text
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import clipped, log_range
 
 SMALLEST, LARGEST, STAR = 8.0, 15.0, 15.0
 MOST_LABELS = 8

@@ -10,10 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.labels import Label, Placement
-from persona_lens.plots.text import shown
-from persona_lens.plots.view import MapView
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.labels import Label, Placement
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.view import MapView
 
 Trace = TypeVar("Trace", go.Scatter, go.Scatter3d)
 

@@ -10,10 +10,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.labels import spread
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import LINE_HEIGHT
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.labels import spread
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import LINE_HEIGHT
 
 LEFT, RIGHT = 66, 216
 PANEL_HEAD, FIRST_HEAD = 52, 26

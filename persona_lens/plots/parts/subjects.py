@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.errors import FigureError
-from persona_lens.plots.style import UNGROUPED
-from persona_lens.plots.text import paragraph, shown
+from persona_lens.plots.parts.style import UNGROUPED
+from persona_lens.plots.parts.text import paragraph, shown
 from persona_lens.space import Space
 from persona_lens.space.fitting import unit
 from persona_lens.space.layer import LayerView

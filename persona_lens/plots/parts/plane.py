@@ -6,10 +6,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas, line_through
-from persona_lens.plots.labels import place_labels
-from persona_lens.plots.marks import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import Canvas, line_through
+from persona_lens.plots.parts.labels import place_labels
+from persona_lens.plots.parts.marks import (
     CROWDED,
     default_trace,
     group_legend,
@@ -19,7 +19,7 @@ from persona_lens.plots.marks import (
     texts,
     unnamed_markers,
 )
-from persona_lens.plots.view import MapView
+from persona_lens.plots.parts.view import MapView
 
 RIGHT, LEFT = 194, 72
 STAR_SIZE, STAR_RADIUS = 24, 12.5

@@ -9,9 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots import style
-from persona_lens.plots.capping_view import STAR, CappingView, sizes, steps
-from persona_lens.plots.frames import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.capping_view import STAR, CappingView, sizes, steps
+from persona_lens.plots.parts.marks import OUTLINE
+from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import (
     GREY,
     bars,
     counts,
@@ -19,9 +22,6 @@ from persona_lens.plots.frames import (
     random_directions,
     with_interval,
 )
-from persona_lens.plots.marks import OUTLINE
-from persona_lens.plots.subjects import number
-from persona_lens.plots.text import shown
 
 SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 MOST_SIZES = 5

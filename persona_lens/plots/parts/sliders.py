@@ -12,7 +12,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
-from persona_lens.plots import style
+from persona_lens.plots.parts import style
 
 ROOM = 66
 BUTTONS = 116  # pixels of the two buttons

@@ -9,12 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots import style
-from persona_lens.plots.canvas import Canvas
-from persona_lens.plots.labels import Label, label_annotation, place_labels
-from persona_lens.plots.marks import CROWDED, FAR
-from persona_lens.plots.style import GroupLook
-from persona_lens.plots.text import shown
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.canvas import Canvas
+from persona_lens.plots.parts.labels import Label, label_annotation, place_labels
+from persona_lens.plots.parts.marks import CROWDED, FAR
+from persona_lens.plots.parts.style import GroupLook
+from persona_lens.plots.parts.text import shown
 
 SIZE, CROWDED_SIZE = 9.0, 7.5
 OUTLINE = {"color": "#ffffff", "width": 0.6}

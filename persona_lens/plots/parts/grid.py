@@ -6,13 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from persona_lens.plots import style
-from persona_lens.plots.judge_effect import within
+from persona_lens.plots.parts import style
 
 ACROSS = 3
 LEFT, RIGHT, GAP = 66, 30, 52
 FULL = style.WIDTH - LEFT - RIGHT
 HEIGHT, ALONE_HEIGHT, TICKS = 210, 300, 26
+
+
+def within(low: float, high: float) -> list[float]:
+    """Part of the plot area that an axis takes; plotly refuses what rounding puts outside.
+
+    Examples:
+        >>> within(-1e-17, 0.5)
+        [0.0, 0.5]
+    """
+    return [max(0.0, low), min(1.0, high)]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.errors import FigureError
-from persona_lens.plots.subjects import number
+from persona_lens.plots.parts.subjects import number
 
 TINY_KL = 1e-6  # nats a token: below, rounding in float32 decides
 GREY = "#7d8590"

@@ -22,15 +22,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.optimize import isotonic_regression
 
-from persona_lens.plots import style
-from persona_lens.plots.geometry import (
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.collisions import (
     boxes_meet,
     boxes_meet_circles,
     boxes_meet_segments,
     segments_cross,
     segments_meet_circles,
 )
-from persona_lens.plots.text import text_height, text_width
+from persona_lens.plots.parts.text import text_height, text_width
 
 Box = tuple[float, float, float, float]
 

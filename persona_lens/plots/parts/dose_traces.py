@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from persona_lens.plots.frames import (
+from persona_lens.plots.parts.subjects import signed
+from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.tidy import (
     GREY,
     bars,
     counts,
@@ -16,8 +18,6 @@ from persona_lens.plots.frames import (
     random_directions,
     with_interval,
 )
-from persona_lens.plots.subjects import signed
-from persona_lens.plots.text import shown
 
 FORMS: Mapping[str, str] = {"share": ".1%", "nats": ".3g", "ratio": ".3g", "z": "+.2f"}
 BAND_OPACITY, CONTROL_OPACITY = 0.15, 0.75

@@ -1,0 +1,1 @@
+"""What figures are made of: style, text, labels, panels, marks, and what they show of a space."""
