@@ -84,7 +84,7 @@ class ResultKind:
         """Remove the card, before anything beside it changes."""
         (folder / self.card).unlink(missing_ok=True)
 
-    def load(self, folder: str | Path, *, remedy: str = "") -> Kept:
+    def load(self, folder: str | Path, *, remedy: str | None = None) -> Kept:
         """Read what `save` wrote.
 
         Args:
@@ -105,7 +105,7 @@ class ResultKind:
             raise self.error(
                 f"no {self.name} in {folder}",
                 expected=f"{', '.join(files)} and {last}",
-                remedy=remedy or None,
+                remedy=remedy,
             ) from problem
         return Kept(card, frames, arrays)
 

@@ -11,7 +11,9 @@ use.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.vectors import MIN_COUNT, FoldBy, vector_table

@@ -82,12 +82,14 @@ class LayerView:
         Raises:
             SpaceError: As for `coordinates`, or no such component.
         """
-        if isinstance(onto, Named) and onto.kind == "component":
+        if not isinstance(onto, Named):
+            direction = onto
+        elif onto.kind == "component":
             component = self.components[component_place(self.fit, onto)]
             return self.coordinates(values, differences) @ component
-        if isinstance(onto, Named):
-            onto = direction_vectors(self.table, self.fit, onto)[self.place]
-        return np.asarray(values, np.float64) @ unit(onto)
+        else:
+            direction = direction_vectors(self.table, self.fit, onto)[self.place]
+        return np.asarray(values, np.float64) @ unit(direction)
 
     def scores(
         self,

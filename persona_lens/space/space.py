@@ -16,12 +16,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from sklearn.base import BaseEstimator
+from typing_extensions import Self
 
 from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
