@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,9 +27,6 @@ from persona_lens.model.scoring import TokenLogProbs
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.transcripts import Transcript
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 def replies_to(
@@ -54,18 +50,11 @@ def replies_to(
             model.conduct.check_steps()
         together = len(prompts) == 1 or model.conduct.pads_in_front
         watch = FiniteWatch(model.n_layers)
-        generator = Generator(
-            model.held.backend, model.tokenizer, model.end_ids, model.pad_id, model.device, watch
-        )
+        around = reader.around(prompts, padding_side="left", end_ids=model.end_ids)
+        generator = _Generator(model, model.held.backend, watch, sampling, layers, log_probs)
         try:
             replies = generator.sample(
-                [prompt.ids for prompt in prompts],
-                sampling,
-                layers=layers,
-                batch_size=batch_size if together else 1,
-                log_probs=log_probs,
-                around=reader.around(prompts, padding_side="left", end_ids=model.end_ids),
-                on_batch=on_batch,
+                [prompt.ids for prompt in prompts], batch_size if together else 1, around, on_batch
             )
         except RuntimeError as error:  # torch refuses to draw from what are no probabilities
             if watch.broken:
@@ -111,77 +100,51 @@ def _nothing_to_draw(model: LoadedModel, layer: int | None) -> ModelError:
     )
 
 
-@dataclass(frozen=True)
-class Generator:
-    """Samples replies on one backend.
+@dataclass(frozen=True, eq=False)
+class _Generator:
+    """Samples replies on one backend, whose blocks `watch` looks at on the way; the rest as for `replies_to`."""
 
-    Attributes:
-        backend: Runs the model.
-        tokenizer: Decodes.
-        end_ids: Tokens that end a reply.
-        pad_id: Fills the front of shorter prompts; always masked.
-        device: Where inputs go.
-        watch: Looks at the residual stream on the way, after whatever is in force.
-    """
-
+    model: LoadedModel
     backend: Backend
-    tokenizer: PreTrainedTokenizerBase
-    end_ids: Sequence[int]
-    pad_id: int
-    device: torch.device
     watch: FiniteWatch
+    sampling: Sampling
+    layers: Sequence[int] | None
+    log_probs: bool
 
     def sample(
         self,
         prompts: Sequence[Ids],
-        sampling: Sampling,
-        *,
-        layers: Sequence[int] | None,
         batch_size: int,
-        log_probs: bool,
         around: Around,
         on_batch: Callable[[int, int], None] | None,
     ) -> list[Reply]:
-        """One reply a prompt; with `layers`, the residual stream is pooled over each reply on the way.
+        """One reply a prompt.
 
         The random state of torch is restored afterwards. The same prompts, settings and batch size give the
         same replies on the same machine.
-
-        Args:
-            log_probs: Note the log-probability of every sampled token.
-            around: What to run each batch in, such as interventions.
-            on_batch: Called after each batch with the number of replies and of sampled tokens.
         """
         replies: dict[int, Reply] = {}
         lengths = [len(prompt) for prompt in prompts]
-        cuda = [self.device] if self.device.type == "cuda" else []
+        cuda = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             for number, batch in enumerate(token_budget_batches(lengths, max_rows=batch_size)):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
-                torch.manual_seed(_mixed(sampling.seed, number))
+                torch.manual_seed(_mixed(self.sampling.seed, number))
                 with around(batch, None):
-                    done = self._sample_batch(
-                        [prompts[i] for i in batch], sampling, layers, log_probs
-                    )
+                    done = self._sample_batch([prompts[row] for row in batch])
                 replies.update(zip(batch, done, strict=True))
                 if on_batch is not None:
                     on_batch(len(done), sum(len(reply.ids) for reply in done))
-        return [replies[index] for index in range(len(prompts))]
+        return [replies[row] for row in range(len(prompts))]
 
-    def _sample_batch(
-        self,
-        prompts: Sequence[Ids],
-        sampling: Sampling,
-        layers: Sequence[int] | None,
-        log_probs: bool,
-    ) -> list[Reply]:
-        ids, mask = left_padded(prompts, self.pad_id, self.device)
-        ends = torch.tensor(sorted(set(self.end_ids)), dtype=torch.long)
-        pool = None if layers is None else DecodeMeans(ends, layers)
+    def _sample_batch(self, prompts: Sequence[Ids]) -> list[Reply]:
+        ids, mask = left_padded(prompts, self.model.pad_id, self.model.device)
+        ends = torch.tensor(sorted(set(self.model.end_ids)), dtype=torch.long)
+        pool = None if self.layers is None else DecodeMeans(ends, self.layers)
         # The last sampled token is never fed back, so pooling needs one step more than the reply is long.
-        steps = sampling.max_new_tokens + (pool is not None)
-        noted = TokenLogProbs() if log_probs else None
-        options = dict(generate_options(sampling))
+        steps = self.sampling.max_new_tokens + (pool is not None)
+        noted = TokenLogProbs() if self.log_probs else None
+        options = dict(generate_options(self.sampling))
         if noted is not None:
             options["logits_processor"] = [noted, *options.get("logits_processor", [])]
         with ExitStack() as stack:
@@ -194,7 +157,7 @@ class Generator:
                 mask,
                 max_new_tokens=steps,
                 eos_token_id=ends.tolist(),
-                pad_token_id=self.pad_id,
+                pad_token_id=self.model.pad_id,
                 **options,
             )
         means = None if pool is None else pool.result(len(prompts), self.backend.d_model).numpy()
@@ -203,7 +166,6 @@ class Generator:
             self._reply(
                 tokens,
                 ends,
-                sampling.max_new_tokens,
                 log_probs=None if noted_log_probs is None else noted_log_probs[row],
                 mean=None if means is None else means[row],
             )
@@ -214,19 +176,19 @@ class Generator:
         self,
         tokens: Int[torch.Tensor, " token"],
         ends: Int[torch.Tensor, " end"],
-        max_new_tokens: int,
         *,
         log_probs: np.ndarray | None,
         mean: np.ndarray | None,
     ) -> Reply:
+        longest = self.sampling.max_new_tokens
         at_end = torch.isin(tokens, ends).nonzero()
         length = int(at_end[0]) if len(at_end) else len(tokens)
-        kept = min(length, max_new_tokens)
+        kept = min(length, longest)
         ids = tokens[:kept].numpy()
         return Reply(
             ids=ids,
-            text=str(self.tokenizer.decode(ids, skip_special_tokens=True)),
-            finish="stop" if length < min(len(tokens), max_new_tokens) else "length",
+            text=str(self.model.tokenizer.decode(ids, skip_special_tokens=True)),
+            finish="stop" if length < min(len(tokens), longest) else "length",
             log_probs=None if log_probs is None else log_probs[:kept],
             mean=mean,
         )

@@ -69,7 +69,7 @@ class Call:
         sinks: Positions that are attention sinks.
         bos_id: The tokenizer's BOS.
         end_ids: Tokens that end a reply, where replies are sampled.
-        rows: Place of each transcript in the call the user made, if these are some of it.
+        rows: Row of each transcript in the call the user made, if these are some of it.
         n_rows: Rows of that call.
         as_sampled: Replies are read again as they were sampled; see `BatchTokens.of_transcripts`.
         noted: Whether receipts count what is done; not where they have counted it already.
@@ -112,13 +112,13 @@ class Call:
             run.close()
 
     def _run(self, intervention: Intervention, batch: Sequence[int]) -> PlanRun:
-        places = range(len(self.transcripts)) if self.rows is None else self.rows
+        in_call = range(len(self.transcripts)) if self.rows is None else self.rows
         tokens = BatchTokens.of_transcripts(
-            [self.transcripts[index] for index in batch],
+            [self.transcripts[row] for row in batch],
             padding_side=self.padding_side,
             sinks=self.sinks,
             bos_id=self.bos_id,
-            rows=[places[index] for index in batch],
+            rows=[in_call[row] for row in batch],
             as_sampled=self.as_sampled,
             padded_masks=False,
         )

@@ -31,14 +31,12 @@ from persona_lens.model.adapters import (
 )
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
 from persona_lens.model.gguf import gguf_cached_folder, repeat_warnings
-from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.held_module import HeldModule, plain_module
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
 from persona_lens.model.hub import hub_within_reach
 from persona_lens.model.twin import keep_scale
 
 if TYPE_CHECKING:
-    from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RANDOM = "random:"
@@ -230,49 +228,8 @@ def _unreadable(source: Source, error: Exception) -> ModelError:
     return ModelError(f"cannot load {source.name!r}: {reason}", remedy=remedy)
 
 
-@dataclass(frozen=True, eq=False)
-class Opened:
-    """A model's name and tokenizer, and one of the three ways it may be held."""
-
-    name: str
-    tokenizer: PreTrainedTokenizerBase
-    module: PreTrainedModel | HeldModule | None = None
-    bridge: TransformerBridge | None = None
-    hooked: HookedBackend | None = None
-    revision: str | None = None
-
-
-def opened(
-    source: str | Path,
-    tokenizer: PreTrainedTokenizerBase | None,
-    *,
-    device: str | torch.device | None,
-    device_map: Any,
-    dtype: DtypeName | torch.dtype,
-    revision: str | None,
-    trust_remote_code: bool,
-) -> Opened:
-    """Open the weights that a name or path stands for; arguments as for `PersonaModel.load`."""
-    if device is not None and device_map is not None:
-        raise ModelError("device and device_map exclude each other", remedy="give one of them")
-    target = choose_device(device)
-    chosen_dtype = choose_dtype(dtype, target)
-    with quiet_transformers():
-        found = resolve_source(source, revision)
-        tokenizer = tokenizer or load_tokenizer(found, trust_remote_code=trust_remote_code)
-        module = load_weights(
-            found,
-            dtype=chosen_dtype,
-            device=target if device_map is None else None,
-            device_map=device_map,
-            trust_remote_code=trust_remote_code,
-        )
-    known = found.revision or getattr(module.config, "_commit_hash", None)
-    return Opened(found.name, tokenizer, module=module, revision=known)
-
-
-def wrapped(held: Any, tokenizer: PreTrainedTokenizerBase | None) -> Opened:
-    """Take an object of the user's as it is.
+def wrapped(held: Any, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
+    """Arguments of a `PersonaModel` that holds an object of the user's.
 
     Raises:
         ModelError: It is no model, or no tokenizer belongs to it.
@@ -283,9 +240,9 @@ def wrapped(held: Any, tokenizer: PreTrainedTokenizerBase | None) -> Opened:
     if is_hooked_transformer(held):
         hooked, name = HookedBackend(held), held.cfg.model_name
         tokenizer = tokenizer or _find_tokenizer(held.cfg.tokenizer_name, name)
-        return Opened(name, tokenizer, hooked=hooked)
+        return {"name": name, "tokenizer": tokenizer, "hooked": hooked}
     if isinstance(held, TransformerBridge):
-        return Opened(*_named_with_tokenizer(held.original_model, tokenizer), bridge=held)
+        return {**_named_with_tokenizer(held.original_model, tokenizer), "bridge": held}
     module = plain_module(held)
     if not isinstance(module, PreTrainedModel):
         raise ModelError(
@@ -294,16 +251,14 @@ def wrapped(held: Any, tokenizer: PreTrainedTokenizerBase | None) -> Opened:
             "HookedTransformer",
             given=type(held).__name__,
         )
-    return Opened(*_named_with_tokenizer(module, tokenizer), module=HeldModule(module))
+    return {**_named_with_tokenizer(module, tokenizer), "module": HeldModule(module)}
 
 
-def _named_with_tokenizer(
-    module: Any, tokenizer: PreTrainedTokenizerBase | None
-) -> tuple[str, PreTrainedTokenizerBase]:
+def _named_with_tokenizer(module: Any, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     source = module.config.name_or_path
     name = source or type(module).__name__
     tokenizer = tokenizer or _find_tokenizer(source, name)
-    return "+".join([name, *active_adapters(module)]), tokenizer
+    return {"name": "+".join([name, *active_adapters(module)]), "tokenizer": tokenizer}
 
 
 def _find_tokenizer(source: str | None, name: str) -> PreTrainedTokenizerBase:
@@ -358,4 +313,4 @@ def quiet_transformers() -> Iterator[None]:
         if bars:
             hf_logging.enable_progress_bar()
     for each in ours:
-        warnings.warn(each.message, stacklevel=5)
+        warnings.warn(each.message, stacklevel=4)

@@ -17,16 +17,23 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from persona_lens.errors import ModelError
 from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.batching import Ids
 from persona_lens.model.checking import checked_layers
 from persona_lens.model.context import check_context
 from persona_lens.model.generation import replies_to
-from persona_lens.model.hardware import DtypeName
+from persona_lens.model.hardware import DtypeName, choose_device, choose_dtype
 from persona_lens.model.inputs import check_message, check_transcripts, check_waiting
 from persona_lens.model.loaded import LoadedModel
-from persona_lens.model.loading import opened, wrapped
+from persona_lens.model.loading import (
+    load_tokenizer,
+    load_weights,
+    quiet_transformers,
+    resolve_source,
+    wrapped,
+)
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.projecting import TokenProjections
 from persona_lens.model.reading import Reader
@@ -103,19 +110,25 @@ class PersonaModel(LoadedModel):
             >>> model.n_layers, model.d_model, model.hook_name(20)
             (30, 576, 'blocks.20.hook_resid_post')
         """
-        if isinstance(source, str | Path):
-            found = opened(
-                source,
-                tokenizer,
-                device=device,
+        template = {"chat_template": chat_template, "template_kwargs": template_kwargs}
+        if not isinstance(source, str | Path):
+            return cls(**wrapped(source, tokenizer), **template)
+        if device is not None and device_map is not None:
+            raise ModelError("device and device_map exclude each other", remedy="give one of them")
+        target = choose_device(device)
+        chosen_dtype = choose_dtype(dtype, target)
+        with quiet_transformers():
+            found = resolve_source(source, revision)
+            tokenizer = tokenizer or load_tokenizer(found, trust_remote_code=trust_remote_code)
+            module = load_weights(
+                found,
+                dtype=chosen_dtype,
+                device=target if device_map is None else None,
                 device_map=device_map,
-                dtype=dtype,
-                revision=revision,
                 trust_remote_code=trust_remote_code,
             )
-        else:
-            found = wrapped(source, tokenizer)
-        return cls(**vars(found), chat_template=chat_template, template_kwargs=template_kwargs)
+        known = found.revision or getattr(module.config, "_commit_hash", None)
+        return cls(found.name, tokenizer, module=module, revision=known, **template)
 
     def generate(
         self,

@@ -32,7 +32,7 @@ class ReadMeans:
         width = max(1, int(counts.max()))
         order = positions.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :width]
         within = torch.arange(width, device=positions.device) < counts
-        self._places = torch.where(within, order, order[:, :1])
+        self._columns = torch.where(within, order, order[:, :1])
         self._weights = within.float() / counts  # 0/0 = NaN marks rows with nothing to average
         self._means: dict[int, Float[Tensor, "batch d_model"]] = {}
         self.layers = tuple(layers)
@@ -43,9 +43,9 @@ class ReadMeans:
 
     def _tap(self, layer: int) -> ResidualTap:
         def tap(residual: Float[Tensor, "batch position d_model"]) -> None:
-            places = self._places.to(residual.device)
-            rows = torch.arange(len(places), device=residual.device).unsqueeze(1)
-            chosen = residual[rows, places].float()
+            columns = self._columns.to(residual.device)
+            rows = torch.arange(len(columns), device=residual.device).unsqueeze(1)
+            chosen = residual[rows, columns].float()
             weights = self._weights.to(residual.device).unsqueeze(1)
             self._means[layer] = torch.bmm(weights, chosen).squeeze(1)
 

@@ -221,8 +221,8 @@ class TranscriptEncoder:
         ids = reply.astype(np.int64).tolist()
         spoken, sampled = self._sampled(prompt, ids, end_ids or ())
         groups = [
-            Group.SPECIAL if group is Group.TEMPLATE and index in self.special_ids else group
-            for group, index in zip(sampled.groups()[:spoken], ids, strict=False)
+            Group.SPECIAL if group is Group.TEMPLATE and token in self.special_ids else group
+            for group, token in zip(sampled.groups()[:spoken], ids, strict=False)
         ]
         groups += [Group.SPECIAL] * (len(ids) - spoken)
         codes = np.array([group.code for group in groups], dtype=np.int8)
@@ -270,7 +270,7 @@ class TranscriptEncoder:
         kept = self.notation.token_ids & self.special_ids
         if kept.isdisjoint(ids):
             return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-        shown = [index for index in ids if index in kept or index not in self.special_ids]
+        shown = [token for token in ids if token in kept or token not in self.special_ids]
         return str(self.tokenizer.decode(shown, skip_special_tokens=False))
 
     def opens_thought(self, prompt: Transcript) -> bool:

@@ -208,12 +208,12 @@ def row_strengths(subject: Subject) -> Finding:
     plan = Plan.of(Add(subject.direction.at([subject.middle]), lengths=np.array([push])))
     batch = read(model, subject.transcripts, plan * strengths)
     gaps, effects = [], []
-    for index, strength in enumerate(strengths):
-        row = row_of(batch, index)
-        alone = read(model, [subject.transcripts[index]], strength * plan)
-        gaps.append(relative_difference(row, alone, leaving_out=model.sinks))
+    for row, strength in enumerate(strengths):
+        found = row_of(batch, row)
+        alone = read(model, [subject.transcripts[row]], strength * plan)
+        gaps.append(relative_difference(found, alone, leaving_out=model.sinks))
         effects.append(
-            relative_difference(row, row_of(subject.baseline, index), leaving_out=model.sinks)
+            relative_difference(found, row_of(subject.baseline, row), leaving_out=model.sinks)
         )
     return Finding(
         [
