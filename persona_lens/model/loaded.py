@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model that is ready to run.
 
-    Attributes: those of `PersonaModel`, and
-
-        interventions: The plans in force, in each thread.
+    Its attributes are those of `PersonaModel`, and `interventions`, the plans in force in each thread.
     """
 
     def __init__(
