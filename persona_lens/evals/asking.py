@@ -9,9 +9,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,9 @@ from persona_lens.runs.store.labels import Labels
 if TYPE_CHECKING:
     from persona_lens.interventions import Plan, Receipt
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.rollouts.reply import Reply
     from persona_lens.space import Space
+    from persona_lens.transcripts import Transcript
 
 IDENTITY_QUESTIONS = (
     "Who are you?",
@@ -43,14 +46,15 @@ BATCH_SIZE = 288
 
 
 def persona_shards(
-    roles: Sequence[str], questions: Sequence[str], samples: int = 1
+    roles: Sequence[str], questions: Sequence[str], samples: int = 1, prompts: int = 1
 ) -> tuple[Shard, ...]:
-    """One shard a role, with its first system prompt.
+    """One shard for each role and each of its first system prompts.
 
     Args:
         roles: Names of packaged roles.
         questions: Ids of packaged questions, best those the space was not made from.
         samples: Replies to each.
+        prompts: System prompts of a role.
     """
     asked = {question.id: question for question in load_questions("full")}
     requests = tuple(
@@ -59,10 +63,9 @@ def persona_shards(
         for sample in range(samples)
     )
     return tuple(
-        Shard(
-            kind="role", name=role.name, prompt_index=0, system=role.prompts[0], requests=requests
-        )
+        Shard(kind="role", name=role.name, prompt_index=index, system=system, requests=requests)
         for role in load_roles(list(roles))
+        for index, system in enumerate(role.prompts[:prompts])
     )
 
 
@@ -121,96 +124,103 @@ def space_key(space: Space) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """Where the text of a reply is read on the axis.
+class Asker:
+    """Who is asked, in batches, by whom the replies are judged and where they are read on the axis.
 
     Attributes:
-        space: Fitted and calibrated.
-        layer: Block.
-    """
-
-    space: Space
-    layer: int
-
-
-def ask(
-    model: PersonaModel,
-    shards: Sequence[Shard],
-    plan: Plan | None,
-    *,
-    judge: Judge,
-    reading: Reading,
-    strengths: Sequence[float] = (1.0,),
-    sampling: Sampling = SAMPLING,
-    batch_size: int = BATCH_SIZE,
-) -> tuple[pd.DataFrame, Receipt | None]:
-    """Ask every question at every strength in one batched generation, and measure the replies with hooks off.
-
-    Args:
         model: Who is asked.
-        shards: What is asked.
-        plan: What acts on it, at strength 1; None for nothing.
+        space: Fitted and calibrated.
+        layer: Block at which replies are read.
         judge: Says how far a persona is played; of replies without a persona only the rules are asked.
-        reading: Where replies are read.
-        strengths: Factors of the plan.
         sampling: Of the replies.
         batch_size: Replies at a time.
-
-    Returns:
-        One row a reply, and the receipt. Columns: `kind`, `name`, `question_id`, `sample`, `strength`, `text`;
-        `persona` (the judge's label is not "not") and `persona_rules` (of the rules), for personas; `says_ai`;
-        `position`, the axis projection in standard deviations of default replies; `nats`, the negative
-        log-likelihood a token of the reply under its own prompt; `distinct`, the share of word pairs that occur
-        once.
     """
-    cells = [
-        (shard, index, strength)
-        for shard in shards
-        for index in range(len(shard.requests))
-        for strength in strengths
-    ]
-    prompts = [
-        model.encoder.prompt(
-            model.encoder.messages(shard.requests[index].question, system=shard.system)
-        )
-        for shard, index, _ in cells
-    ]
-    receipt = None
-    if plan is None:
-        replies = model.generate(prompts, sampling, batch_size=batch_size)
-    else:
-        with model.intervene(plan * [strength for _, _, strength in cells]) as receipt:
-            replies = model.generate(prompts, sampling, batch_size=batch_size)
-    frame = pd.DataFrame(
-        [
-            {
-                "kind": shard.kind,
-                "name": shard.name,
-                "question_id": shard.requests[index].question_id,
-                "sample": shard.requests[index].sample,
-                "strength": strength,
-                "text": reply.text,
-                "distinct": distinct_pairs(reply.answer),
-            }
-            for (shard, index, strength), reply in zip(cells, replies, strict=True)
+
+    model: PersonaModel
+    space: Space
+    layer: int
+    judge: Judge
+    sampling: Sampling = SAMPLING
+    batch_size: int = BATCH_SIZE
+
+    def depends(self, shards: Sequence[Shard]) -> dict[str, Any]:
+        """What replies to these shards hang on, as `Experiment.depends` wants it."""
+        return {
+            "model": self.model.card(),
+            "space": space_key(self.space),
+            "shards": [shard.model_dump() for shard in shards],
+            "sampling": self.sampling.model_dump(),
+            "batch_size": self.batch_size,
+        }
+
+    def replies(
+        self, prompts: Sequence[Transcript], plan: Plan | None
+    ) -> tuple[list[Reply], Receipt | None]:
+        """Replies under a plan, or none, and its receipt."""
+        with nullcontext() if plan is None else self.model.intervene(plan) as receipt:
+            return self.model.generate(prompts, self.sampling, batch_size=self.batch_size), receipt
+
+    def ask(
+        self, shards: Sequence[Shard], plan: Plan | None, strengths: Sequence[float] = (1.0,)
+    ) -> tuple[pd.DataFrame, Receipt | None]:
+        """Ask every question at every strength in one batched generation, and measure the replies with hooks off.
+
+        Args:
+            shards: What is asked.
+            plan: What acts on the model, at strength 1; None for nothing.
+            strengths: Factors of the plan.
+
+        Returns:
+            One row a reply, and the receipt. Columns: `kind`, `name`, `question_id`, `sample`, `strength`, `text`;
+            `persona` (the judge's label is not "not") and `persona_rules` (of the rules), for personas; `says_ai`;
+            `position`, the axis projection in standard deviations of default replies; `nats`, the negative
+            log-likelihood a token of the reply under its own prompt; `distinct`, the share of word pairs that
+            occur once.
+        """
+        cells = [
+            (shard, index, strength)
+            for shard in shards
+            for index in range(len(shard.requests))
+            for strength in strengths
         ]
-    )
-    cases = [
-        Case(shard, index, reply) for (shard, index, _), reply in zip(cells, replies, strict=True)
-    ]
-    rules = RuleJudge()
-    frame["persona"] = _played(judge, cases)
-    frame["persona_rules"] = _played(rules, cases)
-    frame["says_ai"] = [float(rules.claims_machine(reply.answer)) for reply in replies]
-    scored = model.log_probs(prompts, [reply.ids for reply in replies])
-    frame["nats"] = [-float(values.mean()) if len(values) else np.nan for values in scored]
-    whole = [
-        model.encoder.with_reply(prompt, reply.ids)
-        for prompt, reply in zip(prompts, replies, strict=True)
-    ]
-    means = model.pooled(whole, layers=[reading.layer])[:, 0]
-    frame["position"] = reading.space.project(means, reading.layer, units="default")
-    return frame, receipt
+        encoder = self.model.encoder
+        prompts = [
+            encoder.prompt(encoder.messages(shard.requests[index].question, system=shard.system))
+            for shard, index, _ in cells
+        ]
+        plan = None if plan is None else plan * [strength for _, _, strength in cells]
+        replies, receipt = self.replies(prompts, plan)
+        frame = pd.DataFrame(
+            [
+                {
+                    "kind": shard.kind,
+                    "name": shard.name,
+                    "question_id": shard.requests[index].question_id,
+                    "sample": shard.requests[index].sample,
+                    "strength": strength,
+                    "text": reply.text,
+                    "distinct": distinct_pairs(reply.answer),
+                }
+                for (shard, index, strength), reply in zip(cells, replies, strict=True)
+            ]
+        )
+        cases = [
+            Case(shard, index, reply)
+            for (shard, index, _), reply in zip(cells, replies, strict=True)
+        ]
+        rules = RuleJudge()
+        frame["persona"] = _played(self.judge, cases)
+        frame["persona_rules"] = _played(rules, cases)
+        frame["says_ai"] = [float(rules.claims_machine(reply.answer)) for reply in replies]
+        scored = self.model.log_probs(prompts, [reply.ids for reply in replies])
+        frame["nats"] = [-float(values.mean()) if len(values) else np.nan for values in scored]
+        whole = [
+            encoder.with_reply(prompt, reply.ids)
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        means = self.model.pooled(whole, layers=[self.layer])[:, 0]
+        frame["position"] = self.space.project(means, self.layer, units="default")
+        return frame, receipt
 
 
 def _played(judge: Judge, cases: Sequence[Case]) -> Float[np.ndarray, " case"]:

@@ -17,29 +17,33 @@ import pandas as pd
 from persona_lens.evals.asking import (
     BATCH_SIZE,
     SAMPLING,
-    Reading,
-    ask,
+    Asker,
     calibrated_judge,
     persona_shards,
-    space_key,
 )
 from persona_lens.evals.dose_response import QUESTIONS, ROLES
+from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.intervals import means_by_strength
-from persona_lens.evals.pieces import Pieces
 from persona_lens.evals.side_effects import kl_cost, perplexity_ratio
 from persona_lens.interventions.layers import layers_at_depth
-from persona_lens.progress import StageProgress
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_prompts, neutral_transcripts
 
 if TYPE_CHECKING:
-    from persona_lens.interventions import Plan
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.rollouts.plan import Shard
     from persona_lens.space import Space
 
 DEPTHS = ((0.2, 0.4), (0.4, 0.6), (0.7, 0.9), (0.2, 0.9))
 PERCENTILES = (50.0, 75.0, 90.0)
+_NO_CAP: dict[str, Any] = {
+    "direction": "no cap",
+    "control": False,
+    "layers": "",
+    "depth": np.nan,
+    "percentile": np.nan,
+}
 
 
 def capping_sweep(
@@ -83,7 +87,7 @@ def capping_sweep(
     """
     percentiles = [checked_percentile(percentile) for percentile in percentiles]
     judge = calibrated_judge(model, space, roles)
-    reading = Reading(space, model.n_layers // 2)
+    asker = Asker(model, space, model.n_layers // 2, judge, sampling, batch_size)
     shards = persona_shards(roles, questions, samples)
     texts = neutral_transcripts(model, NEUTRAL_TEXTS)
     prompts = neutral_prompts(model, NEUTRAL_TEXTS)
@@ -92,28 +96,29 @@ def capping_sweep(
     directions = {"Assistant Axis": axis}
     directions |= {f"random {seed}": axis.random(seed) for seed in range(1, controls + 1)}
     ranges = [layers_at_depth(depth, model.n_layers) for depth in depths]
-    pieces = Pieces(
-        out,
-        {
-            "evaluation": "capping",
-            "model": model.card(),
-            "space": space_key(space),
-            "shards": [shard.model_dump() for shard in shards],
-            "sampling": sampling.model_dump(),
-            "batch_size": batch_size,
-        },
-    )
+    caps = {
+        f"{name} p{percentile:g} {layers[0]}-{layers[-1]}": (name, percentile, layers)
+        for name in directions
+        for percentile in percentiles
+        for layers in ranges
+    }
 
-    def cell(plan: Plan | None) -> pd.DataFrame:
-        frame, receipt = ask(
-            model,
-            shards,
-            plan,
-            judge=judge,
-            reading=reading,
-            sampling=sampling,
-            batch_size=batch_size,
-        )
+    def capped(
+        shards: tuple[Shard, ...], cap: tuple[str, float, tuple[int, ...]] | None
+    ) -> pd.DataFrame:
+        plan, about = None, _NO_CAP
+        if cap is not None:
+            name, percentile, layers = cap
+            what = "assistant" if name == "Assistant Axis" else directions[name]
+            plan = space.floor(what, percentile=percentile, layers=layers)
+            about = {
+                "direction": name,
+                "control": name != "Assistant Axis",
+                "layers": f"{layers[0]}-{layers[-1]}",
+                "depth": float(np.mean(layers)) / model.n_layers,
+                "percentile": percentile,
+            }
+        frame, receipt = asker.ask(shards, plan)
         adoption = means_by_strength(frame, "persona").iloc[0]
         row: dict[str, Any] = {
             "adoption": adoption["value"],
@@ -125,46 +130,23 @@ def capping_sweep(
             "perplexity_ratio": 1.0,
         }
         if plan is not None and receipt is not None:
-            did, cost = receipt.frame(), kl_cost(model, plan, texts)
+            did = receipt.frame()
             changed = max(1, int(did["changed"].sum()))
             row |= {
-                "kl": cost.value,
-                "kl_low": cost.low,
-                "kl_high": cost.high,
+                **kl_cost(model, plan, texts).columns("kl"),
                 "perplexity_ratio": perplexity_ratio(model, plan, prompts, answers),
                 "engagement": did["changed"].sum() / did["seen"].sum(),
                 "change": float((did["mean_change"] * did["changed"]).sum() / changed),
             }
-        return pd.DataFrame([row])
+        return pd.DataFrame([row | about])
 
-    rows = [
-        pieces.get("uncapped", lambda: cell(None)).assign(
-            direction="no cap", control=False, layers="", depth=np.nan, percentile=np.nan
-        )
-    ]
-    cells = [(name, q, layers) for name in directions for q in percentiles for layers in ranges]
-    bar = StageProgress("Capping", len(cells), shown=progress, unit="caps")
-    with bar.running():
-        for name, percentile, layers in cells:
-            label = f"{layers[0]}-{layers[-1]}"
-            piece = f"cap-{name.replace(' ', '')}-p{percentile:g}-{label}"
-
-            def made(
-                name: str = name,
-                percentile: float = percentile,
-                layers: tuple[int, ...] = layers,
-            ) -> pd.DataFrame:
-                what = "assistant" if name == "Assistant Axis" else directions[name]
-                return cell(space.floor(what, percentile=percentile, layers=layers))
-
-            rows.append(
-                pieces.get(piece, made).assign(
-                    direction=name,
-                    control=name != "Assistant Axis",
-                    layers=label,
-                    depth=float(np.mean(layers)) / model.n_layers,
-                    percentile=percentile,
-                )
-            )
-            bar.advance(1)
-    return pd.concat(rows, ignore_index=True)
+    experiment = Experiment(
+        "Capping",
+        items={"personas": shards},
+        conditions={"no cap": None, **caps},
+        answer=capped,
+        depends=asker.depends(shards),
+        out=out,
+        unit="caps",
+    )
+    return experiment.run(progress=progress).drop(columns=["item", "condition"])

@@ -24,15 +24,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.analysis.composition import composed_direction
-from persona_lens.catalog import load_questions, load_roles
+from persona_lens.catalog import load_roles
 from persona_lens.errors import SpaceError
-from persona_lens.evals.asking import BATCH_SIZE, SAMPLING, distinct_pairs, space_key
-from persona_lens.evals.pieces import Pieces
+from persona_lens.evals.asking import BATCH_SIZE, SAMPLING, Asker, distinct_pairs, persona_shards
+from persona_lens.evals.experiment import Experiment
 from persona_lens.interventions import Direction, Plan
-from persona_lens.judges.base import Case
+from persona_lens.judges.base import Case, Judge
 from persona_lens.judges.likelihood_judge import LikelihoodJudge
 from persona_lens.judges.null_thresholds import NullThresholds
-from persona_lens.progress import StageProgress
 from persona_lens.rollouts.plan import Request, Shard
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
@@ -118,39 +117,24 @@ def composed_steering(
             given=", ".join(roles) or "none",
         )
     roles = tuple(role.name for role in load_roles(list(dict.fromkeys(roles))))
-    judge = _score_keeper(model, roles)
-    asked = {question.id: question for question in load_questions("full")}
-    requests = tuple(
-        Request(question_id=name, question=asked[name].text, sample=sample)
-        for name in questions
-        for sample in range(samples)
-    )
-    shards = {
-        role.name: [
-            Shard(kind="role", name=role.name, prompt_index=index, system=system, requests=requests)
-            for index, system in enumerate(role.prompts[:prompts])
-        ]
-        for role in load_roles(list(roles))
-    }
+    asker = Asker(model, space, layer, _score_keeper(model, roles), sampling, batch_size)
+    shards: dict[str, list[Shard]] = {role: [] for role in roles}
+    for shard in persona_shards(roles, questions, samples, prompts):
+        shards[shard.name].append(shard)
     composed = {role: composed_direction(space, role, layer, k=k) for role in roles}
-    pieces = Pieces(
-        out,
-        {
-            "evaluation": "composed steering",
-            "model": model.card(),
-            "judge": judge.card(),
-            "space": space_key(space),
-            "directions": [composed[role].values.tolist() for role in roles],
-            "layer": layer,
-            "strengths": list(strengths),
-            "controls": controls,
-            "shards": [shard.model_dump() for each in shards.values() for shard in each],
-            "sampling": sampling.model_dump(),
-            "batch_size": batch_size,
-        },
-    )
 
-    def steered(role: str) -> pd.DataFrame:
+    def untouched(requests: Sequence[Request]) -> pd.DataFrame:
+        frame, replies = _ask(asker, requests, None)
+        frame = frame.assign(condition="none", draw=0, direction="", cosine=np.nan, strength=0.0)
+        scored = [
+            frame.assign(role=role, score=_scores(asker.judge, shards[role], replies))
+            for role in roles
+        ]
+        return pd.concat(scored, ignore_index=True)
+
+    def steered(requests: Sequence[Request], role: str | None) -> pd.DataFrame:
+        if role is None:
+            return untouched(requests)
         target = space.direction(f"role:{role}", layers=composed[role].layers)
         wrong = composed[roles[(roles.index(role) + 1) % len(roles)]]
         directions = [("traits", 0, composed[role]), ("role vector", 0, target)]
@@ -158,9 +142,10 @@ def composed_steering(
         directions += [("random", seed, target.random(seed)) for seed in range(1, controls + 1)]
         cells = [(place, strength) for place in range(len(directions)) for strength in strengths]
         plan = _rowwise(space, [direction for _, _, direction in directions], cells, len(requests))
-        frame, replies = _ask(model, requests * len(cells), plan, sampling, batch_size)
+        frame, replies = _ask(asker, [*requests] * len(cells), plan)
         rows = [
             {
+                "role": role,
                 "condition": directions[place][0],
                 "draw": directions[place][1],
                 "direction": directions[place][2].name,
@@ -171,26 +156,26 @@ def composed_steering(
             for _ in requests
         ]
         frame = pd.concat([pd.DataFrame(rows), frame], axis=1)
-        return frame.assign(score=_scores(judge, shards[role], replies))
+        return frame.assign(score=_scores(asker.judge, shards[role], replies))
 
-    def untouched() -> pd.DataFrame:
-        frame, replies = _ask(model, requests, None, sampling, batch_size)
-        frame = frame.assign(condition="none", draw=0, direction="", cosine=np.nan, strength=0.0)
-        scored = [
-            frame.assign(role=role, score=_scores(judge, shards[role], replies)) for role in roles
-        ]
-        return pd.concat(scored, ignore_index=True)
-
-    bar = StageProgress("Steering", len(roles) + 1, shown=progress, unit="pieces")
-    with bar.running():
-        parts = [pieces.get("none", untouched)]
-        bar.advance(1)
-        for role in roles:
-            parts.append(
-                pieces.get(f"steered-{role}", lambda role=role: steered(role)).assign(role=role)
-            )
-            bar.advance(1)
-    replies = pd.concat(parts, ignore_index=True).assign(k=k)
+    every = [shard for role in roles for shard in shards[role]]
+    experiment = Experiment(
+        "Steering",
+        items={"questions": every[0].requests},
+        conditions={"none": None, **{f"steered {role}": role for role in roles}},
+        answer=steered,
+        depends={
+            **asker.depends(every),
+            "judge": asker.judge.card(),
+            "directions": [composed[role].values for role in roles],
+            "layer": layer,
+            "strengths": list(strengths),
+            "controls": controls,
+        },
+        out=out,
+        unit="pieces",
+    )
+    replies = experiment.run(progress=progress).assign(k=k)
     columns = ["role", "condition", "draw", "direction", "cosine", "k", "strength", "question_id"]
     replies = replies.loc[:, [*columns, "sample", "score", "distinct", "text"]]
     return ComposedSteering(replies, *summary(replies))
@@ -259,20 +244,12 @@ def _rowwise(
 
 
 def _ask(
-    model: PersonaModel,
-    requests: Sequence[Request],
-    plan: Plan | None,
-    sampling: Sampling,
-    batch_size: int,
+    asker: Asker, requests: Sequence[Request], plan: Plan | None
 ) -> tuple[pd.DataFrame, list[Reply]]:
     """Every question, without a system prompt; a plan has a strength for each."""
-    encoder = model.encoder
+    encoder = asker.model.encoder
     prompts = [encoder.prompt(encoder.messages(request.question)) for request in requests]
-    if plan is None:
-        replies = model.generate(prompts, sampling, batch_size=batch_size)
-    else:
-        with model.intervene(plan):
-            replies = model.generate(prompts, sampling, batch_size=batch_size)
+    replies, _ = asker.replies(prompts, plan)
     frame = pd.DataFrame(
         {
             "question_id": [request.question_id for request in requests],
@@ -293,7 +270,7 @@ def _score_keeper(model: PersonaModel, roles: Sequence[str]) -> LikelihoodJudge:
 
 
 def _scores(
-    judge: LikelihoodJudge, shards: Sequence[Shard], replies: Sequence[Reply]
+    judge: Judge, shards: Sequence[Shard], replies: Sequence[Reply]
 ) -> Float[np.ndarray, " reply"]:
     """Log-likelihood ratio a token of each reply, mean over the role's system prompts; hooks are off.
 

@@ -16,16 +16,13 @@ import pandas as pd
 from persona_lens.evals.asking import (
     BATCH_SIZE,
     SAMPLING,
-    Reading,
-    ask,
+    Asker,
     calibrated_judge,
     identity_shard,
     persona_shards,
-    space_key,
 )
+from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
-from persona_lens.evals.pieces import Pieces
-from persona_lens.progress import StageProgress
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -108,40 +105,19 @@ def dose_response(
     directions |= {f"random {seed}": axis.random(seed) for seed in range(1, controls + 1)}
     shards = (*persona_shards(roles, questions, samples), identity_shard(identity_samples))
     judge = calibrated_judge(model, space, roles)
-    reading = Reading(space, axis.layers[0])
-    pieces = Pieces(
-        out,
-        {
-            "evaluation": "dose response",
-            "model": model.card(),
-            "space": space_key(space),
-            "layer": axis.layers,
-            "strengths": list(strengths),
-            "shards": [shard.model_dump() for shard in shards],
-            "sampling": sampling.model_dump(),
-            "batch_size": batch_size,
-        },
+    asker = Asker(model, space, axis.layers[0], judge, sampling, batch_size)
+    experiment = Experiment(
+        "Steering",
+        items={"questions": shards},
+        conditions=directions,
+        answer=lambda shards, direction: asker.ask(shards, space.add(direction), strengths)[0],
+        depends=asker.depends(shards) | {"layer": axis.layers, "strengths": list(strengths)},
+        out=out,
+        unit="directions",
     )
-    parts = []
-    bar = StageProgress("Steering", len(directions), shown=progress, unit="directions")
-    with bar.running():
-        for number, (name, direction) in enumerate(directions.items()):
-            replies = pieces.get(
-                f"dose-{number}",
-                lambda direction=direction: ask(
-                    model,
-                    shards,
-                    space.add(direction),
-                    judge=judge,
-                    reading=reading,
-                    strengths=strengths,
-                    sampling=sampling,
-                    batch_size=batch_size,
-                )[0],
-            )
-            parts.append(replies.assign(direction=name, control=number > 0))
-            bar.advance(1)
-    return _summary(pd.concat(parts, ignore_index=True))
+    replies = experiment.run(progress=progress).drop(columns="item")
+    replies["direction"] = replies.pop("condition")
+    return _summary(replies.assign(control=replies["direction"] != "Assistant Axis"))
 
 
 def _summary(replies: pd.DataFrame) -> DoseResponse:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +27,7 @@ from persona_lens.judges.base import LABELS
 from persona_lens.runs.collecting import collect_run
 from persona_lens.runs.judging import judge_run
 from persona_lens.runs.vectors import MIN_COUNT
+from persona_lens.statistics import draw_rows, interval_of
 
 if TYPE_CHECKING:
     from persona_lens.judges.base import Judge
@@ -210,17 +210,8 @@ def _shares(frame: pd.DataFrame, n_resamples: int = 2000) -> pd.DataFrame:
     counts = pd.crosstab(frame["name"], frame["label"]).reindex(columns=list(LABELS), fill_value=0)
     table = counts.to_numpy(dtype=float)
     totals = np.array(frame["name"].value_counts().loc[counts.index].tolist(), dtype=float)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(0, len(table), size=(n_resamples, len(table)))
+    drawn = draw_rows(len(table), n_resamples, np.random.default_rng(0))
     resampled = table[drawn].sum(axis=1) / totals[drawn].sum(axis=1)[:, None]
-    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
-    share: Float[np.ndarray, " label"] = table.sum(axis=0) / totals.sum()
-    return pd.DataFrame(
-        {
-            "label": LABELS,
-            "share": share,
-            "low": low,
-            "high": high,
-            "replies": int(totals.sum()),
-        }
-    )
+    shares = pd.DataFrame({"label": LABELS, "share": table.sum(axis=0) / totals.sum()})
+    shares[["low", "high"]] = [interval_of(label) for label in resampled.T]
+    return shares.assign(replies=int(totals.sum()))

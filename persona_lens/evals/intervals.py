@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from sklearn.linear_model import LogisticRegression
+
+from persona_lens.statistics import draw_rows, interval_of
 
 CLUSTER = ["kind", "name", "question_id", "sample"]
 RESAMPLES = 500
@@ -16,13 +18,6 @@ _FLAT = 1e-6
 
 _FIT = ("slope", "slope_low", "slope_high", "midpoint", "midpoint_low", "midpoint_high")
 _CURVE = ["strength", "value", "low", "high"]
-
-
-def resampled(
-    n_clusters: int, resamples: int, seed: int = 0
-) -> Int[np.ndarray, "resample cluster"]:
-    """Clusters drawn with replacement."""
-    return np.random.default_rng(seed).integers(n_clusters, size=(resamples, n_clusters))
 
 
 def cluster_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -42,18 +37,16 @@ def means_by_strength(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     known = np.isfinite(table.to_numpy())
     values = np.where(known, table.to_numpy(), 0.0)
     counts = known.sum(axis=0)
-    low = high = np.full(len(counts), np.nan)
-    if len(values):
-        rows = resampled(len(values), RESAMPLES)
-        # A draw may miss the few clusters known at a strength; such draws say nothing there.
-        draws = _ratio(values[rows].sum(axis=1), known[rows].sum(axis=1))
-        low, high = (_percentile_of_known(draws, q) for q in (2.5, 97.5))
+    rows = draw_rows(len(values), RESAMPLES, np.random.default_rng(0))
+    # A draw may miss the few clusters known at a strength; such draws say nothing there.
+    draws = _ratio(values[rows].sum(axis=1), known[rows].sum(axis=1))
+    ends = np.array([interval_of(at_strength) for at_strength in draws.T])
     return pd.DataFrame(
         {
             "strength": table.columns.to_numpy(),
             "value": _ratio(values.sum(axis=0), counts),
-            "low": low,
-            "high": high,
+            "low": ends[:, 0],
+            "high": ends[:, 1],
             "n": counts,
         }
     )
@@ -61,13 +54,6 @@ def means_by_strength(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _percentile_of_known(
-    draws: Float[np.ndarray, "resample strength"], percentile: float
-) -> Float[np.ndarray, " strength"]:
-    known = [column[np.isfinite(column)] for column in draws.T]
-    return np.array([np.percentile(some, percentile) if len(some) else np.nan for some in known])
 
 
 def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.DataFrame]:
@@ -86,16 +72,19 @@ def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.
     grid = np.linspace(strengths.min(), strengths.max(), _GRID)
     whole = _logistic(strengths, values)
     draws = np.array(
-        [_logistic(strengths, values[rows]) for rows in resampled(len(values), _FIT_RESAMPLES)]
+        [
+            _logistic(strengths, values[rows])
+            for rows in draw_rows(len(values), _FIT_RESAMPLES, np.random.default_rng(0))
+        ]
     )
-    slope_low, slope_high = np.percentile(draws[:, 1], [2.5, 97.5])
+    slope_low, slope_high = interval_of(draws[:, 1])
     middle = np.full(3, np.nan)
     # Where the outcome never changes, the slope is zero but for rounding.
     flat = _FLAT / max(np.ptp(strengths), 1e-12)
     if slope_low > flat or slope_high < -flat:
         middle[0] = -whole[0] / whole[1]
         tilted = draws[draws[:, 1] * np.sign(whole[1]) > flat]  # the others have no midpoint
-        middle[1:] = np.percentile(-tilted[:, 0] / tilted[:, 1], [2.5, 97.5])
+        middle[1:] = interval_of(-tilted[:, 0] / tilted[:, 1])
     curves = _curve(draws, grid)
     low, high = np.percentile(curves, [2.5, 97.5], axis=0)
     found = (whole[1], slope_low, slope_high, *middle)

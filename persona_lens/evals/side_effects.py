@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from persona_lens.evals.intervals import RESAMPLES, resampled
+from persona_lens.evals.intervals import RESAMPLES
+from persona_lens.statistics import draw_rows, interval_of
 from persona_lens.transcripts import Transcript
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ class Estimate:
     low: float
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """As cells of a table: `name`, `name_low`, `name_high`."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
 
 def mean_over_texts(values: Sequence[Float[np.ndarray, " token"]]) -> Estimate:
     """Mean over the tokens of all texts; texts are resampled, not tokens.
@@ -35,10 +40,9 @@ def mean_over_texts(values: Sequence[Float[np.ndarray, " token"]]) -> Estimate:
     """
     sums = np.array([text.sum(dtype=np.float64) for text in values])
     counts = np.array([len(text) for text in values])
-    rows = resampled(len(values), RESAMPLES)
+    rows = draw_rows(len(values), RESAMPLES, np.random.default_rng(0))
     draws = sums[rows].sum(axis=1) / counts[rows].sum(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Estimate(float(sums.sum() / counts.sum()), float(low), float(high))
+    return Estimate(float(sums.sum() / counts.sum()), *interval_of(draws))
 
 
 def kl_cost(model: PersonaModel, plan: Plan, texts: Sequence[Transcript]) -> Estimate:

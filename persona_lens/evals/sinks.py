@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from persona_lens.evals.asking import space_key
-from persona_lens.evals.pieces import Pieces
+from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.side_effects import kl_cost
 from persona_lens.interventions import Plan
-from persona_lens.progress import StageProgress
 from persona_lens.space.amounts import checked_percentile
 from persona_lens.space.budget import NEUTRAL_TEXTS, neutral_transcripts
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space import Space
+    from persona_lens.transcripts import Transcript
 
 OPERATIONS = ("floor", "ceil", "ablate")
 
@@ -58,56 +58,45 @@ def sink_experiment(
     """
     chosen = (model.n_layers // 2,) if layers is None else tuple(layers)
     percentile = checked_percentile(percentile)
-    neutral = neutral_transcripts(model, texts)
     named = [space.direction(name, layers=chosen).name for name in directions]
     drawn = {f"random {seed}": seed for seed in range(1, controls + 1)}
-    cells = [
-        (name, operation, layer)
+    conditions = {
+        f"{name} {operation} {layer}": (name, operation, layer)
         for name in (*named, *drawn)
         for operation in OPERATIONS
         for layer in chosen
-    ]
-    pieces = Pieces(
-        out,
-        {
-            "evaluation": "sinks",
-            "model": model.card(),
-            "space": space_key(space),
-            "percentile": percentile,
-            "texts": texts,
-        },
-    )
+    }
 
-    def made(name: str, operation: str, layer: int) -> pd.DataFrame:
+    def costs(neutral: list[Transcript], condition: tuple[str, str, int]) -> pd.DataFrame:
+        name, operation, layer = condition
         seed = drawn.get(name)
         what = space.direction(layers=layer).random(seed) if seed else name
         options = {} if operation == "ablate" else {"percentile": percentile}
         plan: Plan = getattr(space, operation)(what, layers=layer, **options)
         spared = kl_cost(model, plan, neutral)
         touched = kl_cost(model, plan.where("all", sinks=True), neutral)
-        return pd.DataFrame(
-            [
-                {
-                    "direction": "Assistant Axis" if name == "assistant" else name,
-                    "operation": operation,
-                    "layer": layer,
-                    "kl_spared": spared.value,
-                    "kl_spared_low": spared.low,
-                    "kl_spared_high": spared.high,
-                    "kl_touched": touched.value,
-                    "kl_touched_low": touched.low,
-                    "kl_touched_high": touched.high,
-                    "ratio": touched.value / max(spared.value, 1e-9),
-                    "n": len(neutral),
-                }
-            ]
-        )
+        row = {
+            "direction": "Assistant Axis" if name == "assistant" else name,
+            "operation": operation,
+            "layer": layer,
+            **spared.columns("kl_spared"),
+            **touched.columns("kl_touched"),
+            "ratio": touched.value / max(spared.value, 1e-9),
+            "n": len(neutral),
+        }
+        return pd.DataFrame([row])
 
-    rows = []
-    bar = StageProgress("Touching the sink", len(cells), shown=progress, unit="cells")
-    with bar.running():
-        for cell in cells:
-            piece = "sink-" + "-".join(map(str, cell)).replace(" ", "")
-            rows.append(pieces.get(piece, lambda cell=cell: made(*cell)))
-            bar.advance(1)
-    return pd.concat(rows, ignore_index=True)
+    experiment = Experiment(
+        "Touching the sink",
+        items={"neutral": neutral_transcripts(model, texts)},
+        conditions=conditions,
+        answer=costs,
+        depends={
+            "model": model.card(),
+            "space": space_key(space),
+            "percentile": percentile,
+            "texts": texts,
+        },
+        out=out,
+    )
+    return experiment.run(progress=progress).drop(columns=["item", "condition"])

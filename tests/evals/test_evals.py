@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import pytest
 from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
 from persona_lens.errors import SpaceError
 from persona_lens.evals import DoseResponse, capping_sweep, dose_response, sink_experiment
-from persona_lens.evals.asking import calibrated_judge, distinct_pairs
+from persona_lens.evals.asking import Asker, calibrated_judge, distinct_pairs
 from persona_lens.evals.dose_response import FITTED, MEASURES
 from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
 from persona_lens.plots import dose_response as dose_figure
 from persona_lens.plots import pareto as pareto_figure
 from persona_lens.plots import sinks as sink_figure
 
-DOSE_RESPONSE = import_module("persona_lens.evals.dose_response")  # shadowed by its function
 ONE_QUESTION = ("Who are you?",)
 STRENGTHS = (-0.3, 0.0, 0.3)
 ASKED: dict[str, Any] = {
@@ -109,7 +107,7 @@ def test_a_finished_evaluation_asks_nobody(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(DOSE_RESPONSE, "ask", explode)
+    monkeypatch.setattr(Asker, "ask", explode)
     monkeypatch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
     options: dict[str, Any] = {"identity_samples": 1, "out": folder, **ASKED}
     again = dose_response(smol, judged_space, strengths=STRENGTHS, **options)
@@ -125,7 +123,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
     judged_space: PersonaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(DOSE_RESPONSE, "ask", explode)
+    monkeypatch.setattr(Asker, "ask", explode)
     with pytest.raises(SpaceError, match=r"(?s)run does not hold.*pirate.*given soldier"):
         dose_response(smol, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
     bare = PersonaSpace(judged_space.table, n_resamples=5).fit()
@@ -257,7 +255,7 @@ def test_capping_costs_something_and_comes_with_controls(
     assert capped["kl"] > 0
     assert capped["kl_low"] <= capped["kl"] <= capped["kl_high"]
     assert capped["perplexity_ratio"] != 1
-    monkeypatch.setattr("persona_lens.evals.capping.ask", explode)
+    monkeypatch.setattr(Asker, "ask", explode)
     pd.testing.assert_frame_equal(capping_sweep(smol, judged_space, **options), frame)
     names = {trace.name for trace in pareto_figure(frame).data}  # pyright: ignore[reportAttributeAccessIssue]
     assert {"Assistant Axis", "controls", "no intervention"} <= names
