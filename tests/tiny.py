@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from persona_lens import PersonaModel
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
@@ -71,6 +74,18 @@ def tiny_module(architecture: str, *, seed: int = 0) -> PreTrainedModel:
     module = AutoModelForCausalLM.from_config(config).eval()
     module.config.architectures = [type(module).__name__]
     return module
+
+
+@cache
+def shared_module(architecture: str) -> PreTrainedModel:
+    """The same, once for all who leave it as it is."""
+    return tiny_module(architecture)
+
+
+@cache
+def shared_model(architecture: str) -> PersonaModel:
+    """One loaded with a module of its own, once for all who leave hooks, weights and settings as they are."""
+    return PersonaModel.load(tiny_module(architecture), tokenizer=tiny_tokenizer())
 
 
 def tiny_folder(path: Path, architecture: str, *, seed: int = 0) -> Path:

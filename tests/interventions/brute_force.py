@@ -80,9 +80,9 @@ class Choice:
         return Where.of(*self.names, turn=self.turn, sinks=self.sinks)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spec:
-    """One operation at some layers.
+    """One operation at some layers; equal to itself only, so that accounts can be kept by it.
 
     Attributes:
         kind: Its name.
@@ -115,15 +115,15 @@ class Spec:
 
     def apply(
         self, layer: int, h: Tensor, prompt: Transcript, row: int, sinks: Sequence[int]
-    ) -> Tensor:
-        """The residuals `[position, d_model]` of a whole row, changed."""
-        _, positions = self.positions(layer, h, prompt, row, sinks)
+    ) -> tuple[Tensor, list[int], list[int]]:
+        """The residuals `[position, d_model]` of a whole row, changed; and the `positions`."""
+        chosen, positions = self.positions(layer, h, prompt, row, sinks)
         strength = self.strength[row] if isinstance(self.strength, tuple) else self.strength
         changed = h.clone()
         changed[positions] = formula(
             self.kind, h[positions], unit(self.vectors[layer]), self.amount, strength
         )
-        return changed
+        return changed, chosen, positions
 
     def positions(
         self, layer: int, h: Tensor, prompt: Transcript, row: int, sinks: Sequence[int]
@@ -229,8 +229,8 @@ def run_alone(
                 h = (output[0] if isinstance(output, tuple) else output)[0]
                 for number, spec in enumerate(specs):
                     if layer in spec.vectors:
-                        before, h = h, spec.apply(layer, h, prompt, row, sinks)
-                        chosen, let = spec.positions(layer, before, prompt, row, sinks)
+                        before = h
+                        h, chosen, let = spec.apply(layer, before, prompt, row, sinks)
                         found.gates += [(chosen, let)] if spec.gate else []
                         v, length = unit(spec.vectors[layer]), (h - before).norm(dim=-1)
                         table = torch.stack([before @ v, h @ v, length / before.norm(dim=-1)])

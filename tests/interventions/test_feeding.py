@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 from brute_force import Choice, Spec, blocks_of, plan_of, run_alone
-from test_where_oracle import model_of, vectors
-from tiny import tiny_module
+from test_where_oracle import vectors
+from tiny import shared_model, shared_module, tiny_module
 from torch import Tensor, nn
 from transformers import DynamicCache, LogitsProcessor
 
@@ -46,14 +46,16 @@ PLANS: dict[str, list[Spec]] = {
 
 @cache
 def prompts(architecture: str) -> list[Transcript]:
-    encoder = model_of(architecture).encoder
+    encoder = shared_model(architecture).encoder
     return [encoder.prompt([{"role": "user", "content": text}]) for text in TEXTS]
 
 
 @cache
 def alone(architecture: str, plan: str, row: int) -> list[int]:
     specs = PLANS.get(plan, [])
-    return run_alone(tiny_module(architecture), prompts(architecture)[row], specs, steps=STEPS).ids
+    return run_alone(
+        shared_module(architecture), prompts(architecture)[row], specs, steps=STEPS
+    ).ids
 
 
 def text_of(ids: Sequence[int]) -> Transcript:
@@ -64,12 +66,12 @@ def text_of(ids: Sequence[int]) -> Transcript:
 
 def batch(rows: Sequence[int], architecture: str = "llama") -> tuple[Tensor, Tensor]:
     chosen = [prompts(architecture)[row].ids for row in rows]
-    ids, mask = left_padded(chosen, model_of(architecture).pad_id, "cpu")
+    ids, mask = left_padded(chosen, shared_model(architecture).pad_id, "cpu")
     return ids, mask.long()
 
 
 def lens(architecture: str = "llama") -> Any:
-    return model_of(architecture).bridge.original_model
+    return shared_model(architecture).bridge.original_model
 
 
 def generated(ids: Tensor, mask: Tensor, *, on: str = "llama", **options: Any) -> list[list[int]]:
@@ -79,7 +81,7 @@ def generated(ids: Tensor, mask: Tensor, *, on: str = "llama", **options: Any) -
 
 
 def by_bridge(ids: Tensor, mask: Tensor, *, cached: bool = True) -> list[list[int]]:
-    found = model_of("llama").bridge.generate(
+    found = shared_model("llama").bridge.generate(
         ids,
         attention_mask=mask,
         max_new_tokens=STEPS,
@@ -94,7 +96,7 @@ def by_bridge(ids: Tensor, mask: Tensor, *, cached: bool = True) -> list[list[in
 
 
 def streamed(ids: Tensor, mask: Tensor) -> list[list[int]]:
-    pieces = model_of("llama").bridge.generate_stream(
+    pieces = shared_model("llama").bridge.generate_stream(
         ids,
         attention_mask=mask,
         max_new_tokens=STEPS,
@@ -171,7 +173,7 @@ def compare(way: Callable[[Tensor, Tensor], list[list[int]]], rows: Sequence[int
         moved += expected != [alone("llama", "", row) for row in rows]
         with (
             torch.no_grad(),
-            model_of("llama").bridge.hooks(fwd_hooks=plan_of(specs).hooks()),  # pyright: ignore[reportArgumentType]
+            shared_model("llama").bridge.hooks(fwd_hooks=plan_of(specs).hooks()),  # pyright: ignore[reportArgumentType]
         ):
             lens()(torch.arange(40, 50)[None], use_cache=False)
             assert way(*given) == expected, plan
@@ -196,7 +198,7 @@ def test_drafts_that_are_checked_several_tokens_at_a_time(way: str) -> None:
 )
 def test_other_architectures(architecture: str, options: dict[str, Any]) -> None:
     for plan in ("generated", "gate per sequence"):
-        with torch.no_grad(), model_of(architecture).bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
+        with torch.no_grad(), shared_model(architecture).bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
             said = generated(*batch([2], architecture), on=architecture, **options)
         assert said == [alone(architecture, plan, 2)]
 
@@ -207,22 +209,22 @@ def test_a_prompt_of_which_a_part_is_cached(plan: str, only_new: bool) -> None:
     specs = [GATED] if plan == "gate per sequence" else PLANS[plan]
     rows = [0, 2]
     expected = [
-        run_alone(tiny_module("llama"), prompts("llama")[row], specs, steps=STEPS).ids
+        run_alone(shared_module("llama"), prompts("llama")[row], specs, steps=STEPS).ids
         for row in rows
     ]
-    with torch.no_grad(), model_of("llama").bridge.hooks(plan_of(specs).hooks()):  # pyright: ignore[reportArgumentType]
+    with torch.no_grad(), shared_model("llama").bridge.hooks(plan_of(specs).hooks()):  # pyright: ignore[reportArgumentType]
         assert after_a_prefix(*batch(rows), only_new=only_new) == expected
 
 
 def test_a_prompt_of_one_token_after_another_text() -> None:
     token = 50
     hooks = plan_of(PLANS["generated"]).hooks()
-    with torch.no_grad(), model_of("llama").bridge.hooks(hooks):  # pyright: ignore[reportArgumentType]
+    with torch.no_grad(), shared_model("llama").bridge.hooks(hooks):  # pyright: ignore[reportArgumentType]
         generated(*batch([0]))
         ids = torch.tensor([[token]])
         said = generated(ids, torch.ones_like(ids))
     assert said == [
-        run_alone(tiny_module("llama"), text_of([token]), PLANS["generated"], steps=STEPS).ids
+        run_alone(shared_module("llama"), text_of([token]), PLANS["generated"], steps=STEPS).ids
     ]
 
 
@@ -234,7 +236,7 @@ def test_a_generation_that_was_broken_off_leaves_nothing_behind() -> None:
             return scores
 
     for plan, specs in PLANS.items():
-        with torch.no_grad(), model_of("llama").bridge.hooks(plan_of(specs).hooks()):  # pyright: ignore[reportArgumentType]
+        with torch.no_grad(), shared_model("llama").bridge.hooks(plan_of(specs).hooks()):  # pyright: ignore[reportArgumentType]
             with pytest.raises(KeyboardInterrupt):
                 generated(*batch([0]), logits_processor=[Stops()])
             assert generated(*batch([1])) == [alone("llama", plan, 1)]
@@ -243,7 +245,7 @@ def test_a_generation_that_was_broken_off_leaves_nothing_behind() -> None:
 def test_two_texts_in_turns() -> None:
     """A gate per sequence knows each by its cache."""
     specs = PLANS["gate per sequence"]
-    hooks, bridge = plan_of(specs).hooks(), model_of("llama").bridge
+    hooks, bridge = plan_of(specs).hooks(), shared_model("llama").bridge
     said: list[list[int]] = [[], []]
     with torch.no_grad(), bridge.hooks(hooks):  # pyright: ignore[reportArgumentType]
         streams = [
@@ -270,7 +272,7 @@ def steered_logits(
     prompt: Sequence[int], reply: Sequence[int], specs: Sequence[Spec], row: int = 0
 ) -> Tensor:
     """Of each token of a reply, in one uncached pass a token over the plain module."""
-    module, found = tiny_module("llama"), []
+    module, found = shared_module("llama"), []
     text = text_of(prompt)
     with ExitStack() as stack:
 
@@ -278,7 +280,8 @@ def steered_logits(
             def hook(_module: nn.Module, _args: Any, output: Any) -> Any:
                 h = output[0]
                 for spec in specs:
-                    h = spec.apply(layer, h, text, row, (0,)) if layer in spec.vectors else h
+                    if layer in spec.vectors:
+                        h, *_ = spec.apply(layer, h, text, row, (0,))
                 return h[None]
 
             return hook
@@ -316,7 +319,7 @@ def test_beams_and_several_replies_to_a_prompt(specs: list[Spec], told: bool) ->
         "output_logits": True,
         "output_scores": True,
     }
-    with torch.no_grad(), model_of("llama").bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
+    with torch.no_grad(), shared_model("llama").bridge.hooks(fwd_hooks=hooks):  # pyright: ignore[reportArgumentType]
         sampled = lens().generate(ids, do_sample=True, **common)
         beams = lens().generate(ids, num_beams=3, do_sample=False, **common)
     for row in range(4):
@@ -336,7 +339,7 @@ def test_beams_and_several_replies_to_a_prompt(specs: list[Spec], told: bool) ->
 def test_guidance_by_another_text(plan: str) -> None:
     """The other text runs within the generation, in a cache of its own, and has a prompt of its own."""
     ids, other = batch([0])[0], batch([2])[0]
-    with torch.no_grad(), model_of("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
+    with torch.no_grad(), shared_model("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
         found = lens().generate(
             ids,
             guidance_scale=2.0,
@@ -368,7 +371,7 @@ def test_whole_texts_read_their_pads_from_the_attention_mask(side: str) -> None:
         ids, mask = ids.flip(1), mask.flip(1)
     direction = Direction("one", (0,), np.eye(1, 16))
     seen: list[Tensor] = []
-    bridge, name = model_of("llama").bridge, "blocks.0.hook_resid_post"
+    bridge, name = shared_model("llama").bridge, "blocks.0.hook_resid_post"
     keep = (name, lambda residual, hook: seen.append(residual.detach()))
     hooks = Plan.of(Set(direction, targets=np.array([7.0]))).hooks()
     bridge.run_with_hooks(ids, attention_mask=mask, fwd_hooks=[*hooks, keep])  # pyright: ignore[reportArgumentType]
@@ -386,7 +389,7 @@ def test_whole_texts_read_their_pads_from_the_attention_mask(side: str) -> None:
 def refused(plan: str, match: str) -> Any:
     stack = ExitStack()
     stack.enter_context(torch.no_grad())
-    stack.enter_context(model_of("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()))  # pyright: ignore[reportArgumentType]
+    stack.enter_context(shared_model("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()))  # pyright: ignore[reportArgumentType]
     stack.enter_context(pytest.raises(InterventionError, match=match))
     return stack
 
@@ -412,7 +415,7 @@ def test_a_text_that_grows_by_hand_from_a_prompt_that_is_told() -> None:
     ids, mask = batch([0, 1])
     with (
         torch.no_grad(),
-        model_of("llama").bridge.hooks(plan_of(PLANS["last"]).hooks(mask=mask)),  # pyright: ignore[reportArgumentType]
+        shared_model("llama").bridge.hooks(plan_of(PLANS["last"]).hooks(mask=mask)),  # pyright: ignore[reportArgumentType]
     ):
         for _ in range(STEPS):
             places = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -460,7 +463,7 @@ def test_a_static_cache_whose_empty_columns_are_read() -> None:
 
 
 def test_a_batch_other_than_the_one_that_was_told() -> None:
-    bridge, plan = model_of("llama").bridge, plan_of(PLANS["all"])
+    bridge, plan = shared_model("llama").bridge, plan_of(PLANS["all"])
     ids, mask = batch([0, 2])
     wrong = [
         plan.hooks(transcripts=[prompts("llama")[row] for row in (2, 0)]),  # other tokens
@@ -493,7 +496,7 @@ def test_a_compiled_model() -> None:
 def test_a_prompt_token_by_token_and_twice_with_the_same_hooks() -> None:
     given = batch([0, 1])
     for plan in ("generated", "gate per sequence"):
-        with torch.no_grad(), model_of("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
+        with torch.no_grad(), shared_model("llama").bridge.hooks(plan_of(PLANS[plan]).hooks()):  # pyright: ignore[reportArgumentType]
             for _ in range(2):
                 said = generated(*given, prefill_chunk_size=1)
                 assert said == [alone("llama", plan, row) for row in (0, 1)]

@@ -17,14 +17,14 @@ from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Add, Direction, Floor, Plan, Set
 from persona_lens.transcripts import Transcript
 
-GREEDY = Sampling(temperature=0, max_new_tokens=6)
+GREEDY = Sampling(temperature=0, max_new_tokens=3)
 RNG = np.random.default_rng(0)
 ONE = Direction("one", (0, 1), RNG.normal(size=(2, 16)))
 OTHER = Direction("other", (0, 1), RNG.normal(size=(2, 16)))
 PUSH = Plan.of(Add(ONE, lengths=6.0))
 
 
-@pytest.fixture(params=["native", "bridge"])
+@pytest.fixture(scope="module", params=["native", "bridge"])
 def model(request: pytest.FixtureRequest) -> PersonaModel:
     model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
     _ = model.sinks, model.bridge  # measured and built now, so that neither adds hooks later
@@ -241,7 +241,7 @@ def test_a_floor_on_the_embedded_model_holds_wherever_it_is_looked_at(smol: Pers
     plan = Plan.of(Floor(direction, thresholds=[2.0, 4.0]))
     ids = [smol.encoder.prompt(smol.encoder.messages("Who are you?", system="You are a ghost."))]
     with smol.intervene(plan) as receipt:
-        smol.generate(ids, Sampling(temperature=0, max_new_tokens=8))
+        smol.generate(ids, Sampling(temperature=0, max_new_tokens=4))
     frame = receipt.frame()
     assert (frame["lowest"] >= np.array([2.0, 4.0]) - 1e-3).all()
     assert (frame["changed"] > 0).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_module, tiny_tokenizer
+from tiny import shared_model
 from torch import Tensor
 
 from persona_lens import PersonaModel
@@ -22,9 +22,9 @@ ONE = Direction("one", (0, 2), RNG.normal(size=(2, 16)))
 PUSH = Plan.of(Add(ONE, lengths=6.0))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model() -> PersonaModel:
-    return PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    return shared_model("llama")
 
 
 def prompts(model: PersonaModel) -> list[Transcript]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
-from tiny import tiny_module, tiny_tokenizer
+from tiny import shared_model
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import InterventionError
@@ -45,9 +45,9 @@ DAMP = Damp(GHOST, shares=np.array([0.5, 0.25]), reason="peace")
 PLAN = 0.5 * Plan.of(DAMP) + Plan.of(Gate(SAGE, 0.5, DAMP)).at(1).where("user")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def model() -> PersonaModel:
-    return PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    return shared_model("llama")
 
 
 def test_a_plan_of_it_says_what_it_does_and_is_scaled_and_cut() -> None:

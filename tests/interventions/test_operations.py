@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -407,6 +408,30 @@ def test_nonsense_is_refused_with_what_was_expected() -> None:
         Gate(d, 0.0, Ablate(wide))
     with pytest.raises(InterventionError, match="of another number of rows"):
         Ablate(d, strength=(1.0, 2.0)).scaled([1.0, 2.0, 3.0])
+
+
+ONE = Direction("d", (0,), np.random.default_rng(0).normal(size=(1, 16)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Add(ONE, lengths=np.array([np.inf])),
+        lambda: Set(ONE, targets=np.array([-np.inf])),
+        lambda: Rotate(ONE, radians=np.array([np.inf])),
+    ],
+)
+def test_an_infinite_way_to_go_is_refused(make: Callable[[], object]) -> None:
+    with pytest.raises(InterventionError, match="expected finite numbers"):
+        make()
+
+
+def test_an_infinite_threshold_may_be_one_that_is_never_met() -> None:
+    hook = dict(Plan.of(Floor(ONE, thresholds=np.array([-np.inf]))).hooks())[
+        "blocks.0.hook_resid_post"
+    ]
+    h = torch.randn(1, 4, 16)
+    torch.testing.assert_close(hook(h, None), h, rtol=0, atol=0)
 
 
 def test_directions_are_checked() -> None:

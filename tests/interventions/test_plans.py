@@ -154,6 +154,27 @@ def test_a_plan_says_what_it_does() -> None:
     ]
 
 
+def test_a_gated_plan_says_how_strong_it_is() -> None:
+    gated = Gate(
+        GHOST.at([1]), np.array([1.0]), Add(GHOST.at([1]), lengths=np.array([2.0]), strength=0.25)
+    )
+    assert "strength 0.25" in repr(Plan.of(gated))
+    by_row = Gate(
+        GHOST.at([1]),
+        np.array([1.0]),
+        Add(GHOST.at([1]), lengths=np.array([2.0]), strength=(0.0, 1.0)),
+    )
+    assert "unit raw, strengths 0, 1 by row" in repr(Plan.of(by_row))
+
+
+def test_a_plan_stays_as_it_was_made_whatever_becomes_of_the_arrays_given() -> None:
+    values, thresholds = np.ones((1, 4), dtype=np.float32), np.array([1.0])
+    floor = Floor(Direction("d", (0,), values), thresholds=thresholds)
+    values[:], thresholds[:] = 0.0, 9.0
+    np.testing.assert_array_equal(floor.direction.values, np.ones((1, 4)))
+    assert floor.thresholds.tolist() == [1.0]
+
+
 def test_a_model_that_does_not_fit_is_refused() -> None:
     plan = Plan.of(Ablate(GHOST))
     plan.check(n_layers=5, d_model=8)

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import tiny_module, tiny_tokenizer
+from tiny import shared_model
 
-from persona_lens import PersonaModel, Sampling
+from persona_lens import Sampling
 from persona_lens.interventions import Add, Ceil, Direction, Plan, Receipt
 from persona_lens.interventions.html import MAX_ROWS, MAX_TOKENS, receipt_html
 from persona_lens.interventions.pieces import pieces, visible
@@ -184,7 +184,7 @@ def test_rows_of_several_calls_are_told_apart() -> None:
 
 
 def test_the_whole_page_of_a_real_receipt() -> None:
-    model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    model = shared_model("llama")
     prompts = [
         model.encoder.prompt([{"role": "user", "content": text}]) for text in ("Sea 海?\nYes", "No")
     ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from brute_force import Spec, plan_of, run_alone
-from tiny import tiny_module, tiny_tokenizer
+from tiny import shared_module, tiny_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import InterventionError, NotFiniteWarning
@@ -43,9 +44,13 @@ def model() -> PersonaModel:
     return model
 
 
-def prompts() -> list:
+def asked(*texts: str) -> list:
     encoder = model().encoder
-    return [encoder.prompt([{"role": "user", "content": text}]) for text in TEXTS]
+    return [encoder.prompt([{"role": "user", "content": text}]) for text in texts]
+
+
+def prompts() -> list:
+    return asked(*TEXTS)
 
 
 def vectors(seed: int, *layers: int) -> dict[int, np.ndarray]:
@@ -61,10 +66,11 @@ SPECS = (
 )
 
 
+@cache
 def alone() -> list:
     """Each row alone; what is fed and counted is the prompt and the reply without its last token."""
     return [
-        run_alone(tiny_module("llama"), prompt, SPECS, steps=STEPS, end_ids=ENDS)
+        run_alone(shared_module("llama"), prompt, SPECS, steps=STEPS, end_ids=ENDS)
         for prompt in prompts()
     ]
 
@@ -217,6 +223,30 @@ def _fail_at_the_third_step():
     return hook
 
 
+PUSH = plan_of([Spec("add", vectors(0, 0, 1), 2.0)])
+
+
+def test_calls_are_told_apart_whatever_rows_their_first_batches_have() -> None:
+    short = Sampling(temperature=0, max_new_tokens=2)
+    with model().intervene(PUSH, detail=True) as receipt:
+        model().generate(asked("One."), short)
+        # The longest row runs first, and this call has rows the first had not.
+        model().generate(asked("a", "as it is", "as long as it is"), short, batch_size=1)
+    assert [touched.row for touched in receipt.tokens()] == [0, 0, 1, 2]
+    lengths = [len(touched.ids) for touched in receipt.tokens()]
+    assert lengths[1] < lengths[0] < lengths[2] < lengths[3]
+
+
+def test_a_receipt_that_is_kept_does_not_keep_the_model() -> None:
+    model = PersonaModel.load(tiny_module("llama"), tokenizer=tiny_tokenizer())
+    with model.intervene(PUSH, detail=True) as receipt:
+        model.chat("Hi", sampling=Sampling(max_new_tokens=2))
+    held = weakref.ref(model)
+    del model
+    assert held() is None
+    assert len(receipt.tokens()) == 1
+
+
 # What receipts cost ------------------------------------------------------------------------------
 
 
@@ -261,12 +291,14 @@ def test_hooks_without_a_receipt_hold_nothing() -> None:
         gc.collect()
         return sum(issubclass(type(held), torch.Tensor) for held in gc.get_objects())
 
+    gc.freeze()  # what is there already need not be looked through
     with torch.no_grad():
         bridge.run_with_hooks(ids, fwd_hooks=hooks)
         before = tensors()
         for _ in range(10):
             bridge.run_with_hooks(ids, fwd_hooks=hooks)
         assert tensors() == before
+    gc.unfreeze()
 
 
 def test_hooks_with_a_receipt() -> None:
@@ -290,6 +322,7 @@ def test_hooks_refuse_receipts_they_cannot_write() -> None:
 # --- numbers that are none ------------------------------------------------------------------------
 
 
+@cache
 def half_model() -> PersonaModel:
     return PersonaModel.load(tiny_module("llama").half(), tokenizer=tiny_tokenizer())
 

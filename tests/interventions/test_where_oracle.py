@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from brute_force import Alone, Choice, Spec, assert_same, plan_of, recording, run_alone
-from tiny import tiny_module, tiny_tokenizer
+from tiny import shared_model, shared_module, tiny_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import InterventionError
@@ -35,16 +34,27 @@ CONVERSATIONS = (
 
 
 @cache
-def model_of(architecture: str) -> PersonaModel:
-    return PersonaModel.load(tiny_module(architecture), tokenizer=tiny_tokenizer())
-
-
-@cache
 def prompts_of(architecture: str) -> list[Transcript]:
-    encoder = model_of(architecture).encoder
+    encoder = shared_model(architecture).encoder
     return [
         encoder.prompt([{"role": role, "content": text} for role, text in said])
         for said in CONVERSATIONS
+    ]
+
+
+@cache
+def alone_of(
+    architecture: str,
+    specs: tuple[Spec, ...],
+    *,
+    end_ids: tuple[int, ...] = (),
+    sinks: tuple[int, ...] = (0,),
+) -> list[Alone]:
+    """Every row alone."""
+    module, given = shared_module(architecture), {"end_ids": end_ids, "sinks": sinks}
+    return [
+        run_alone(module, prompt, specs, row=row, steps=STEPS, **given)
+        for row, prompt in enumerate(prompts_of(architecture))
     ]
 
 
@@ -75,31 +85,19 @@ BY_ROW = (
 
 def compare(
     architecture: str,
-    specs: Sequence[Spec],
+    specs: tuple[Spec, ...],
     *,
     model: PersonaModel | None = None,
-    sinks: Sequence[int] = (0,),
+    sinks: tuple[int, ...] = (0,),
 ) -> list[Alone]:
     """Generate under the plan in one padded batch, and hold every row against the row alone."""
-    model = model or model_of(architecture)
-    module, prompts = tiny_module(architecture), prompts_of(architecture)
+    model, prompts = model or shared_model(architecture), prompts_of(architecture)
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))  # of the batch
     assert set(model.sinks) <= set(sinks)
     inside = model.held.backend.module
     with model.intervene(plan_of(specs)) as receipt, recording(inside) as (residuals, states):
         replies = model.generate(prompts, GREEDY)
-    alone = [
-        run_alone(
-            module,
-            prompt,
-            specs,
-            row=row,
-            steps=STEPS,
-            end_ids=model.end_ids,
-            sinks=sinks,
-        )
-        for row, prompt in enumerate(prompts)
-    ]
+    alone = alone_of(architecture, specs, end_ids=tuple(model.end_ids), sinks=sinks)
     for row, prompt in enumerate(prompts):
         assert replies[row].ids.tolist() == alone[row].ids
         assert_same(alone[row], order.index(row), prompt, residuals, states)
@@ -141,20 +139,20 @@ CHOICES = {
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_choice_of_tokens(name: str) -> None:
     choice = CHOICES[name]
-    compare("llama", [Spec("add", vectors(1, 0, 1, 2), 3.0, choice=choice)])
+    compare("llama", (Spec("add", vectors(1, 0, 1, 2), 3.0, choice=choice),))
 
 
 def test_masks_over_the_prompts() -> None:
     rng = np.random.default_rng(0)
     masks = tuple(tuple(bool(b) for b in rng.random(len(p)) < 0.3) for p in prompts_of("llama"))
-    compare("llama", [Spec("add", vectors(1, 0, 2), 3.0, choice=Choice((), masks=masks))])
+    compare("llama", (Spec("add", vectors(1, 0, 2), 3.0, choice=Choice((), masks=masks)),))
 
 
 @pytest.mark.parametrize("per", ["token", "sequence"])
 @pytest.mark.parametrize("side", ["above", "below"])
 def test_gates_open_where_they_should(side: str, per: str) -> None:
     gate = (vectors(6, 1), 2.5 if side == "above" else -3.0, side, per)
-    alone = compare("llama", [Spec("add", vectors(5, 1), 6.0, gate=gate).on("all")])
+    alone = compare("llama", (Spec("add", vectors(5, 1), 6.0, gate=gate).on("all"),))
     for chosen, let in (found.gates[0] for found in alone):
         # The gate has something to decide in every row, and opens after the first token chosen.
         assert chosen[0] < let[0]
@@ -168,7 +166,7 @@ def test_sinks_other_than_the_first_token() -> None:
     later = min(len(prompt) for prompt in prompts_of("llama")) + 2
     model.__dict__["sinks"] = {0: 50.0, 3: 50.0, later: 50.0}
     compare("llama", SEVERAL, model=model, sinks=(0, 3, later))
-    compare("llama", [FLOOR.on("all", sinks=True)], model=model, sinks=(0, 3, later))
+    compare("llama", (FLOOR.on("all", sinks=True),), model=model, sinks=(0, 3, later))
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +186,7 @@ def test_the_same_through_the_bridge(bridged: PersonaModel, specs: tuple[Spec, .
 @pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("specs", [SEVERAL, ORDERED, BY_ROW], ids=["several", "ordered", "by row"])
 def test_hooks_in_generate_of_transformer_lens(cached: bool, specs: tuple[Spec, ...]) -> None:
-    model, prompts = model_of("llama"), prompts_of("llama")
+    model, prompts = shared_model("llama"), prompts_of("llama")
     ids, mask = left_padded([prompt.ids for prompt in prompts], model.pad_id, "cpu")
     residuals: list[torch.Tensor] = []
 
@@ -211,8 +209,7 @@ def test_hooks_in_generate_of_transformer_lens(cached: bool, specs: tuple[Spec, 
     assert [residual.shape[1] for residual in residuals[1:]] == (
         [1] * (STEPS - 1) if cached else [ids.shape[1] + step for step in range(1, STEPS)]
     )
-    for row, prompt in enumerate(prompts):
-        alone = run_alone(tiny_module("llama"), prompt, specs, row=row, steps=STEPS)
+    for row, alone in enumerate(alone_of("llama", specs)):
         assert said[row, ids.shape[1] :].tolist() == alone.ids
         for step, whole in enumerate(alone.residuals):
             ours = residuals[step][row]
@@ -220,12 +217,18 @@ def test_hooks_in_generate_of_transformer_lens(cached: bool, specs: tuple[Spec, 
             torch.testing.assert_close(ours, whole[-len(ours) :], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("names", [("all",), ("prompt",), ("generated",), ("last",)])
+PADS_ONLY = {
+    name: Spec("set", vectors(4, 0, 2), 7.0).on(name)
+    for name in ("all", "prompt", "generated", "last")
+}
+
+
+@pytest.mark.parametrize("name", PADS_ONLY)
 @pytest.mark.parametrize("cached", [True, False])
-def test_hooks_told_of_pads_only(cached: bool, names: tuple[str, ...]) -> None:
-    model, prompts = model_of("llama"), prompts_of("llama")
+def test_hooks_told_of_pads_only(cached: bool, name: str) -> None:
+    model, prompts = shared_model("llama"), prompts_of("llama")
     ids, mask = left_padded([prompt.ids for prompt in prompts], model.pad_id, "cpu")
-    spec = Spec("set", vectors(4, 0, 2), 7.0).on(*names)
+    spec = PADS_ONLY[name]
     with model.bridge.hooks(fwd_hooks=plan_of([spec]).hooks(mask=mask)):
         said = model.bridge.generate(
             ids,
@@ -237,18 +240,14 @@ def test_hooks_told_of_pads_only(cached: bool, names: tuple[str, ...]) -> None:
             return_type="tokens",
             verbose=False,
         )
-    for row, prompt in enumerate(prompts):
-        alone = run_alone(tiny_module("llama"), prompt, [spec], row=row, steps=STEPS)
+    for row, alone in enumerate(alone_of("llama", (spec,))):
         assert said[row, ids.shape[1] :].tolist() == alone.ids
 
 
 @pytest.mark.parametrize("specs", [SEVERAL, ORDERED, BY_ROW], ids=["several", "ordered", "by row"])
 def test_a_finished_conversation_is_read_as_it_was_generated(specs: tuple[Spec, ...]) -> None:
     """Right-padded and in one pass, the same tokens are touched as when the reply was sampled."""
-    model, prompts, module = model_of("llama"), prompts_of("llama"), tiny_module("llama")
-    alone = [
-        run_alone(module, prompt, specs, row=row, steps=STEPS) for row, prompt in enumerate(prompts)
-    ]
+    model, prompts, alone = shared_model("llama"), prompts_of("llama"), alone_of("llama", specs)
     whole = [
         model.encoder.with_reply(prompt, found.ids[:-1])
         for prompt, found in zip(prompts, alone, strict=True)
@@ -275,25 +274,24 @@ def test_a_finished_conversation_is_read_as_it_was_generated(specs: tuple[Spec, 
 
 
 def test_rows_keep_their_strengths_and_masks_whatever_batch_they_fall_into() -> None:
-    model, prompts, module = model_of("llama"), prompts_of("llama"), tiny_module("llama")
+    model, prompts = shared_model("llama"), prompts_of("llama")
     rng = np.random.default_rng(1)
     masks = tuple(tuple(bool(b) for b in rng.random(len(p)) < 0.5) for p in prompts)
     by_mask = Spec("set", vectors(5, 1), 4.0, choice=Choice((), masks=masks))
-    specs = [*BY_ROW, by_mask]
+    specs = (*BY_ROW, by_mask)
     for batch_size in (1, 2, 3):
         with model.intervene(plan_of(specs)):
             replies = model.generate(prompts, GREEDY, batch_size=batch_size)
-        for row, (prompt, reply) in enumerate(zip(prompts, replies, strict=True)):
-            alone = run_alone(module, prompt, specs, row=row, steps=STEPS)
+        for alone, reply in zip(alone_of("llama", specs), replies, strict=True):
             assert reply.ids.tolist() == alone.ids
 
 
 def test_masks_of_prompts_still_fit_when_the_reply_is_read() -> None:
-    model, prompts, module = model_of("llama"), prompts_of("llama"), tiny_module("llama")
+    model, prompts = shared_model("llama"), prompts_of("llama")
     masks = tuple(tuple(at % 3 == 0 for at in range(len(p))) for p in prompts)
     spec = Spec("add", vectors(1, 0), 9.0, choice=Choice((), masks=masks))
     plan = plan_of([spec])
-    alone = [run_alone(module, p, [spec], row=row, steps=STEPS) for row, p in enumerate(prompts)]
+    alone = alone_of("llama", (spec,))
     whole = [
         model.encoder.with_reply(p, found.ids[:-1]) for p, found in zip(prompts, alone, strict=True)
     ]
