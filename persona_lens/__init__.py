@@ -9,12 +9,13 @@
 Names load on first use: importing the package does not import torch.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from persona_lens._lazy import lazy_names
 from persona_lens.threads import wait_briefly
 
 if TYPE_CHECKING:
+    __version__: str
     from persona_lens.catalog import (
         DefaultPrompt,
         Question,
@@ -75,15 +76,24 @@ __all__ = [
     "Transcript",
     "TranscriptEncoder",
     "VectorTable",
+    "__version__",
     "load_defaults",
     "load_questions",
     "load_roles",
     "load_traits",
 ]
 
-__getattr__ = lazy_names(__name__, _HOMES)
+_lookup = lazy_names(__name__, _HOMES)
 
 wait_briefly()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("persona-lens")
+    return _lookup(name)
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+import persona_lens
 from persona_lens.cli import (
     atlas,
     catalog,
@@ -19,7 +20,7 @@ from persona_lens.cli import (
     steering,
     verifying,
 )
-from persona_lens.cli.options import err
+from persona_lens.cli.options import err, out
 from persona_lens.errors import PersonaLensError
 
 app = typer.Typer(
@@ -34,8 +35,18 @@ for part in (collecting, judging, spaces, layers, atlas, steering, verifying):
 app.add_typer(catalog.app, name="catalog")
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out.print(f"persona-lens {persona_lens.__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_tell_version, is_eager=True),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
     """Declared for `--help`; `main` reads it at any place of the line, because errors are caught there."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,15 +22,15 @@ from persona_lens.catalog.kinds import DEFAULT, QUESTION, ROLE, TRAIT, Kind
 from persona_lens.catalog.origin import in_paper_layout, kinds_in_file
 from persona_lens.catalog.packaged import full_names, packaged_entry
 from persona_lens.catalog.paper_layout import export_catalog, holds
-from persona_lens.cli.options import err, example, out, parse_entries
+from persona_lens.cli.commands import command
+from persona_lens.cli.options import err, new_path, out, parse_entries
 from persona_lens.errors import CatalogError
+from persona_lens.paths import check_target
 from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.catalog.doubles import Embedder, Limits
-    from persona_lens.endpoints import Endpoint
 
-from persona_lens.paths import check_target
 
 app = typer.Typer(
     help="Roles, traits and questions: list, show, check, export, or have new ones written.",
@@ -49,10 +50,7 @@ _LOADERS = {
 _SPEC = (
     '"core", "full", "none", names separated by commas, a file, a folder or datasets:owner/name.'
 )
-Roles = Annotated[str | None, typer.Option(help=_SPEC)]
-Traits = Annotated[str | None, typer.Option(help="As for roles.")]
-Questions = Annotated[str | None, typer.Option(help="As for roles.")]
-Defaults = Annotated[str | None, typer.Option(help="As for roles.")]
+_AsForRoles = Annotated[str | None, typer.Option(help="As for roles.")]
 Embedding = Annotated[
     str,
     typer.Option(
@@ -61,22 +59,54 @@ Embedding = Annotated[
     ),
 ]
 EntryName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the new entry.")]
-Hint = Annotated[str, typer.Option(help="What to know about it beyond its name.")]
-WriterModel = Annotated[
-    str, typer.Option("--model", "-m", help="Model that writes, as the server knows it.")
-]
-BaseUrl = Annotated[
-    str | None, typer.Option(help="An OpenAI-compatible server; OPENAI_BASE_URL, or OpenAI.")
-]
-ApiKeyEnv = Annotated[str, typer.Option(help="Environment variable with the API key.")]
-Target = Annotated[
-    Path, typer.Option("--out", metavar="PATH", parser=check_target, help="A new .json file.")
-]
 
 
-@app.command(
-    "list",
-    epilog=example("persona-lens catalog list", "persona-lens catalog list --kind traits honesty"),
+@dataclass(frozen=True)
+class Choice:
+    """Entries of every kind, in the words of the loaders."""
+
+    roles: Annotated[str | None, typer.Option(help=_SPEC)] = None
+    traits: _AsForRoles = None
+    questions: _AsForRoles = None
+    defaults: _AsForRoles = None
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A new entry: where it goes, who writes it, and what it is compared with."""
+
+    target: Annotated[Path, new_path("A new .json file.", "--out")]
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Model that writes, as the server knows it.")
+    ]
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server; OPENAI_BASE_URL, or OpenAI.")
+    ] = None
+    api_key_env: Annotated[str, typer.Option(help="Environment variable with the API key.")] = (
+        "OPENAI_API_KEY"
+    )
+    hint: Annotated[str, typer.Option(help="What to know about it beyond its name.")] = ""
+    embedder: Embedding = "tokens"
+
+    def have_written(self, name: str, write: Callable[..., Role | Trait]) -> None:
+        """Ask for the entry, unless it could not be saved, and save it."""
+        from persona_lens.endpoints import Endpoint, EndpointSettings  # noqa: PLC0415
+        from persona_lens.files import write_json  # noqa: PLC0415
+
+        if self.target.exists():
+            raise CatalogError(f"{self.target}: exists already", remedy="name a new file in --out")
+        endpoint = Endpoint(
+            EndpointSettings(model=self.model, base_url=self.base_url, api_key_env=self.api_key_env)
+        )
+        with err.status(f"Asking {self.model}"):
+            embed, limits = _embedder(self.embedder)
+            entry = write(name, endpoint, hint=self.hint, embedder=embed, limits=limits)
+        write_json(self.target, entry.model_dump(mode="json", exclude_defaults=True))
+        err.print(f"Saved: {self.target}. Read it before you use it.")
+
+
+@command(
+    app, "persona-lens catalog list", "persona-lens catalog list --kind traits honesty", name="list"
 )
 def list_entries(
     word: Annotated[
@@ -101,9 +131,7 @@ def list_entries(
     err.print(f"{table.row_count} {kind}")
 
 
-@app.command(
-    epilog=example("persona-lens catalog show pirate", "persona-lens catalog show generalist")
-)
+@command(app, "persona-lens catalog show pirate", "persona-lens catalog show generalist")
 def show(
     name: Annotated[
         str,
@@ -124,14 +152,13 @@ def show(
         out.print_json(packaged_entry(kind, known).model_dump_json(exclude_defaults=True))
 
 
-@app.command(
-    epilog=example(
-        "persona-lens catalog check",
-        "persona-lens catalog check mine.json",
-        "persona-lens catalog check data/ --embedder sentence-transformers/all-MiniLM-L6-v2",
-        "persona-lens catalog check --roles full,mine.json",
-        "persona-lens catalog check assistant-axis/data --house-rules",
-    )
+@command(
+    app,
+    "persona-lens catalog check",
+    "persona-lens catalog check mine.json",
+    "persona-lens catalog check data/ --embedder sentence-transformers/all-MiniLM-L6-v2",
+    "persona-lens catalog check --roles full,mine.json",
+    "persona-lens catalog check assistant-axis/data --house-rules",
 )
 def check(
     sources: Annotated[
@@ -139,10 +166,7 @@ def check(
         typer.Argument(metavar="[FILE|FOLDER]...", help="Your own; all packaged ones by default."),
     ] = None,
     *,
-    roles: Roles = None,
-    traits: Traits = None,
-    questions: Questions = None,
-    defaults: Defaults = None,
+    chosen: Choice,
     embedder: Embedding = "tokens",
     house_rules: Annotated[
         bool,
@@ -160,9 +184,9 @@ def check(
     from persona_lens.catalog.checking import check_catalog  # noqa: PLC0415
     from persona_lens.catalog.rules import FULL  # noqa: PLC0415
 
-    given = dict(zip(KINDS, (roles, traits, questions, defaults), strict=True))
     own: dict[Kind[Any], list[Any]] = {
-        kind: [parse_entries(text)] if text else [] for kind, text in given.items()
+        kind: [parse_entries(text)] if text else []
+        for kind, text in zip(KINDS, vars(chosen).values(), strict=True)
     }
     for source in sources or ():
         for kind in _kinds_in(source):
@@ -187,81 +211,46 @@ def check(
     raise typer.Exit(0 if report.ok else 1)
 
 
-@app.command(
-    epilog=example(
-        "persona-lens catalog export data/",
-        "persona-lens catalog export mine/ --roles pirate,mine.json --traits none",
-    )
+@command(
+    app,
+    "persona-lens catalog export data/",
+    "persona-lens catalog export mine/ --roles pirate,mine.json --traits none",
 )
 def export(
+    *,
     folder: Annotated[
         Path,
         typer.Argument(metavar="FOLDER", parser=check_target, help="A new or an empty folder."),
     ],
-    roles: Roles = None,
-    traits: Traits = None,
-    questions: Questions = None,
-    defaults: Defaults = None,
+    chosen: Choice,
 ) -> None:
     """Write entries in the layout of the paper's data, for its tools or for editing."""
-    export_catalog(
-        folder,
-        roles=load_roles(parse_entries(roles or "full")),
-        traits=load_traits(parse_entries(traits or "full")),
-        questions=load_questions(parse_entries(questions or "full")),
-        defaults=load_defaults(parse_entries(defaults or "full")),
-    )
+    entries = {
+        kind: _LOADERS[kind](parse_entries(text or "full")) for kind, text in vars(chosen).items()
+    }
+    export_catalog(folder, **entries)
     err.print(f"Saved: {folder}")
 
 
-@app.command(
-    epilog=example(
-        'persona-lens catalog new-role "lighthouse keeper" -m gpt-4.1-mini --out keeper.json',
-        "persona-lens catalog new-role astronaut -m qwen3 --base-url http://127.0.0.1:8000/v1 "
-        '--hint "alone on a station" --out astronaut.json',
-    )
+@command(
+    app,
+    'persona-lens catalog new-role "lighthouse keeper" -m gpt-4.1-mini --out keeper.json',
+    "persona-lens catalog new-role astronaut -m qwen3 --base-url http://127.0.0.1:8000/v1 "
+    '--hint "alone on a station" --out astronaut.json',
 )
-def new_role(
-    name: EntryName,
-    *,
-    target: Target,
-    model: WriterModel,
-    base_url: BaseUrl = None,
-    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
-    hint: Hint = "",
-    embedder: Embedding = "tokens",
-) -> None:
+def new_role(*, name: EntryName, writing: Writing) -> None:
     """Have a model write a role, and check it against the packaged ones."""
-    from persona_lens.catalog import writing  # noqa: PLC0415
+    from persona_lens.catalog.writing import new_role as write  # noqa: PLC0415
 
-    endpoint = _writer(target, model, base_url, api_key_env)
-    with err.status(f"Asking {model}"):
-        embed, limits = _embedder(embedder)
-        entry = writing.new_role(name, endpoint, hint=hint, embedder=embed, limits=limits)
-    _save(entry, target)
+    writing.have_written(name, write)
 
 
-@app.command(
-    epilog=example("persona-lens catalog new-trait thrifty -m gpt-4.1-mini --out thrifty.json")
-)
-def new_trait(
-    name: EntryName,
-    *,
-    target: Target,
-    model: WriterModel,
-    base_url: BaseUrl = None,
-    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
-    hint: Hint = "",
-    embedder: Embedding = "tokens",
-) -> None:
+@command(app, "persona-lens catalog new-trait thrifty -m gpt-4.1-mini --out thrifty.json")
+def new_trait(*, name: EntryName, writing: Writing) -> None:
     """Have a model write a trait with pairs and questions, and check it against the packaged ones."""
-    from persona_lens.catalog import writing  # noqa: PLC0415
+    from persona_lens.catalog.writing import new_trait as write  # noqa: PLC0415
 
-    endpoint = _writer(target, model, base_url, api_key_env)
-    with err.status(f"Asking {model}"):
-        embed, limits = _embedder(embedder)
-        entry = writing.new_trait(name, endpoint, hint=hint, embedder=embed, limits=limits)
-    _save(entry, target)
+    writing.have_written(name, write)
 
 
 def _imported(own: Mapping[Kind[Any], Sequence[Any]]) -> set[str]:
@@ -302,19 +291,3 @@ def _embedder(choice: str) -> tuple[Embedder | None, Limits]:
     # Always the packaged texts, so that the limits mean the same for one own entry as for hundreds.
     background = catalog_texts(load_roles("full"), load_traits("full"), load_questions("full"))
     return TokenEmbedder([text.text for text in background]), TOKEN_LIMITS
-
-
-def _writer(target: Path, model: str, base_url: str | None, api_key_env: str) -> Endpoint:
-    """The model that writes, unless what it writes could not be saved."""
-    from persona_lens.endpoints import Endpoint, EndpointSettings  # noqa: PLC0415
-
-    if target.exists():
-        raise CatalogError(f"{target}: exists already", remedy="name a new file in --out")
-    return Endpoint(EndpointSettings(model=model, base_url=base_url, api_key_env=api_key_env))
-
-
-def _save(entry: Role | Trait, target: Path) -> None:
-    from persona_lens.files import write_json  # noqa: PLC0415
-
-    write_json(target, entry.model_dump(mode="json", exclude_defaults=True))
-    err.print(f"Saved: {target}. Read it before you use it.")

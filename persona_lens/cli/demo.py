@@ -6,9 +6,7 @@ noise is the bottleneck.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -20,52 +18,49 @@ from persona_lens.cli.describe import layer_table
 from persona_lens.errors import FigureError
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import can_export_images, save_figures
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.runs.planning import CollectionPlan
 from persona_lens.statistics.pca import unit
 
 MODEL = "smollm2-135m-instruct"
 SHOWN_ROLES = 8
 
 
-@dataclass(frozen=True)
-class DemoPlan:
-    """How much of the core set the demo asks: enough for a stable order in about five minutes on two cores."""
-
-    roles: Any = "core"
-    traits: Any = "core"
-    questions: int = 8
-    prompts: int = 2
-    default_samples: int = 5
-    reply_tokens: int = 40
-    min_count: int = 4
+MIN_COUNT = 4
 
 
-def run_demo(folder: Path, *, layer: int = 20, plan: DemoPlan | None = None) -> PersonaSpace:
+def demo_plan() -> CollectionPlan:
+    """As much of the core set as gives a stable order in about five minutes on two cores."""
+    return CollectionPlan(
+        questions=load_questions()[:8],
+        prompts=2,
+        default_samples=5,
+        sampling=Sampling(max_new_tokens=40),
+    )
+
+
+def run_demo(
+    folder: Path,
+    *,
+    layer: int = 20,
+    plan: CollectionPlan | None = None,
+    min_count: int = MIN_COUNT,
+) -> PersonaSpace:
     """Collect, label, fit, draw and report into `folder`; a second run starts from what is there."""
     from persona_lens.judges.likelihood_judge import LikelihoodJudge  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
-    from persona_lens.rollouts.sampling import Sampling  # noqa: PLC0415
     from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
     from persona_lens.runs.judging import judge_run  # noqa: PLC0415
 
-    plan = plan or DemoPlan()
     console = Console()
     model = PersonaModel.load(MODEL)
     model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
-    run = collect_run(
-        model,
-        folder / "run",
-        roles=plan.roles,
-        traits=plan.traits,
-        questions=load_questions()[: plan.questions],
-        prompts=plan.prompts,
-        default_samples=plan.default_samples,
-        sampling=Sampling(max_new_tokens=plan.reply_tokens),
-    )
+    run = collect_run(model, folder / "run", plan=plan or demo_plan())
     labels = judge_run(run, LikelihoodJudge(model))
     with console.status("Fitting every layer"):
         unlabelled = PersonaSpace.from_run(run.path).fit()
-        space = PersonaSpace.from_run(run.path, judge=labels.key, min_count=plan.min_count).fit()
+        space = PersonaSpace.from_run(run.path, judge=labels.key, min_count=min_count).fit()
     space.calibrate(model).save(folder / "space")
     with console.status("Drawing"):
         files = _draw(console, space, layer, folder)

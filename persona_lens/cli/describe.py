@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -20,6 +20,9 @@ from persona_lens.runs.served.collecting import Tally
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels, judge_keys
 from persona_lens.runs.unlabelled import Unlabelled
+
+if TYPE_CHECKING:
+    from persona_lens.model.persona_model import PersonaModel
 
 _QUOTED = 3
 _QUOTE_LENGTH = 160
@@ -183,11 +186,8 @@ def layer_table(opened: PersonaSpace, rows: int = 8) -> Table:
     return table
 
 
-def model(name: str, **options: Any) -> RenderableType:
+def model(name: str, loaded: PersonaModel) -> RenderableType:
     """Shape, hook points, chat template and attention sinks of a model."""
-    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
-
-    loaded = PersonaModel.load(name, **options)
     encoder = loaded.encoder
     injected = f"yes: {encoder.injected_text!r}" if encoder.injected_text else "avoided"
     facts = {

@@ -2,55 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from persona_lens.cli.commands import command
 from persona_lens.cli.options import (
-    Device,
-    Dtype,
+    Calling,
+    Loading,
     Quiet,
-    TemplateVars,
     continued_later,
     err,
-    example,
+    layers_or_all,
+    new_path,
     next_steps,
     out,
-    parse_json_object,
-    parse_layers,
-    parse_template_vars,
-    variables_of,
+    parse_names,
+    run_argument,
 )
 from persona_lens.errors import RunError
+from persona_lens.paths import check_path
 from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
-    from persona_lens.judges import Judge
+    from persona_lens.judges import Judge, OpenAIJudge
+    from persona_lens.judges.openai_judge import Scoring
     from persona_lens.runs import RunFolder
-
-from persona_lens.paths import check_path, check_target
+else:
+    Scoring = str  # the judge refuses others
 
 app = typer.Typer()
 
 JUDGES = ("likelihood", "rules", "local", "openai")
 
 
-@app.command(
-    epilog=example(
-        "persona-lens judge runs/first",
-        "persona-lens judge runs/first --judge rules",
-        "persona-lens judge runs/first --judge local --model Qwen/Qwen3-4B",
-        "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run",
-        "persona-lens judge runs/first --judge openai --model o4-mini --temperature none --max-tokens 4000",
-        "persona-lens judge runs/paper --judge openai --model gpt-4.1-mini --verbatim --temperature 1 "
-        "--max-tokens 10",
+@dataclass(frozen=True)
+class Asking(Calling):
+    """A judge on a server, and how it is asked."""
+
+    base_url: Annotated[
+        str | None, typer.Option(help="OpenAI-compatible server, such as http://localhost:8000/v1.")
+    ] = None
+    api_key_env: Annotated[str, typer.Option(help="Environment variable with the key.")] = (
+        "OPENAI_API_KEY"
     )
+    concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 16
+    scoring: Annotated[
+        Scoring, typer.Option(help="openai: answer, or logits for the expected score.")
+    ] = "answer"
+    temperature: Annotated[
+        str, typer.Option(help="openai: a number, or none to send none, for models that refuse it.")
+    ] = "0"
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1, help="openai: where an answer is cut; a judge that thinks needs some thousand."
+        ),
+    ] = 64
+    verbatim: Annotated[
+        bool,
+        typer.Option(
+            "--verbatim",
+            help="openai: ask with the entry's own judge prompt (eval_prompt) as it is, as the paper's code does.",
+        ),
+    ] = False
+    timeout: Annotated[float, typer.Option(help="openai: seconds a call may take.")] = 600.0
+    extra_body: Annotated[
+        str | None,
+        typer.Option(
+            help='openai: further fields of each call, as JSON: {"reasoning_effort": "low"}.'
+        ),
+    ] = None
+
+    def judge(self, model: str | None) -> OpenAIJudge:
+        """The judge, for a model of this name on the server."""
+        from persona_lens.judges import OpenAIJudge  # noqa: PLC0415
+
+        temperature = _temperature(self.temperature)
+        if model is None:
+            raise RunError("this judge needs a model", remedy="pass --model, such as gpt-4.1-mini")
+        return OpenAIJudge(
+            self.endpoint(model),
+            temperature=temperature,
+            scoring=self.scoring,
+            max_tokens=self.max_tokens,
+            verbatim=self.verbatim,
+        )
+
+
+@command(
+    app,
+    "persona-lens judge runs/first",
+    "persona-lens judge runs/first --judge rules",
+    "persona-lens judge runs/first --judge local --model Qwen/Qwen3-4B",
+    "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run",
+    "persona-lens judge runs/first --judge openai --model o4-mini --temperature none --max-tokens 4000",
+    "persona-lens judge runs/paper --judge openai --model gpt-4.1-mini --verbatim --temperature 1 "
+    "--max-tokens 10",
 )
 def judge(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", parser=check_path, help="A run with its replies.")
-    ],
+    *,
+    run: Annotated[Path, run_argument("A run with its replies.")],
     which: Annotated[str, typer.Option("--judge", help=", ".join(JUDGES) + ".")] = "likelihood",
     model: Annotated[
         str | None,
@@ -58,39 +112,7 @@ def judge(
             "--model", "-m", help="Of the judge; for likelihood the model that wrote the replies."
         ),
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server, such as http://localhost:8000/v1.")
-    ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(help="Environment variable with the key.")
-    ] = "OPENAI_API_KEY",
-    concurrency: Annotated[int, typer.Option(min=1, help="Calls in flight.")] = 16,
-    scoring: Annotated[
-        str, typer.Option(help="openai: answer, or logits for the expected score.")
-    ] = "answer",
-    temperature: Annotated[
-        str, typer.Option(help="openai: a number, or none to send none, for models that refuse it.")
-    ] = "0",
-    max_tokens: Annotated[
-        int,
-        typer.Option(
-            min=1, help="openai: where an answer is cut; a judge that thinks needs some thousand."
-        ),
-    ] = 64,
-    verbatim: Annotated[
-        bool,
-        typer.Option(
-            "--verbatim",
-            help="openai: ask with the entry's own judge prompt (eval_prompt) as it is, as the paper's code does.",
-        ),
-    ] = False,
-    timeout: Annotated[float, typer.Option(help="openai: seconds a call may take.")] = 600.0,
-    extra_body: Annotated[
-        str | None,
-        typer.Option(
-            help='openai: further fields of each call, as JSON: {"reasoning_effort": "low"}.'
-        ),
-    ] = None,
+    asking: Asking,
     somewhat: Annotated[
         float,
         typer.Option(help="likelihood: share of default replies that get this label or more."),
@@ -103,40 +125,24 @@ def judge(
     retry: Annotated[
         bool, typer.Option("--retry", help="Ask again where an answer could not be read.")
     ] = False,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    template_var: TemplateVars = None,
+    loading: Loading,
     quiet: Quiet = False,
 ) -> None:
     """Label how far each reply plays its role, or shows its trait.
 
     Labels of several judges lie side by side in the run. Killed at any point, the same command continues.
     """
-    from persona_lens.runs.judging import judge_run  # noqa: PLC0415
+    from persona_lens.runs.judging import judge_run, sample_cases  # noqa: PLC0415
     from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
     folder = RunFolder(run)
     if which == "openai":
-        settings = {
-            "base_url": base_url,
-            "api_key_env": api_key_env,
-            "concurrency": concurrency,
-            "timeout": timeout,
-            "extra_body": parse_json_object(extra_body),
-        }
-        asked = {
-            "temperature": _temperature(temperature),
-            "scoring": scoring,
-            "max_tokens": max_tokens,
-            "verbatim": verbatim,
-        }
-        chosen = _openai(model, settings, asked)
+        chosen = asking.judge(model)
         if dry_run:
-            out.print(_estimate(folder, chosen))
+            out.print(chosen.estimate(*sample_cases(folder)))
             return
     else:
-        options = {"device": device, "dtype": dtype}
-        chosen = _offline(folder, which, model, options, template_var, (somewhat, fully))
+        chosen = _offline(folder, which, model, loading, (somewhat, fully))
     with continued_later():
         labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
     from persona_lens.cli import describe  # noqa: PLC0415
@@ -151,36 +157,25 @@ def judge(
     )
 
 
-@app.command(
-    "judge-audit",
-    epilog=example(
-        "persona-lens judge-audit runs/first --out audit",
-        "persona-lens judge-audit runs/first --sample to_label.csv",
-        "persona-lens judge-audit runs/first --labelled to_label.csv --out audit",
-    ),
+@command(
+    app,
+    "persona-lens judge-audit runs/first --out audit",
+    "persona-lens judge-audit runs/first --sample to_label.csv",
+    "persona-lens judge-audit runs/first --labelled to_label.csv --out audit",
+    name="judge-audit",
 )
 def judge_audit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", parser=check_path, help="A labelled run.")],
+    run: Annotated[Path, run_argument("A labelled run.")],
     judges: Annotated[
         str | None, typer.Option(help="Names separated by commas; all that labelled it by default.")
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="PATH", parser=check_target, help="Folder for figures and tables."
-        ),
-    ] = None,
+    folder: Annotated[Path | None, new_path("Folder for figures and tables.", "--out")] = None,
     layers: Annotated[
         str | None, typer.Option(help="Such as 10-20 or 3,7,11; eight by default.")
     ] = None,
     min_count: Annotated[int, typer.Option(min=1, help="Replies a label needs for a vector.")] = 10,
     sample: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            parser=check_target,
-            help="Write a sheet of replies for a person to label, and stop.",
-        ),
+        Path | None, new_path("Write a sheet of replies for a person to label, and stop.")
     ] = None,
     sample_size: Annotated[int, typer.Option(min=10, help="Replies on that sheet.")] = 120,
     labelled: Annotated[
@@ -189,11 +184,11 @@ def judge_audit(
     ] = None,
 ) -> None:
     """Tell how far judges agree with each other and with a person, and what they do to the axis."""
-    chosen = None if judges is None else [name.strip() for name in judges.split(",")]
     from persona_lens.analysis.audit.auditing import audit_run  # noqa: PLC0415
     from persona_lens.analysis.audit.hand_labels import export_sample  # noqa: PLC0415
     from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
+    chosen = parse_names(judges)
     if sample is not None:
         export_sample(RunFolder(run), sample, n=sample_size, judges=chosen)
         next_steps(
@@ -205,20 +200,13 @@ def judge_audit(
             RunFolder(run),
             chosen,
             labelled=labelled,
-            layers=None if layers is None else parse_layers(layers),
+            layers=layers_or_all(layers),
             min_count=min_count,
         )
         files = [] if folder is None else audit.save(folder)
     out.print(audit)
     for file in files:
         err.print(f"  {file}", soft_wrap=True)
-
-
-def _estimate(folder: RunFolder, judge: Any) -> Any:
-    from persona_lens.runs.judging import sample_cases  # noqa: PLC0415
-
-    cases, total = sample_cases(folder)
-    return judge.estimate(cases, total)
 
 
 def _temperature(text: str) -> float | None:
@@ -236,25 +224,14 @@ def _temperature(text: str) -> float | None:
     return value
 
 
-def _openai(model: str | None, settings: dict[str, Any], asked: dict[str, Any]) -> Any:
-    from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
-    from persona_lens.judges import OpenAIJudge  # noqa: PLC0415
-
-    if model is None:
-        raise RunError("this judge needs a model", remedy="pass --model, such as gpt-4.1-mini")
-    return OpenAIJudge(EndpointSettings(model=model, **settings), **asked)
-
-
 def _offline(
     folder: RunFolder,
     which: str,
     model: str | None,
-    options: dict[str, Any],
-    template_var: list[str] | None,
+    loading: Loading,
     rates: tuple[float, float],
 ) -> Judge:
     from persona_lens.judges import LikelihoodJudge, LocalJudge, RuleJudge  # noqa: PLC0415
-    from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
 
     match which:
         case "rules":
@@ -267,14 +244,13 @@ def _offline(
                 raise RunError(
                     "a server wrote these replies", remedy="pass --model with the model it served"
                 )
-            variables = variables_of(template_var, written_by or manifest.reader, model)
-            loaded = PersonaModel.load(writer, template_kwargs=variables, **options)
+            variables = loading.variables(written_by or manifest.reader, model)
+            loaded = loading.load(writer, variables)
             return LikelihoodJudge(loaded, somewhat=rates[0], fully=rates[1])
         case "local":
             if model is None:
                 raise RunError("this judge needs a model", remedy="pass --model NAME")
-            variables = parse_template_vars(template_var)
-            return LocalJudge(PersonaModel.load(model, template_kwargs=variables, **options))
+            return LocalJudge(loading.load(model))
     raise RunError(
         "no such judge",
         expected=", ".join(JUDGES),

@@ -7,34 +7,35 @@ from typing import Annotated, Literal
 
 import typer
 
-from persona_lens.cli.options import Quiet, err, example, next_steps, out, parse_layers
+from persona_lens.cli.commands import command
+from persona_lens.cli.options import (
+    Layers,
+    Quiet,
+    SpaceName,
+    err,
+    layers_or_all,
+    new_path,
+    next_steps,
+    out,
+    parse_names,
+)
 from persona_lens.errors import SpaceError
-from persona_lens.paths import check_target
 
 app = typer.Typer()
 
 MOST_DRAWS = 100_000
 
-Space = Annotated[
-    str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
-]
-Folder = Annotated[
-    Path,
-    typer.Option(
-        "--out", metavar="PATH", parser=check_target, help="Folder for tables and figures."
-    ),
-]
-Layers = Annotated[str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")]
+Folder = Annotated[Path, new_path("Folder for tables and figures.", "--out")]
+DrawSeed = Annotated[int, typer.Option(min=0, help="Of the draws.")]
 
 
-@app.command(
-    epilog=example(
-        "persona-lens sweep smollm2-135m-instruct --out sweeps/smollm2",
-        'persona-lens sweep spaces/first --out sweeps/first --control "random weights=spaces/random"',
-    )
+@command(
+    app,
+    "persona-lens sweep smollm2-135m-instruct --out sweeps/smollm2",
+    'persona-lens sweep spaces/first --out sweeps/first --control "random weights=spaces/random"',
 )
 def sweep(
-    space: Space,
+    space: SpaceName,
     folder: Folder,
     metrics: Annotated[
         str | None, typer.Option(help="Names separated by commas; all by default.")
@@ -45,7 +46,7 @@ def sweep(
         typer.Option(metavar="NAME=SPACE", help="Another space, drawn beside; may be repeated."),
     ] = None,
     draws: Annotated[int, typer.Option(min=2, max=MOST_DRAWS, help="Behind each interval.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    seed: DrawSeed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Measure every layer: how well roles and traits are told apart, with intervals and nulls."""
@@ -55,8 +56,8 @@ def sweep(
 
     def swept(opened: PersonaSpace) -> Sweep:
         return opened.sweep(
-            metrics=None if metrics is None else [name.strip() for name in metrics.split(",")],
-            layers=None if layers is None else parse_layers(layers),
+            metrics=parse_names(metrics),
+            layers=layers_or_all(layers),
             n_draws=draws,
             seed=seed,
             progress=not quiet,
@@ -79,13 +80,9 @@ def sweep(
     next_steps(f"Saved: {folder}.", f"persona-lens atlas {space} --sweep {folder} --out atlas.html")
 
 
-@app.command(
-    epilog=example(
-        "persona-lens reconstruct smollm2-135m-instruct --out rebuilt --layers 10,20",
-    )
-)
+@command(app, "persona-lens reconstruct smollm2-135m-instruct --out rebuilt --layers 10,20")
 def reconstruct(
-    space: Space,
+    space: SpaceName,
     folder: Folder,
     layers: Layers = None,
     most: Annotated[int, typer.Option("--k", min=1, max=1000, help="Traits at most.")] = 20,
@@ -100,7 +97,7 @@ def reconstruct(
     from persona_lens.plots import save_figure  # noqa: PLC0415
 
     found = PersonaSpace.load(space).reconstruct(
-        layers=None if layers is None else parse_layers(layers),
+        layers=layers_or_all(layers),
         ks=range(1, most + 1),
         methods=(method,),
         seed=seed,
@@ -111,19 +108,15 @@ def reconstruct(
     err.print(f"Saved: {folder}")
 
 
-@app.command(
-    epilog=example(
-        "persona-lens compare spaces/first spaces/second --out compared",
-    )
-)
+@command(app, "persona-lens compare spaces/first spaces/second --out compared")
 def compare(
-    first: Space,
+    first: SpaceName,
     second: Annotated[str, typer.Argument(metavar="SPACE", help="Another one.")],
     folder: Folder,
     draws: Annotated[
         int, typer.Option(min=2, max=MOST_DRAWS, help="Behind each interval and null.")
     ] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
+    seed: DrawSeed = 0,
     quiet: Quiet = False,
 ) -> None:
     """Compare how two models (judges, question sets) arrange the same roles and traits."""

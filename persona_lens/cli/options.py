@@ -1,4 +1,4 @@
-"""What the commands share: options, the look of help, where output goes, what a stopped command says."""
+"""What the commands share: options and groups of them, where output goes, what a stopped command says."""
 
 from __future__ import annotations
 
@@ -6,12 +6,22 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from persona_lens.errors import RunError, SpaceError, TranscriptError
+from persona_lens.paths import check_path, check_target
+
+if TYPE_CHECKING:
+    from persona_lens.endpoints import EndpointSettings
+    from persona_lens.model.hardware import DtypeName
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.runs.engines.worker_spec import ModelSpec
+else:
+    DtypeName = str  # the library refuses others; to name them here would take torch
 
 MOST_LAYERS = 10_000
 """More than any model has blocks."""
@@ -20,24 +30,36 @@ out = Console()
 err = Console(stderr=True)
 
 
+def new_path(help: str, *names: str) -> Any:
+    """An option for what will be written."""
+    return typer.Option(*names, metavar="PATH", parser=check_target, help=help)
+
+
+def run_argument(help: str) -> Any:
+    """The argument for a run that is there."""
+    return typer.Argument(metavar="RUN", parser=check_path, help=help)
+
+
 Model = Annotated[
     str,
     typer.Option("--model", "-m", help="Embedded name, hub name, folder or .gguf file."),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest by default.")]
-DeviceMap = Annotated[
-    str | None, typer.Option(help="Spread a large model over devices, such as auto.")
-]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Entries = Annotated[
     str,
     typer.Option(help='"core", "full", "none", names separated by commas, a file or a folder.'),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
 ]
-TemplateVars = Annotated[
+Layers = Annotated[str | None, typer.Option(help="Such as 10-20 or 3,7,11; all by default.")]
+ReplyLength = Annotated[int, typer.Option(min=1, help="Length of a reply.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+_Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps; the fastest by default.")
+]
+_Dtype = Annotated[DtypeName, typer.Option(help="auto, float32, bfloat16 or float16.")]
+_TemplateVars = Annotated[
     list[str] | None,
     typer.Option(
         "--template-var",
@@ -45,6 +67,81 @@ TemplateVars = Annotated[
         help="A variable of the chat template, such as enable_thinking=true. Repeatable.",
     ),
 ]
+
+
+class _Loading:
+    """Loads models as options say."""
+
+    template_var: list[str] | None
+
+    def variables(
+        self, card: Mapping[str, Any] | None = None, model: str | None = None
+    ) -> dict[str, Any]:
+        """Variables of the template: those in the card of a run or space, if it is of the model, and the given."""
+        return variables_of(self.template_var, card or {}, model)
+
+    def load(self, source: str, variables: Mapping[str, Any] | None = None) -> PersonaModel:
+        """A model, with the variables that were given unless others are named."""
+        from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
+
+        return PersonaModel.load(source, **self._arguments(variables))
+
+    def spec(self, source: str, variables: Mapping[str, Any] | None = None) -> ModelSpec:
+        """The same, to be loaded later or elsewhere."""
+        from persona_lens.runs.engines.worker_spec import ModelSpec  # noqa: PLC0415
+
+        return ModelSpec(source, **self._arguments(variables))
+
+    def _arguments(self, variables: Mapping[str, Any] | None) -> dict[str, Any]:
+        given = {name: value for name, value in vars(self).items() if name != "template_var"}
+        return {**given, "template_kwargs": self.variables() if variables is None else variables}
+
+
+@dataclass(frozen=True)
+class Loading(_Loading):
+    """How a model is loaded that fits on one device."""
+
+    device: _Device = None
+    dtype: _Dtype = "auto"
+    template_var: _TemplateVars = None
+
+
+@dataclass(frozen=True)
+class LargeLoading(_Loading):
+    """How any model is loaded."""
+
+    device: _Device = None
+    device_map: Annotated[
+        str | None, typer.Option(help="Spread a large model over devices, such as auto.")
+    ] = None
+    dtype: _Dtype = "auto"
+    template_var: _TemplateVars = None
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
+    ] = False
+
+
+class Calling:
+    """Settings of an endpoint as options say; `extra_body` is JSON."""
+
+    base_url: str | None
+    api_key_env: str
+    concurrency: int
+    timeout: float
+    extra_body: str | None
+
+    def endpoint(self, model: str) -> EndpointSettings:
+        """For a model of this name there."""
+        from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
+
+        return EndpointSettings(
+            model=model,
+            base_url=self.base_url,
+            api_key_env=self.api_key_env,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            extra_body=parse_json_object(self.extra_body),
+        )
 
 
 @contextmanager
@@ -62,11 +159,6 @@ def next_steps(done: str, *commands: str) -> None:
     err.print(f"{done} Next:", soft_wrap=True)
     for command in commands:
         err.print(f"  [cyan]{command}[/cyan]", soft_wrap=True)
-
-
-def example(*lines: str) -> str:
-    """The end of a command's help."""
-    return "[bold]Example[/bold]\n\n" + "\n\n".join(f"  [cyan]{line}[/cyan]" for line in lines)
 
 
 def parse_template_vars(given: list[str] | None) -> dict[str, Any]:
@@ -121,6 +213,21 @@ def parse_entries(text: str) -> Any:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     # os.path.exists, because Path.exists fails on a list too long for a file name.
     return text if os.path.exists(text) or len(parts) == 1 else parts
+
+
+def parse_names(text: str | None) -> list[str] | None:
+    """Names separated by commas; None for none.
+
+    Examples:
+        >>> parse_names("bridge, cache"), parse_names(None)
+        (['bridge', 'cache'], None)
+    """
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def layers_or_all(text: str | None) -> list[int] | None:
+    """What `--layers` means; None, where all are meant, without it."""
+    return None if text is None else parse_layers(text)
 
 
 def parse_layers(text: str) -> list[int]:

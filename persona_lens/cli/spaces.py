@@ -7,34 +7,30 @@ from typing import Annotated, Literal
 
 import typer
 
+from persona_lens.cli.commands import command
 from persona_lens.cli.options import (
-    Device,
-    Dtype,
-    TemplateVars,
+    Loading,
+    SpaceName,
     err,
-    example,
+    new_path,
     next_steps,
     out,
-    parse_template_vars,
-    variables_of,
+    run_argument,
 )
-from persona_lens.paths import check_path, check_target
+from persona_lens.paths import check_path
 
 app = typer.Typer()
 
 
-@app.command(
-    epilog=example(
-        "persona-lens fit runs/first --out spaces/first",
-        "persona-lens fit runs/first --judge likelihood --model smollm2-135m-instruct --out spaces/labelled",
-    )
+@command(
+    app,
+    "persona-lens fit runs/first --out spaces/first",
+    "persona-lens fit runs/first --judge likelihood --model smollm2-135m-instruct --out spaces/labelled",
 )
 def fit(
-    run: Annotated[Path, typer.Argument(metavar="RUN", parser=check_path, help="A finished run.")],
-    folder: Annotated[
-        Path,
-        typer.Option("--out", metavar="PATH", parser=check_target, help="Folder for the space."),
-    ],
+    *,
+    run: Annotated[Path, run_argument("A finished run.")],
+    folder: Annotated[Path, new_path("Folder for the space.", "--out")],
     judge: Annotated[
         str | None,
         typer.Option(help="Use this judge's labels, such as likelihood; all replies by default."),
@@ -59,9 +55,7 @@ def fit(
             "norm needs.",
         ),
     ] = None,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    template_var: TemplateVars = None,
+    loading: Loading,
 ) -> None:
     """Fit the persona space of a run: axis, components, stability, at every layer."""
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
@@ -76,37 +70,22 @@ def fit(
             seed=seed,
         ).fit()
     if model is not None:
-        from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
-
-        loaded = PersonaModel.load(
-            model,
-            device=device,
-            dtype=dtype,  # pyright: ignore[reportArgumentType]
-            template_kwargs=variables_of(template_var, space.table.card.get("reader", {}), model),
-        )
-        space.calibrate(loaded)
+        reader = space.table.card.get("reader", {})
+        space.calibrate(loading.load(model, loading.variables(reader, model)))
     space.save(folder)
     out.print(space)
     next_steps(f"Saved: {folder}.", f"persona-lens map {folder} --out map.html")
 
 
-@app.command(
-    "map",
-    epilog=example(
-        "persona-lens map spaces/first --layer 20 --out map.html",
-        "persona-lens map spaces/first --figure ranking --out ranking.png",
-    ),
+@command(
+    app,
+    "persona-lens map spaces/first --layer 20 --out map.html",
+    "persona-lens map spaces/first --figure ranking --out ranking.png",
+    name="map",
 )
 def draw_map(
-    folder: Annotated[
-        str, typer.Argument(metavar="SPACE", help="A saved space, or the name of a packaged one.")
-    ],
-    target: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="PATH", parser=check_target, help="A .html, .png or .svg file."
-        ),
-    ],
+    folder: SpaceName,
+    target: Annotated[Path, new_path("A .html, .png or .svg file.", "--out")],
     layer: Annotated[
         int | None, typer.Option(help="Block; two thirds up the model by default.")
     ] = None,
@@ -132,15 +111,15 @@ def draw_map(
         err.print(f"Saved: {written}")
 
 
-@app.command(
-    epilog=example(
-        "persona-lens info runs/first",
-        "persona-lens info runs/first --check --repair",
-        "persona-lens info spaces/first",
-        "persona-lens info gemma-3-270m",
-    )
+@command(
+    app,
+    "persona-lens info runs/first",
+    "persona-lens info runs/first --check --repair",
+    "persona-lens info spaces/first",
+    "persona-lens info gemma-3-270m",
 )
 def info(
+    *,
     what: Annotated[str, typer.Argument(help="A run folder, a space folder, or a model.")],
     check: Annotated[
         bool, typer.Option("--check", help="Of a run: read every file and name what is damaged.")
@@ -148,9 +127,7 @@ def info(
     repair: Annotated[
         bool, typer.Option("--repair", help="Set damaged files aside, to be made again.")
     ] = False,
-    device: Device = None,
-    dtype: Dtype = "auto",
-    template_var: TemplateVars = None,
+    loading: Loading,
 ) -> None:
     """Tell what a run, a space or a model is."""
     path = check_path(what)
@@ -164,8 +141,7 @@ def info(
     elif (path / "card.json").is_file():
         out.print(describe.space(path))
     else:
-        variables = parse_template_vars(template_var)
-        out.print(describe.model(what, device=device, dtype=dtype, template_kwargs=variables))
+        out.print(describe.model(what, loading.load(what)))
 
 
 def _check(path: Path, *, repair: bool) -> None:
@@ -178,7 +154,7 @@ def _check(path: Path, *, repair: bool) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog=example("persona-lens models"))
+@command(app, "persona-lens models")
 def models() -> None:
     """List the embedded models, and what is on this machine already."""
     from persona_lens.cli import describe  # noqa: PLC0415

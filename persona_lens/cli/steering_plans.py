@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from persona_lens.cli.options import parse_layers
 from persona_lens.errors import SpaceError
@@ -20,32 +22,89 @@ if TYPE_CHECKING:
     from persona_lens.persona_space import PersonaSpace
 
 
-@dataclass
-class Steering:
+of_files = partial(typer.Option, rich_help_panel="Files of others and of yours")
+
+
+@dataclass(frozen=True)
+class SteeringOptions:
+    """What is to be done, and to which tokens: those of the plans themselves without `where` and `sinks`."""
+
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=STRENGTH",
+            help="Add assistant, pc1, a role or a trait, in multiples of --unit. Repeatable.",
+        ),
+    ] = None
+    unit: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --add: residual (the mean residual norm; the default), spread (of the roles) or raw (the "
+            "vector as it is stored, as in the paper's code). Named, residual is measured on neutral texts where "
+            "it is not known."
+        ),
+    ] = None
+    floor: Annotated[
+        float | None, typer.Option(help="Keep the Assistant Axis at or above this percentile.")
+    ] = None
+    ceil: Annotated[
+        float | None, typer.Option(help="Keep the Assistant Axis at or below this percentile.")
+    ] = None
+    ablate: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Project a direction out. Repeatable.")
+    ] = None
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            help="Such as 12-18, or paper; the middle one for --add, 0.7 to 0.9 of the depth for caps."
+        ),
+    ] = None
+    release: Annotated[
+        str | None,
+        of_files(
+            metavar="FOLDER", help="The paper's vectors: a folder, or OWNER/NAME/MODEL on the hub."
+        ),
+    ] = None
+    cap: Annotated[
+        str | None,
+        of_files(
+            metavar="EXPERIMENT|FILE",
+            help="An experiment of --release, such as layers_46:54-p0.25, or a capping file.",
+        ),
+    ] = None
+    experiment: Annotated[str | None, of_files(help="Of the file in --cap.")] = None
+    saved: Annotated[
+        Path | None,
+        of_files(
+            "--plan",
+            metavar="FOLDER",
+            parser=check_path,
+            help="A plan saved with plan.save(folder).",
+        ),
+    ] = None
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="all, prompt, generated, last, system, user or assistant; all, and of --plan its own, by default."
+        ),
+    ] = None
+    sinks: Annotated[
+        bool,
+        typer.Option(
+            "--sinks", help="Touch BOS and attention sinks too, as the paper's code does."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Steering(SteeringOptions):
     """The options, and the space, release and plan they name; each is opened when it is first needed.
 
     Attributes:
         place: A saved space, a packaged one or the folder of a release.
-        add, floor, ceil, ablate, layers, unit: As the options of these names.
-        release: A folder, or OWNER/NAME or OWNER/NAME/MODEL on the hub.
-        cap, experiment: An experiment of the release, or a capping file and one of its experiments.
-        saved: Folder of a saved plan.
-        where, sinks: Which tokens; those of the plans themselves if neither is given.
     """
 
     place: str | None = None
-    add: list[str] = field(default_factory=list)
-    floor: float | None = None
-    ceil: float | None = None
-    ablate: list[str] = field(default_factory=list)
-    layers: str | None = None
-    unit: str | None = None
-    release: str | None = None
-    cap: str | None = None
-    experiment: str | None = None
-    saved: Path | None = None
-    where: str | None = None
-    sinks: bool = False
 
     def plan(self, model: Callable[[], PersonaModel]) -> Plan:
         """Everything in the order the options are listed by `--help`.
@@ -104,7 +163,7 @@ class Steering:
         if self.layers is not None:
             layers = self.layers
             chosen["layers"] = layers if layers == "paper" else parse_layers(layers)
-        for name, strength in map(parse_strength, self.add):
+        for name, strength in map(parse_strength, self.add or ()):
             options = dict(chosen)
             if self.unit is not None:
                 options["unit"] = self.unit
@@ -115,7 +174,7 @@ class Steering:
             yield self._space.floor(percentile=self.floor, **chosen)
         if self.ceil is not None:
             yield self._space.ceil(percentile=self.ceil, **chosen)
-        for name in self.ablate:
+        for name in self.ablate or ():
             yield self._space.ablate(name, **chosen)
 
     def _capped(self, cap: str) -> Plan:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+import persona_lens
 from persona_lens import PersonaModel, cli
 from persona_lens.cli.options import parse_layers
 from persona_lens.errors import SpaceError
@@ -176,6 +178,13 @@ def test_layers_are_parsed(text: str, layers: list[int]) -> None:
 def test_layers_that_cannot_be_parsed_are_refused() -> None:
     with pytest.raises(SpaceError, match="10-20"):
         parse_layers("10 to 20")
+
+
+def test_the_version_is_that_of_the_package_that_is_installed() -> None:
+    told = CliRunner().invoke(cli.app, ["--version"])
+    assert told.exit_code == 0
+    assert told.output == f"persona-lens {persona_lens.__version__}\n"
+    assert persona_lens.__version__ == version("persona-lens")
 
 
 def test_models_lists_the_embedded_ones() -> None:

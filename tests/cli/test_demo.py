@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from persona_lens import PersonaModel, PersonaSpace
-from persona_lens.cli.demo import DemoPlan, run_demo
+from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
+from persona_lens.cli.demo import run_demo
+from persona_lens.runs import CollectionPlan
 
-PLAN = DemoPlan(
+PLAN = CollectionPlan(
     roles=["assistant", "analyst", "reviewer", "pirate", "ghost", "jester"],
     traits=["dramatic"],
-    questions=3,
+    questions=load_questions()[:3],
     prompts=1,
     default_samples=1,
-    reply_tokens=12,
-    min_count=1,
+    sampling=Sampling(max_new_tokens=12),
 )
 
 
@@ -24,7 +24,7 @@ PLAN = DemoPlan(
 def test_the_demo_draws_reports_and_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run_demo(tmp_path, layer=20, plan=PLAN)
+    first = run_demo(tmp_path, layer=20, plan=PLAN, min_count=1)
     printed = capsys.readouterr().out
     for expected in (
         "Assistant-like above",
@@ -44,6 +44,6 @@ def test_the_demo_draws_reports_and_continues(
     assert (opened.axis_ == first.axis_).all()
 
     monkeypatch.setattr(PersonaModel, "generate", lambda *_a, **_k: pytest.fail("sampled again"))
-    again = run_demo(tmp_path, layer=12, plan=PLAN)
+    again = run_demo(tmp_path, layer=12, plan=PLAN, min_count=1)
     assert (again.axis_ == first.axis_).all()
     assert "The axis at layer 12" in capsys.readouterr().out

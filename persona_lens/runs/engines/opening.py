@@ -1,7 +1,7 @@
 """Whoever writes and reads the replies of a run, opened from names and settings.
 
 spec = ModelSpec("google/gemma-2-27b-it", dtype="bfloat16")
-with open_engine(spec, name="ray", workers=8, gpus_per_worker=1) as engine:
+with open_engine(spec, engine="ray", workers=8, gpus_per_worker=1) as engine:
     collect_run(None, "runs/gemma", engine=engine)
 
 served = open_server(EndpointSettings(model=spec.source, base_url="http://127.0.0.1:8000/v1"), spec)
@@ -31,7 +31,7 @@ def open_engine(
     writer: ModelSpec,
     reader: ModelSpec | None = None,
     *,
-    name: EngineName = "local",
+    engine: EngineName = "local",
     workers: int = 1,
     gpus_per_worker: float = 0,
     address: str | None = None,
@@ -41,7 +41,7 @@ def open_engine(
     Args:
         writer: Samples the replies.
         reader: Reads them; the writer by default.
-        name: `local` is this process, `ray` several workers.
+        engine: `local` is this process, `ray` several workers.
         workers, gpus_per_worker, address: As for `persona_lens.runs.engines.ray_engine.RayEngine`.
 
     Raises:
@@ -49,11 +49,11 @@ def open_engine(
         ModelError, DownloadError: From loading.
     """
     spec = WorkerSpec(writer, reader)
-    if name == "ray":
+    if engine == "ray":
         with RayEngine(
             spec, workers=workers, gpus_per_worker=gpus_per_worker, address=address
-        ) as engine:
-            yield engine
+        ) as opened:
+            yield opened
         return
     if workers > 1 or address:
         raise RunError("several workers need an engine", remedy="add --engine ray")
