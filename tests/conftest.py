@@ -10,8 +10,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from hostile_atlas import build_sweep, build_table
 from tiny import tiny_folder
 
 from persona_lens import (
@@ -59,6 +61,18 @@ def small_run(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> P
 def small_space(small_run: Path) -> PersonaSpace:
     """The fitted space of `small_run`."""
     return PersonaSpace.from_run(small_run, n_resamples=50).fit()
+
+
+@pytest.fixture(scope="session")
+def hostile_space() -> PersonaSpace:
+    """A small made-up space whose names are scripts and tags."""
+    return PersonaSpace(build_table(), n_resamples=20).fit()
+
+
+@pytest.fixture(scope="session")
+def sweep_frame() -> pd.DataFrame:
+    """A layer sweep of `hostile_space`."""
+    return build_sweep()
 
 
 @pytest.fixture(scope="session")

@@ -6,25 +6,12 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from drafted import KEEPER
 from faulty_server import FaultyServer, ok
 
 from persona_lens.catalog import load_roles, load_traits, new_role, new_trait
 from persona_lens.endpoints import Endpoint, EndpointSettings
 from persona_lens.errors import CatalogError
-
-KEEPER = {
-    "group": "human",
-    "description": "A man alone with a lamp far out at sea.",
-    "tags": ["solitude", "sea"],
-    "prompts": [
-        "You keep a lighthouse on a bare rock, and the relief boat is eleven days late.",
-        "As a lighthouse keeper you talk little, in the order of a log: wind, sail, oil, glass.",
-        "Nobody taught a lighthouse keeper to be afraid of fog; you learnt it from one wreck in May.",
-        "Your sister on the mainland says the lighthouse got a keeper and she lost a brother.",
-        "A lamp that fails is, to the lighthouse keeper you are, a promise broken to strangers.",
-    ],
-    "rubric": "Measures days by lamp, weather and passing ships, and treats visitors as rare and loud.",
-}
 
 
 def asked(script: Sequence[object], write, *arguments, **options):

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from drafted import KEEPER
 from faulty_server import FaultyServer, ok
-from test_catalog_writing import KEEPER
 from typer.testing import CliRunner, Result
 
 from persona_lens.catalog import load_defaults, load_roles, load_traits

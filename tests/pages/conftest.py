@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hostile_atlas import build_sweep, build_table
 from page_driver import Opened, open_page, started
 
 from persona_lens.pages.atlas import atlas
@@ -18,16 +17,6 @@ from persona_lens.pages.atlas.units import Units
 from persona_lens.pages.shared.script import joined
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.plots import can_export_images
-
-
-@pytest.fixture(scope="session")
-def hostile_space() -> PersonaSpace:
-    return PersonaSpace(build_table(), n_resamples=20).fit()
-
-
-@pytest.fixture(scope="session")
-def sweep_frame() -> pd.DataFrame:
-    return build_sweep()
 
 
 @pytest.fixture(scope="session")
