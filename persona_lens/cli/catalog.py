@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from rich.table import Table
@@ -38,13 +38,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-KINDS: tuple[Kind[Any], ...] = (ROLE, TRAIT, QUESTION, DEFAULT)
 KindName = Literal["roles", "traits", "questions", "defaults"]
-_LOADERS = {
-    "roles": load_roles,
-    "traits": load_traits,
-    "questions": load_questions,
-    "defaults": load_defaults,
+LOADERS: dict[Kind[Any], Callable[[Any], list[Any]]] = {
+    ROLE: load_roles,
+    TRAIT: load_traits,
+    QUESTION: load_questions,
+    DEFAULT: load_defaults,
 }
 
 _SPEC = (
@@ -117,7 +116,8 @@ def list_entries(
 ) -> None:
     """List roles, traits, questions or default prompts."""
     table = Table("name", "group", "tags", "what it is", box=None, pad_edge=False)
-    for entry in _LOADERS[kind](parse_entries(spec)):
+    load = dict(zip(get_args(KindName), LOADERS.values(), strict=True))[kind]
+    for entry in load(parse_entries(spec)):
         fields = entry.model_dump()
         row = (
             fields.get("name") or fields["id"],
@@ -139,10 +139,10 @@ def show(
     ],
 ) -> None:
     """Show all that a packaged entry says; of a role and a trait with one name, both."""
-    plain = {kind: name.removeprefix(f"{kind.noun}:") for kind in KINDS}
+    plain = {kind: name.removeprefix(f"{kind.noun}:") for kind in LOADERS}
     holders = {kind: known for kind, known in plain.items() if known in full_names(kind)}
     if not holders:
-        known = dict.fromkeys(each for kind in KINDS for each in full_names(kind))
+        known = dict.fromkeys(each for kind in LOADERS for each in full_names(kind))
         raise CatalogError(
             f"no entry is called {name!r}",
             remedy=did_you_mean(name, known, "`persona-lens catalog list` lists them"),
@@ -186,16 +186,13 @@ def check(
 
     own: dict[Kind[Any], list[Any]] = {
         kind: [parse_entries(text)] if text else []
-        for kind, text in zip(KINDS, vars(chosen).values(), strict=True)
+        for kind, text in zip(LOADERS, vars(chosen).values(), strict=True)
     }
     for source in sources or ():
         for kind in _kinds_in(source):
             own[kind].append(source)
     standard = None if any(own.values()) else FULL
-    entries = [
-        load(["full"] if standard else own[kind])
-        for kind, load in zip(KINDS, _LOADERS.values(), strict=True)
-    ]
+    entries = [load(["full"] if standard else own[kind]) for kind, load in LOADERS.items()]
     imported = set() if house_rules else _imported(own)
     with err.status("Comparing all texts"):
         embed, limits = _embedder(embedder)
@@ -225,9 +222,8 @@ def export(
     chosen: Choice,
 ) -> None:
     """Write entries in the layout of the paper's data, for its tools or for editing."""
-    entries = {
-        kind: _LOADERS[kind](parse_entries(text or "full")) for kind, text in vars(chosen).items()
-    }
+    spoken = zip(LOADERS.values(), vars(chosen).items(), strict=True)
+    entries = {name: load(parse_entries(text or "full")) for load, (name, text) in spoken}
     export_catalog(folder, **entries)
     err.print(f"Saved: {folder}")
 
@@ -256,7 +252,7 @@ def new_trait(*, name: EntryName, writing: Writing) -> None:
 def _imported(own: Mapping[Kind[Any], Sequence[Any]]) -> set[str]:
     """Owners, such as "role baker", that come from files in the paper's layout."""
     owners: set[str] = set()
-    for kind, load in zip(KINDS, _LOADERS.values(), strict=True):
+    for kind, load in LOADERS.items():
         for source in own[kind]:
             for spec in source if isinstance(source, list) else [source]:
                 if in_paper_layout(kind, spec):
@@ -267,7 +263,9 @@ def _imported(own: Mapping[Kind[Any], Sequence[Any]]) -> set[str]:
 def _kinds_in(source: Path) -> Sequence[Kind[Any]]:
     """Which kinds of entry a file or folder holds."""
     in_folder = source.is_dir()
-    found = [kind for kind in KINDS if holds(kind, source)] if in_folder else kinds_in_file(source)
+    found = (
+        [kind for kind in LOADERS if holds(kind, source)] if in_folder else kinds_in_file(source)
+    )
     if not found:
         raise CatalogError(
             f"{source}: holds neither roles nor traits nor questions",

@@ -28,6 +28,7 @@ from persona_lens.cli.options import (
     parse_entries,
 )
 from persona_lens.errors import RunError
+from persona_lens.rollouts.plan import TraitQuestions
 
 if TYPE_CHECKING:
     from persona_lens.rollouts.serving import ServedSource
@@ -82,7 +83,7 @@ class Asked:
         ),
     ] = 4
     trait_questions: Annotated[
-        Literal["shared", "own"],
+        TraitQuestions,
         typer.Option(help="What traits are asked: shared (the paper) or own."),
     ] = "shared"
     max_new_tokens: ReplyLength = 128

@@ -16,6 +16,7 @@ from persona_lens.judges.base import Verdict
 from persona_lens.model.embedded import EMBEDDED, embedded_status
 from persona_lens.persona_space import PersonaSpace
 from persona_lens.quantities import format_bytes
+from persona_lens.rollouts.plan import n_requests
 from persona_lens.runs.served.collecting import Tally
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels, judge_keys
@@ -45,8 +46,8 @@ def run(path: Path) -> RenderableType:
         "written by": _written_by(manifest.conditions),
         "read by": manifest.reader.get("model", "nobody yet"),
         "plan": ", ".join(f"{kinds.count(kind)} {kind} shards" for kind in dict.fromkeys(kinds)),
-        "replies": f"{_requests(with_replies):,} of {_requests(opened.shards):,}",
-        "activations": f"{_requests(read):,} of {_requests(opened.shards):,}, "
+        "replies": f"{n_requests(with_replies):,} of {n_requests(opened.shards):,}",
+        "activations": f"{n_requests(read):,} of {n_requests(opened.shards):,}, "
         f"{len(manifest.layers)} layers",
         **({"thoughts": str(thoughts)} if thoughts.thinking else {}),
         "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
@@ -237,7 +238,3 @@ def _facts(title: str, facts: dict[str, Any]) -> Table:
     for key, value in facts.items():
         table.add_row(key, str(value))
     return table
-
-
-def _requests(shards: Any) -> int:
-    return sum(len(shard.requests) for shard in shards)

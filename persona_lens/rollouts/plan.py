@@ -60,6 +60,11 @@ class Shard(BaseModel):
         parts = (self.kind, self.name, f"p{self.prompt_index}", self.side)
         return "-".join(part for part in parts if part)
 
+    @property
+    def asked(self) -> list[tuple[str, str]]:
+        """System prompt and question of each request."""
+        return [(self.system, request.question) for request in self.requests]
+
     def content_hash(self, conditions: Mapping[str, Any]) -> str:
         """Hash of the requests and of `conditions` (model, template, sampling): same hash, same replies."""
         content = json.dumps(
@@ -155,6 +160,11 @@ def plan_shards(
     return tuple(shards)
 
 
+def n_requests(shards: Iterable[Shard]) -> int:
+    """Requests, and so replies, of some shards."""
+    return sum(len(shard.requests) for shard in shards)
+
+
 def work_units(shards: Sequence[Shard], rows: int) -> list[tuple[Shard, ...]]:
     """Neighbouring shards grouped until a unit has at least `rows` requests.
 
@@ -171,7 +181,7 @@ def work_units(shards: Sequence[Shard], rows: int) -> list[tuple[Shard, ...]]:
     current: list[Shard] = []
     for shard in shards:
         current.append(shard)
-        if sum(len(member.requests) for member in current) >= rows:
+        if n_requests(current) >= rows:
             units.append(tuple(current))
             current = []
     if current:

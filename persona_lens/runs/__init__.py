@@ -3,14 +3,14 @@
 from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
+from persona_lens.runs.collecting import collect_run
+from persona_lens.runs.planning import CollectionPlan
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.vectors import reply_means, vector_table
 
 if TYPE_CHECKING:
-    from persona_lens.runs.collecting import collect_run
     from persona_lens.runs.engines.opening import open_engine, open_server
-    from persona_lens.runs.planning import CollectionPlan
 
 __all__ = [
     "CollectionPlan",
@@ -23,12 +23,5 @@ __all__ = [
     "vector_table",
 ]
 
-__getattr__ = lazy_names(
-    __name__,
-    {
-        "CollectionPlan": "persona_lens.runs.planning",
-        "collect_run": "persona_lens.runs.collecting",
-        "open_engine": "persona_lens.runs.engines.opening",
-        "open_server": "persona_lens.runs.engines.opening",
-    },
-)
+_OPENING = "persona_lens.runs.engines.opening"  # imports torch
+__getattr__ = lazy_names(__name__, {"open_engine": _OPENING, "open_server": _OPENING})

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.model_names import short_name
-from persona_lens.rollouts.plan import Shard, work_units
+from persona_lens.rollouts.plan import Shard, n_requests, work_units
 from persona_lens.runs.collection_progress import CollectionProgress
 from persona_lens.runs.engines.engine import Engine, LocalEngine
 from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
@@ -37,10 +37,6 @@ class _Pending:
     unit: tuple[Shard, ...]
     unsampled: frozenset[str]
     unread: frozenset[str]
-
-    @property
-    def size(self) -> int:
-        return sum(len(shard.requests) for shard in self.unit)
 
 
 @dataclass(frozen=True)
@@ -230,11 +226,11 @@ def _local_engine(
 def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> None:
     """Have the engine do what is not done."""
     settings, shards = collection.settings, collection.run.shards
-    bar = CollectionProgress(total=sum(len(shard.requests) for shard in shards), shown=progress)
+    bar = CollectionProgress(total=n_requests(shards), shown=progress)
     pending = collection.pending()
     if not pending:
         return
-    done = bar.total - sum(unit.size for unit in pending)
+    done = bar.total - sum(n_requests(state.unit) for state in pending)
     if progress:
         d_model = int(collection.run.manifest.reader["d_model"])
         estimate = _estimate(engine, pending, settings, d_model)
@@ -245,7 +241,7 @@ def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> Non
         for job, products in engine.products(jobs, settings, on_batch=bar.advance_tokens):
             for product in products:
                 collection.store(job, product)
-            bar.advance_replies(job.size)
+            bar.advance_replies(n_requests(job.unit))
     if missing := sum(collection.unanswered):
         Console(stderr=True, quiet=not progress).print(
             f"{missing:,} replies with text have no answer to average: a thought that was cut, or text that the "
@@ -258,19 +254,14 @@ def _estimate(
     engine: Engine, pending: Sequence[_Pending], settings: WorkSettings, d_model: int
 ) -> Estimate:
     """Time one batch and extrapolate to all replies that are to be sampled."""
-    asked = [
-        (shard.system, request.question)
-        for state in pending
-        if state.unsampled
-        for shard in state.unit
-        for request in shard.requests
-    ]
+    unsampled = [shard for state in pending if state.unsampled for shard in state.unit]
+    asked = [pair for shard in unsampled for pair in shard.asked]
     batch = asked[:: max(1, len(asked) // settings.batch_size)][: settings.batch_size]
     seconds = engine.seconds(batch, settings) * len(asked) / len(batch) if asked else 0.0
     return Estimate(
         replies=len(asked),
         tokens=len(asked) * settings.sampling.max_new_tokens,
         seconds=seconds / engine.workers,
-        read_only=sum(state.size for state in pending if not state.unsampled),
+        read_only=sum(n_requests(state.unit) for state in pending if not state.unsampled),
         values_per_reply=len(settings.layers) * d_model,
     )

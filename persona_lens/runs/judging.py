@@ -12,7 +12,7 @@ import xxhash
 from persona_lens.errors import RunError
 from persona_lens.judges.base import CalibratedJudge, Case, Judge, Verdict, judge_key
 from persona_lens.progress import StageProgress
-from persona_lens.rollouts.plan import Shard
+from persona_lens.rollouts.plan import Shard, n_requests
 from persona_lens.rollouts.reply import Reply
 from persona_lens.runs.store.disk import full_disk_explained
 from persona_lens.runs.store.folder import RunFolder
@@ -51,7 +51,7 @@ def judge_run(
     labels = Labels(opened, judge_key(judge))
     judged = [shard for shard in opened.shards if shard.kind != "default"]
     wanted = [shard for shard in judged if shard.kind in kinds]
-    bar = StageProgress("Judging", sum(len(shard.requests) for shard in wanted), shown=progress)
+    bar = StageProgress("Judging", n_requests(wanted), shown=progress)
     with run.writing(), full_disk_explained(run.path):
         labels.write_card({"name": judge.name, **judge.card()})
         if isinstance(judge, CalibratedJudge):
@@ -72,7 +72,7 @@ def sample_cases(run: RunFolder, count: int = 32) -> tuple[list[Case], int]:
     """
     opened = run.opened()
     judged = [shard for shard in opened.shards if shard.kind != "default"]
-    total = sum(len(shard.requests) for shard in judged)
+    total = n_requests(judged)
     chosen = judged[:: max(1, len(judged) // count)][:count]
     stream = _Cases(opened, judged)
     return [next(stream.of(shard)) for shard in chosen], total

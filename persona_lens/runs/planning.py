@@ -182,7 +182,7 @@ def asked_first(shards: Sequence[Shard], *, every_part: bool) -> list[Asked]:
         every_part: Beside the longest, which are the first that may not fit a model, also some with every system
             prompt and every question: what a template refuses may be any of them.
     """
-    asked = {(shard.system, request.question) for shard in shards for request in shard.requests}
+    asked = {pair for shard in shards for pair in shard.asked}
     longest = sorted(asked, key=lambda pair: -sum(map(len, pair)))[:_LONGEST_CHECKED]
     if not every_part:
         return longest

@@ -64,11 +64,7 @@ def vector_table(
     """
     opened = run.opened()
     manifest = opened.manifest
-    if not manifest.reader:
-        raise RunError(
-            f"the replies in {run.path} have not been read",
-            remedy="run the same collect command without --replies-only",
-        )
+    opened.check_read()
     labels = None if judge is None else Labels.find(opened, judge)
     questions = question_order(manifest)
     prompts = sorted({shard.prompt_index for shard in manifest.shards})

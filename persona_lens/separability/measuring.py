@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from persona_lens.errors import RunError
 from persona_lens.progress import StageProgress
+from persona_lens.rollouts.plan import n_requests
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.separability.design import Design, designs
 from persona_lens.separability.draws import N_HALVINGS, Draws
@@ -104,12 +105,9 @@ def measure_run(
             or fewer than two system prompts of everything in a kind.
     """
     _check_draws(n_shuffles, n_random)
-    manifest = run.manifest()
-    if not manifest.reader:
-        raise RunError(
-            f"the replies in {run.path} have not been read",
-            remedy="run the same collect command without --replies-only",
-        )
+    opened = run.opened()
+    opened.check_read()
+    manifest = opened.manifest
     wanted = manifest.layers if layers is None else tuple(layers)
     missing = [layer for layer in wanted if layer not in manifest.layers]
     if missing or not wanted:
@@ -119,7 +117,7 @@ def measure_run(
     positions = [manifest.layers.index(layer) for layer in wanted]
     d_model = int(manifest.reader["d_model"])
     projection = random_projection(d_model, seed)
-    one_layer = sum(len(shard.requests) for shard in manifest.shards) * min(d_model, MAX_WIDTH) * 4
+    one_layer = n_requests(manifest.shards) * min(d_model, MAX_WIDTH) * 4
     size = max(1, MAX_BLOCK_BYTES // one_layer)
     n_blocks = -(-len(positions) // size)
     bar = StageProgress("Separability", len(positions), shown=progress, unit="layers")

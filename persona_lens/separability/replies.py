@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from persona_lens.errors import RunError
+from persona_lens.rollouts.plan import n_requests
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.vectors import question_order, reply_means
 
@@ -116,7 +117,7 @@ def read_replies(
     manifest = run.manifest()
     number = {question: index for index, question in enumerate(question_order(manifest))}
     width = int(manifest.reader["d_model"]) if projection is None else projection.shape[1]
-    planned = sum(len(shard.requests) for shard in manifest.shards)
+    planned = n_requests(manifest.shards)
     values = np.empty((planned, len(positions), width), dtype=np.float32)
     about: dict[str, list[Any]] = {
         name: [] for name in ("kind", "unit", "side", "prompt", "question")

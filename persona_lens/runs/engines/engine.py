@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from persona_lens.runs.engines.worker import Asked, Job, Product, Worker, WorkerFacts, WorkSettings
+from persona_lens.runs.engines.worker import (
+    Asked,
+    Job,
+    OnBatch,
+    Product,
+    Worker,
+    WorkerFacts,
+    WorkSettings,
+)
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -32,11 +40,7 @@ class Engine(Protocol):
         ...
 
     def products(
-        self,
-        jobs: Iterable[Job],
-        settings: WorkSettings,
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, jobs: Iterable[Job], settings: WorkSettings, *, on_batch: OnBatch = None
     ) -> Iterator[tuple[Job, list[Product]]]:
         """The products of each job, as they are finished, in any order.
 
@@ -66,11 +70,7 @@ class LocalEngine:
         self.seconds = self._worker.seconds
 
     def products(
-        self,
-        jobs: Iterable[Job],
-        settings: WorkSettings,
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, jobs: Iterable[Job], settings: WorkSettings, *, on_batch: OnBatch = None
     ) -> Iterator[tuple[Job, list[Product]]]:
         """The products of each job, in the order of the jobs."""
         for job in jobs:

@@ -9,14 +9,14 @@ Examples:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
 from persona_lens.errors import RunError
 from persona_lens.runs.engines.ray_cluster import RayConnection
 from persona_lens.runs.engines.ray_crew import RayCrew, Task, in_words
-from persona_lens.runs.engines.worker import Asked, Job, Product, WorkerFacts, WorkSettings
+from persona_lens.runs.engines.worker import Asked, Job, OnBatch, Product, WorkerFacts, WorkSettings
 from persona_lens.runs.engines.worker_spec import ModelSpec, WorkerSpec
 
 __all__ = ["ModelSpec", "RayEngine", "WorkerSpec"]
@@ -94,11 +94,7 @@ class RayEngine:
         return self._ask(Task("seconds", (asked, settings), "the timing of a batch"))
 
     def products(
-        self,
-        jobs: Iterable[Job],
-        settings: WorkSettings,
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
+        self, jobs: Iterable[Job], settings: WorkSettings, *, on_batch: OnBatch = None
     ) -> Iterator[tuple[Job, list[Product]]]:
         """The products of each job, as they are finished.
 

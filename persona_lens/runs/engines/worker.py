@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Asked = tuple[str, str]
 """System prompt and question."""
+OnBatch = Callable[[int, int], None] | None
+"""Called with the number of replies and tokens of each sampled batch."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,6 @@ class Job:
     def samples(self) -> bool:
         """Whether replies have to be sampled, not only read."""
         return any(shard.key not in self.stored for shard in self.unit)
-
-    @property
-    def size(self) -> int:
-        """Replies of the unit."""
-        return sum(len(shard.requests) for shard in self.unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,13 +174,7 @@ class Worker:
         short, long = timed(1), timed(5)
         return short + max(0.0, long - short) / 4 * (settings.sampling.max_new_tokens - 1)
 
-    def work(
-        self,
-        job: Job,
-        settings: WorkSettings,
-        *,
-        on_batch: Callable[[int, int], None] | None = None,
-    ) -> list[Product]:
+    def work(self, job: Job, settings: WorkSettings, *, on_batch: OnBatch = None) -> list[Product]:
         """Sample what has no replies, then read what has no means.
 
         Args:
@@ -202,22 +193,13 @@ class Worker:
                     products.append(Product(shard, replies, self._read(shard, replies, settings)))
         return products
 
-    def _sampled(
-        self, job: Job, settings: WorkSettings, on_batch: Callable[[int, int], None] | None
-    ) -> list[Product]:
+    def _sampled(self, job: Job, settings: WorkSettings, on_batch: OnBatch) -> list[Product]:
         # The whole unit is sampled even if some of its shards are stored already: their replies come out the
         # same, and so do those of the missing ones, which share a batch and a random state with them.
         # What the paper's code averages is found in the finished conversation, rendered anew.
         pools = bool(settings.layers) and self.writer is self.reader and settings.tokens == "answer"
         replies = self.writer.generate(
-            self._prompts(
-                [
-                    (shard.system, request.question)
-                    for shard in job.unit
-                    for request in shard.requests
-                ],
-                settings,
-            ),
+            self._prompts([pair for shard in job.unit for pair in shard.asked], settings),
             settings.sampling.model_copy(
                 update={"seed": unit_seed(job.unit, settings.sampling.seed)}
             ),

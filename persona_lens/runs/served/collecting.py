@@ -23,7 +23,7 @@ from rich.console import Console
 from persona_lens.endpoints import Call, Completion, Endpoint, Failure
 from persona_lens.errors import EndpointError, RunError
 from persona_lens.progress import StageProgress
-from persona_lens.rollouts.plan import Shard
+from persona_lens.rollouts.plan import Shard, n_requests
 from persona_lens.rollouts.reply import Finish, Reply
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.rollouts.serving import ServedSource
@@ -118,7 +118,7 @@ def collect_served(
         EndpointError: No key, no quota, no such model, a server that is down, or one that does not sample,
             says nothing, or tells that it renders other prompts than are read. What has arrived is stored.
     """
-    bar = StageProgress("Asking", sum(len(s.requests) for s in run.shards), shown=progress)
+    bar = StageProgress("Asking", n_requests(run.shards), shown=progress)
     stream = _Stream(source, run, retry=retry, bar=bar)
     with bar.running():
         calls = stream.calls()

@@ -14,7 +14,7 @@ from persona_lens.rollouts.plan import Shard
 from persona_lens.runs.store.journal import Journal
 from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.store.tables import (
-    DamagedFile,
+    if_whole,
     read_record,
     read_rows,
     read_table,
@@ -107,12 +107,8 @@ class Labels:
 
     def has(self, shard: Shard) -> bool:
         """Whether verdicts on the whole shard are there, undamaged, and about the replies that are there."""
-        try:
-            _, metadata = read_table(self.file(shard))
-        except (FileNotFoundError, DamagedFile):
-            return False
-        digest = self.run.replies_digest(shard)
-        return digest is not None and metadata.get("replies") == digest
+        found, digest = if_whole(read_table, self.file(shard)), self.run.replies_digest(shard)
+        return found is not None and digest is not None and found[1].get("replies") == digest
 
     def write(self, shard: Shard, verdicts: Sequence[Verdict]) -> None:
         """Write the verdicts on a shard, in the order of its requests."""

@@ -22,7 +22,7 @@ from persona_lens.rollouts.reply import Reply
 from persona_lens.runs.store.journal import Journal
 from persona_lens.runs.store.manifest import Manifest
 from persona_lens.runs.store.tables import (
-    DamagedFile,
+    if_whole,
     read_array,
     read_array_header,
     read_metadata,
@@ -70,6 +70,18 @@ class OpenRun:
         self.path = path
         self.manifest = manifest
 
+    def check_read(self) -> None:
+        """Refuse a run of which only replies have been collected.
+
+        Raises:
+            RunError: Nobody has read them.
+        """
+        if not self.manifest.reader:
+            raise RunError(
+                f"the replies in {self.path} have not been read",
+                remedy="run the same collect command without --replies-only",
+            )
+
     @property
     def shards(self) -> tuple[Shard, ...]:
         """The plan."""
@@ -87,21 +99,15 @@ class OpenRun:
 
     def has_replies(self, shard: Shard) -> bool:
         """Whether all replies of a shard are there and undamaged; reads them."""
-        try:
-            table, _ = read_table(self.reply_file(shard))
-        except (FileNotFoundError, DamagedFile):
-            return False
-        return len(table) == len(shard.requests)
+        found = if_whole(read_table, self.reply_file(shard))
+        return found is not None and len(found[0]) == len(shard.requests)
 
     def replies_digest(self, shard: Shard) -> str | None:
         """Digest of the stored replies, which activations and labels carry; None if there are none.
 
         It lies in the file, so that asking for it takes no reading of the replies.
         """
-        try:
-            return read_metadata(self.reply_file(shard)).get("replies")
-        except (FileNotFoundError, DamagedFile):
-            return None
+        return (if_whole(read_metadata, self.reply_file(shard)) or {}).get("replies")
 
     def write_replies(self, shard: Shard, replies: Sequence[Reply]) -> None:
         """Write the replies of a shard, in the order of its requests."""
@@ -161,12 +167,9 @@ class OpenRun:
         """How many of the replies that are there hold a thought, and how many were cut within it."""
         total = ThoughtCount()
         for shard in self.shards:
-            try:
-                total += ThoughtCount.from_metadata(
-                    read_metadata(self.reply_file(shard)), len(shard.requests)
-                )
-            except (FileNotFoundError, DamagedFile):
-                continue
+            metadata = if_whole(read_metadata, self.reply_file(shard))
+            if metadata is not None:
+                total += ThoughtCount.from_metadata(metadata, len(shard.requests))
         return total
 
     def dataset(self) -> datasets.Dataset:
@@ -194,13 +197,10 @@ class OpenRun:
         Their values are not looked at, which would take as long as reading the whole run: `read_activations`
         and `persona_lens.runs.store.checking.check_run` do.
         """
-        try:
-            shape, metadata = read_array_header(self.activation_file(shard))
-        except (FileNotFoundError, DamagedFile):
-            return False
+        shape, metadata = if_whole(read_array_header, self.activation_file(shard)) or ((), {})
         digest = self.replies_digest(shard)
-        expected = self.activation_shape(shard)
-        return digest is not None and metadata.get("replies") == digest and shape == expected
+        of_these = digest is not None and metadata.get("replies") == digest
+        return of_these and shape == self.activation_shape(shard)
 
     def activation_shape(self, shard: Shard) -> tuple[int, int, int]:
         """Replies, layers and width of the means of a shard."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from persona_lens.arrays import plain
 from persona_lens.errors import RunError
 from persona_lens.files import whole_or_nothing, write_json, write_tensors
 
+T = TypeVar("T")
 DIGEST = "persona_lens.xxh3"
 _WRONG_DIGEST = "its content does not have the digest it was written with"
 
@@ -45,6 +46,14 @@ class DamagedFile(RunError):
             or "persona-lens info RUN --check --repair sets it aside; "
             "the collect or judge command then makes it again",
         )
+
+
+def if_whole(read: Callable[[Path], T], path: Path) -> T | None:
+    """What `read` finds in a file; None where there is none, or a damaged one."""
+    try:
+        return read(path)
+    except (FileNotFoundError, DamagedFile):
+        return None
 
 
 # Tables -------------------------------------------------------------------------------------------
