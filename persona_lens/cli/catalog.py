@@ -39,7 +39,7 @@ app = typer.Typer(
 )
 
 KindName = Literal["roles", "traits", "questions", "defaults"]
-LOADERS: dict[Kind[Any], Callable[[Any], list[Any]]] = {
+LOADERS: dict[Kind[Any], Callable[[Any], tuple[Any, ...]]] = {
     ROLE: load_roles,
     TRAIT: load_traits,
     QUESTION: load_questions,

@@ -21,11 +21,11 @@ from persona_lens.cli.options import (
     ReplyLength,
     continued_later,
     err,
-    layers_or_all,
     new_path,
     next_steps,
     out,
     parse_entries,
+    parse_layers,
 )
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import TraitQuestions
@@ -105,7 +105,7 @@ class Asked:
         from persona_lens.runs import CollectionPlan  # noqa: PLC0415
 
         return CollectionPlan(
-            layers=layers_or_all(self.layers),
+            layers=parse_layers(self.layers),
             sampling=Sampling(
                 temperature=self.temperature,
                 top_p=self.top_p,

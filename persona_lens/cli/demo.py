@@ -26,25 +26,17 @@ MODEL = "smollm2-135m-instruct"
 SHOWN_ROLES = 8
 
 
-MIN_COUNT = 4
-
-
-def demo_plan() -> CollectionPlan:
-    """As much of the core set as gives a stable order in about five minutes on two cores."""
-    return CollectionPlan(
-        questions=load_questions()[:8],
-        prompts=2,
-        default_samples=5,
-        sampling=Sampling(max_new_tokens=40),
-    )
+PLAN = CollectionPlan(
+    questions=load_questions()[:8],
+    prompts=2,
+    default_samples=5,
+    sampling=Sampling(max_new_tokens=40),
+)
+"""As much of the core set as gives a stable order in about five minutes on two cores."""
 
 
 def run_demo(
-    folder: Path,
-    *,
-    layer: int = 20,
-    plan: CollectionPlan | None = None,
-    min_count: int = MIN_COUNT,
+    folder: Path, *, layer: int = 20, plan: CollectionPlan = PLAN, min_count: int = 4
 ) -> PersonaSpace:
     """Collect, label, fit, draw and report into `folder`; a second run starts from what is there."""
     from persona_lens.judges.likelihood_judge import LikelihoodJudge  # noqa: PLC0415
@@ -56,7 +48,7 @@ def run_demo(
     model = PersonaModel.load(MODEL)
     model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
-    run = collect_run(model, folder / "run", plan=plan or demo_plan())
+    run = collect_run(model, folder / "run", plan=plan)
     labels = judge_run(run, LikelihoodJudge(model))
     with console.status("Fitting every layer"):
         unlabelled = PersonaSpace.from_run(run.path).fit()

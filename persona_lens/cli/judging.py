@@ -15,10 +15,10 @@ from persona_lens.cli.options import (
     Quiet,
     continued_later,
     err,
-    layers_or_all,
     new_path,
     next_steps,
     out,
+    parse_layers,
     parse_names,
     run_argument,
 )
@@ -200,7 +200,7 @@ def judge_audit(
             RunFolder(run),
             chosen,
             labelled=labelled,
-            layers=layers_or_all(layers),
+            layers=parse_layers(layers),
             min_count=min_count,
         )
         files = [] if folder is None else audit.save(folder)

@@ -13,10 +13,10 @@ from persona_lens.cli.options import (
     Quiet,
     SpaceName,
     err,
-    layers_or_all,
     new_path,
     next_steps,
     out,
+    parse_layers,
     parse_names,
 )
 from persona_lens.errors import SpaceError
@@ -57,7 +57,7 @@ def sweep(
     def swept(opened: PersonaSpace) -> Sweep:
         return opened.sweep(
             metrics=parse_names(metrics),
-            layers=layers_or_all(layers),
+            layers=parse_layers(layers),
             n_draws=draws,
             seed=seed,
             progress=not quiet,
@@ -97,7 +97,7 @@ def reconstruct(
     from persona_lens.plots import save_figure  # noqa: PLC0415
 
     found = PersonaSpace.load(space).reconstruct(
-        layers=layers_or_all(layers),
+        layers=parse_layers(layers),
         ks=range(1, most + 1),
         methods=(method,),
         seed=seed,

@@ -77,8 +77,15 @@ class _Loading:
     def variables(
         self, card: Mapping[str, Any] | None = None, model: str | None = None
     ) -> dict[str, Any]:
-        """Variables of the template: those in the card of a run or space, if it is of the model, and the given."""
-        return variables_of(self.template_var, card or {}, model)
+        """Variables of the template: those in the card of a run or space, if it is of the model, and those given.
+
+        Examples:
+            >>> card = {"model": "qwen3", "template_kwargs": {"enable_thinking": True}}
+            >>> Loading().variables(card), Loading().variables(card, "smollm2")
+            ({'enable_thinking': True}, {})
+        """
+        of_model = card if card and model in (None, card.get("model")) else {}
+        return {**of_model.get("template_kwargs", {}), **parse_template_vars(self.template_var)}
 
     def load(self, source: str, variables: Mapping[str, Any] | None = None) -> PersonaModel:
         """A model, with the variables that were given unless others are named."""
@@ -187,20 +194,6 @@ def parse_template_vars(given: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def variables_of(
-    given: list[str] | None, card: Mapping[str, Any], model: str | None
-) -> dict[str, Any]:
-    """Those that a run or space was made with, where it is the same model, and those given now.
-
-    Examples:
-        >>> card = {"model": "qwen3", "template_kwargs": {"enable_thinking": True}}
-        >>> variables_of(None, card, None), variables_of(None, card, "smollm2")
-        ({'enable_thinking': True}, {})
-    """
-    same = model is None or model == card.get("model")
-    return {**(card.get("template_kwargs", {}) if same else {}), **parse_template_vars(given)}
-
-
 def parse_entries(text: str) -> Any:
     """What `--roles` and the like mean for the loaders.
 
@@ -225,13 +218,8 @@ def parse_names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def layers_or_all(text: str | None) -> list[int] | None:
-    """What `--layers` means; None, where all are meant, without it."""
-    return None if text is None else parse_layers(text)
-
-
-def parse_layers(text: str) -> list[int]:
-    """Layers from `10-20` (both ends) or `3,7,11`, each once.
+def parse_layers(text: str | None) -> list[int] | None:
+    """Layers from `10-20` (both ends) or `3,7,11`, each once; None for None, where all are meant.
 
     Raises:
         SpaceError: It is neither, a range runs backwards, or no model has so many layers.
@@ -240,6 +228,8 @@ def parse_layers(text: str) -> list[int]:
         >>> parse_layers("3,7-9")
         [3, 7, 8, 9]
     """
+    if text is None:
+        return None
     layers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

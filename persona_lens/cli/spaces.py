@@ -132,8 +132,12 @@ def info(
     """Tell what a run, a space or a model is."""
     path = check_path(what)
     if check or repair:
-        _check(path, repair=repair)
-        return
+        from persona_lens.runs.store.checking import check_run  # noqa: PLC0415
+        from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
+
+        report = check_run(RunFolder(path), repair=repair)
+        out.print(report)
+        raise typer.Exit(0 if report.sound else 1)
     from persona_lens.cli import describe  # noqa: PLC0415
 
     if (path / "manifest.json").is_file():
@@ -142,16 +146,6 @@ def info(
         out.print(describe.space(path))
     else:
         out.print(describe.model(what, loading.load(what)))
-
-
-def _check(path: Path, *, repair: bool) -> None:
-    from persona_lens.runs.store.checking import check_run  # noqa: PLC0415
-    from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
-
-    report = check_run(RunFolder(path), repair=repair)
-    out.print(report)
-    if not report.sound:
-        raise typer.Exit(1)
 
 
 @command(app, "persona-lens models")

@@ -22,6 +22,7 @@ MIN_ROLES = 3
 
 Kind = Literal["default", "role", "trait"]
 Side = Literal["", "positive", "negative"]
+SIDES: tuple[Side, ...] = ("positive", "negative")
 TraitQuestions = Literal["shared", "own"]
 
 
@@ -142,20 +143,16 @@ def plan_shards(
     for trait in traits:
         own = requests(trait.own_questions()) if trait_questions == "own" else shared
         for index, pair in enumerate(trait.pairs[:prompts]):
-            sides: Iterable[tuple[Side, str]] = (
-                ("positive", pair.positive),
-                ("negative", pair.negative),
-            )
             shards += [
                 Shard(
                     kind="trait",
                     name=trait.name,
                     prompt_index=index,
                     side=side,
-                    system=system,
+                    system=getattr(pair, side),
                     requests=own,
                 )
-                for side, system in sides
+                for side in SIDES
             ]
     return tuple(shards)
 

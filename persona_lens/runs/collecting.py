@@ -52,19 +52,15 @@ class _Collection:
 
     def pending(self) -> list[_Pending]:
         """The units that are not finished."""
-        units = work_units(self.run.shards, self.settings.batch_size)
-        return [state for state in map(self._state, units) if state.unsampled or state.unread]
-
-    def _state(self, unit: tuple[Shard, ...]) -> _Pending:
-        unsampled = frozenset(s.key for s in unit if not self.run.has_replies(s))
-        unread = frozenset(
-            shard.key
-            for shard in unit
-            if self.settings.layers
-            and shard.key not in unsampled
-            and not self.run.has_activations(shard)
-        )
-        return _Pending(unit, unsampled, unread)
+        found = []
+        for unit in work_units(self.run.shards, self.settings.batch_size):
+            unsampled = frozenset(shard.key for shard in unit if not self.run.has_replies(shard))
+            sampled = [shard for shard in unit if shard.key not in unsampled]
+            to_read = sampled if self.settings.layers else []
+            unread = frozenset(s.key for s in to_read if not self.run.has_activations(s))
+            if unsampled or unread:
+                found.append(_Pending(unit, unsampled, unread))
+        return found
 
     def jobs(self, pending: Iterable[_Pending]) -> Iterator[Job]:
         """The work on pending units, with stored replies read only when it is their turn."""
@@ -144,16 +140,12 @@ def collect_run(
     engine = engine or _local_engine(model, reader, served)
     facts = None if engine is None else engine.facts()
     manifest = plan.manifest(_writer(plan, facts, served), facts)
+    served_text = served is not None
     settings = WorkSettings(
-        plan.sampling,
-        manifest.layers,
-        plan.batch_size,
-        plan.token_budget,
-        of_text=served is not None,
-        tokens=plan.tokens,
+        plan.sampling, manifest.layers, plan.batch_size, plan.token_budget, served_text, plan.tokens
     )
-    of_text = served is not None or (facts is not None and facts.reader != facts.writer)
-    first = asked_first(manifest.shards, every_part=of_text)
+    read_anew = served_text or (facts is not None and facts.reader != facts.writer)
+    first = asked_first(manifest.shards, every_part=read_anew)
     if engine is not None:
         # Replies of a server have to fit as well: into the context of the model that reads them.
         engine.check(first, settings, samples=True)

@@ -10,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, cli
-from persona_lens.cli.options import parse_template_vars, variables_of
+from persona_lens.cli.options import Loading, parse_template_vars
 from persona_lens.errors import TranscriptError
 
 
@@ -46,8 +46,8 @@ def test_what_is_no_variable_is_refused(given) -> None:
 
 def test_those_of_a_run_hold_for_its_model_unless_told_otherwise() -> None:
     card = {"model": "m", "template_kwargs": {"a": 1, "b": 2}}
-    assert variables_of(["b=3"], card, "m") == {"a": 1, "b": 3}
-    assert variables_of(["b=3"], card, "other") == {"b": 3}
+    assert Loading(template_var=["b=3"]).variables(card, "m") == {"a": 1, "b": 3}
+    assert Loading(template_var=["b=3"]).variables(card, "other") == {"b": 3}
 
 
 @pytest.fixture

@@ -47,7 +47,6 @@ class Engine(Protocol):
         Args:
             jobs: Taken one by one, no more ahead than there is work for.
             settings: How to sample and read.
-            on_batch: Called with the number of replies and tokens of each sampled batch.
         """
         ...
 

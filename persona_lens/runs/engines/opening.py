@@ -39,10 +39,9 @@ def open_engine(
     """Load the models, here or in each worker, and close what was opened at the end.
 
     Args:
-        writer: Samples the replies.
-        reader: Reads them; the writer by default.
+        writer, reader: As for `WorkerSpec`.
         engine: `local` is this process, `ray` several workers.
-        workers, gpus_per_worker, address: As for `persona_lens.runs.engines.ray_engine.RayEngine`.
+        workers, gpus_per_worker, address: As for `RayEngine`.
 
     Raises:
         RunError: Workers without Ray, or as `RayEngine`.

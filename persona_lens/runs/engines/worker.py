@@ -180,7 +180,6 @@ class Worker:
         Args:
             job: A unit and what is there of it.
             settings: How to sample and read.
-            on_batch: Called with the number of replies and tokens of each sampled batch.
 
         Raises:
             RunError: Residuals that are not finite, which would pass for empty replies.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,18 +43,10 @@ class RunFolder:
             RunError: Another process is writing to it, or the folder cannot be written to.
         """
         with held_for_writing(self.path):
-            for folder in (self.path, *self._folders()):
+            inside = chain(*map(self.path.glob, ("replies", "activations/*", "labels/*")))
+            for folder in (self.path, *filter(Path.is_dir, inside)):
                 remove_partials(folder)
             yield
-
-    def _folders(self) -> list[Path]:
-        """The folders that files of a run lie in, as far as they are there."""
-        found = [
-            self.path / "replies",
-            *self.path.glob("activations/*"),
-            *self.path.glob("labels/*"),
-        ]
-        return [folder for folder in found if folder.is_dir()]
 
     def manifest(self) -> Manifest:
         """The manifest.
