@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from persona_lens.errors import InterventionError
+from persona_lens.interventions.directions import Direction
 from persona_lens.interventions.operations.layer_pass import Applied, LayerPass
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt
@@ -178,7 +179,7 @@ class _StepAtLayer:
 
     def __post_init__(self) -> None:
         self.where = self.step.where
-        self._units: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
+        self._units: dict[tuple[Direction, torch.device, torch.dtype], Tensor] = {}
         self._strengths: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(

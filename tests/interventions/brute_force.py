@@ -63,9 +63,10 @@ class Choice:
 
     def _names(self, name: str, prompt: Transcript, position: int) -> bool:
         sampled = position >= len(prompt)
-        if name in ("all", "prompt", "generated", "last"):
-            last = position >= len(prompt) - 1
-            return {"all": True, "prompt": not sampled, "generated": sampled, "last": last}[name]
+        if name in ("all", "prompt", "generated"):
+            return name == "all" or sampled == (name == "generated")
+        if name == "last":
+            return position >= len(prompt) - 1
         if sampled:  # the reply is one assistant turn more, counted from 0
             return name == "assistant" and self.turn in (None, -1, prompt.assistant_turns)
         if name != Group.of_code(prompt.groups[position]).value:

@@ -64,7 +64,7 @@ class LayerPass(NamedTuple):
     start: int
     chosen: Bool[Tensor, "batch position"] | None
     strength: float | Float[Tensor, "batch 1"]
-    units: dict[tuple[int, torch.device, torch.dtype], Float[Tensor, " d_model"]]
+    units: dict[tuple[Direction, torch.device, torch.dtype], Float[Tensor, " d_model"]]
     memory: dict[str, Tensor]
 
     def only(self, passing: Bool[Tensor, "batch position"]) -> LayerPass:
@@ -74,7 +74,7 @@ class LayerPass(NamedTuple):
     def along(self, direction: Direction) -> Along:
         """Its tokens, as they lie to a direction."""
         h, place = self.residual, direction.index(self.layer)
-        key = (id(direction), h.device, h.dtype)
+        key = (direction, h.device, h.dtype)
         if key not in self.units:
             with torch.inference_mode(False):  # the same hooks may run with gradients later
                 self.units[key] = torch.from_numpy(direction.units[place]).to(h.device, h.dtype)
