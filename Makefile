@@ -10,8 +10,8 @@ TL3 := .venv-tl3
 demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
 	$(BIN)/persona-lens demo
 
-test: $(READY)  ## all tests, with coverage
-	$(BIN)/python -m pytest --cov --cov-report=term
+test: $(READY)  ## all tests, with coverage, a file to a core
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
 
 test-tl3: $(TL3)/.ready  ## the same model through a HookedTransformer, which TransformerLens 4 no longer has
 	$(TL3)/bin/python -m pytest tests/tl3

@@ -113,7 +113,7 @@ def test_layers_of_a_mapping() -> None:
         [TENSOR[0], TENSOR[0, :2]],
         10**400,
         pd.Series(pd.to_datetime(["2026-01-01"])),
-        object(),
+        pytest.param(object(), id="object"),
     ],
     ids=repr,
 )

@@ -365,7 +365,9 @@ DRAWN: list[tuple[Callable[..., Any], pd.DataFrame, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("draw", "frame", "column"), DRAWN, ids=lambda each: str(each)[:30])
+@pytest.mark.parametrize(
+    ("draw", "frame", "column"), DRAWN, ids=[each[0].__name__ for each in DRAWN]
+)
 def test_figures_refuse_frames_that_lack_columns_or_rows(
     draw: Callable[..., Any], frame: pd.DataFrame, column: str
 ) -> None:
