@@ -9,6 +9,7 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Processes share the cores; before torch is loaded, which asks for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from hostile_atlas import build_sweep, build_table
 from tiny import tiny_folder
 
@@ -45,19 +47,24 @@ def smol() -> PersonaModel:
 @pytest.fixture(scope="session")
 def small_run(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real collection, small: 12 roles and 2 traits of the embedded model, 4 questions, short replies."""
-    run = tmp_path_factory.mktemp("runs") / "small"
-    PersonaSpace.collect(
-        smol,
-        run=run,
-        roles=SMALL_ROLES,
-        traits=["methodical", "dramatic"],
-        questions=load_questions()[:4],
-        prompts=1,
-        default_samples=2,
-        sampling=Sampling(max_new_tokens=20),
-        progress=False,
-    )
-    return run
+    own = tmp_path_factory.mktemp("runs") / "small"
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    shared = own if alone else tmp_path_factory.getbasetemp().parent / "small"
+    with FileLock(shared.with_suffix(".lock")):  # one process collects, the others take a copy
+        PersonaSpace.collect(
+            smol,
+            run=shared,
+            roles=SMALL_ROLES,
+            traits=["methodical", "dramatic"],
+            questions=load_questions()[:4],
+            prompts=1,
+            default_samples=2,
+            sampling=Sampling(max_new_tokens=20),
+            progress=False,
+        )
+        if not alone:
+            shutil.copytree(shared, own)
+    return own
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,15 @@ NAMES = [
     "04_your_own_roles_and_model",
 ]
 MEGABYTE = 1_000_000
+BRIEF = f"""
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import pytest
+from brief import keep_replies_brief
+
+keep_replies_brief(pytest.MonkeyPatch())
+"""
 
 
 def runner():
@@ -31,7 +40,9 @@ def runner():
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     copy = tmp_path / f"{name}.ipynb"
-    copy.write_bytes((NOTEBOOKS / f"{name}.ipynb").read_bytes())
+    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(BRIEF))
+    nbformat.write(notebook, copy)
     done = runner().run(copy, renderer="json")  # raises where a cell fails
     code = [cell for cell in done.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
+from brief import keep_replies_brief
 
 from persona_lens import PersonaModel, PersonaSpace
 
@@ -45,6 +46,7 @@ def test_the_python_of_a_page_runs(
     space = PersonaSpace.load(small_space.save(tmp_path / "plain"))  # others want it as it is
     space.calibrate(smol, replies=8, progress=False).save(tmp_path / "demo" / "space")
     monkeypatch.chdir(tmp_path)
+    keep_replies_brief(monkeypatch)
     shown: list[go.Figure] = []
 
     def show(figure: go.Figure) -> None:

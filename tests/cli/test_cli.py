@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +35,33 @@ COMMANDS = [
 ]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Done:
+    """The command in this process, which has torch loaded already."""
+    stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
+        patch.setattr("sys.argv", ["persona-lens", *arguments])
+        try:
+            cli.main()
+        except SystemExit as left:
+            code = int(left.code or 0)
+    return Done(code, stdout.getvalue(), stderr.getvalue())
+
+
+def run_apart(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command as a shell starts it."""
     return subprocess.run(
         [sys.executable, "-m", "persona_lens.cli", *arguments],
         capture_output=True,
@@ -164,7 +193,7 @@ def test_debug_shows_the_traceback_wherever_it_stands() -> None:
 
 
 def test_wrong_usage_is_told_from_failure() -> None:
-    assert run("fit").returncode == 2
+    assert run_apart("fit").returncode == 2
     assert run("collect", "--run", "x", "--prompts", "0").returncode == 2
 
 
@@ -188,7 +217,7 @@ def test_the_version_is_that_of_the_package_that_is_installed() -> None:
 
 
 def test_models_lists_the_embedded_ones() -> None:
-    done = run("models")
+    done = run_apart("models")
     assert done.returncode == 0
     assert "gemma-3-270m" in done.stdout
 
