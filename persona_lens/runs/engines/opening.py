@@ -39,9 +39,12 @@ def open_engine(
     """Load the models, here or in each worker, and close what was opened at the end.
 
     Args:
-        writer, reader: As for `WorkerSpec`.
+        writer: Writes the replies.
+        reader: Reads them; the writer by default.
         engine: `local` is this process, `ray` several workers.
-        workers, gpus_per_worker, address: As for `RayEngine`.
+        workers: With Ray, how many.
+        gpus_per_worker: With Ray, of each worker.
+        address: Of a Ray cluster that is running; a new one here by default.
 
     Raises:
         RunError: Workers without Ray, or as `RayEngine`.
