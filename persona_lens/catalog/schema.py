@@ -22,6 +22,9 @@ from persona_lens.errors import CatalogError
 Group = Literal["assistant", "human", "fantastical"]
 """The three kinds of role: Assistant-like, human, and fantastical or otherwise not human."""
 
+TraitQuestions = Literal["shared", "own"]
+"""What a trait is asked: the questions of all, or those of its own."""
+
 _MODEL_NAME = "{model_name}"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from persona_lens.catalog.schema import TraitQuestions
 from persona_lens.cli.commands import command
 from persona_lens.cli.options import (
     Calling,
@@ -28,7 +29,6 @@ from persona_lens.cli.options import (
     parse_layers,
 )
 from persona_lens.errors import RunError
-from persona_lens.rollouts.plan import TraitQuestions
 
 if TYPE_CHECKING:
     from persona_lens.rollouts.serving import ServedSource

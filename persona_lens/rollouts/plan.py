@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from persona_lens.arrays import plain
 from persona_lens.catalog import DefaultPrompt, Question, Role, Trait
+from persona_lens.catalog.schema import TraitQuestions
 from persona_lens.errors import RunError
 
 MIN_ROLES = 3
@@ -23,7 +24,6 @@ MIN_ROLES = 3
 Kind = Literal["default", "role", "trait"]
 Side = Literal["", "positive", "negative"]
 SIDES: tuple[Side, ...] = ("positive", "negative")
-TraitQuestions = Literal["shared", "own"]
 
 
 class Request(BaseModel):

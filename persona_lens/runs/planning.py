@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.catalog.origin import folders_with_defaults
+from persona_lens.catalog.schema import TraitQuestions
 from persona_lens.errors import RunError
-from persona_lens.rollouts.plan import Shard, TraitQuestions, plan_shards
+from persona_lens.rollouts.plan import Shard, plan_shards
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.runs.engines.reading import POOLING, Tokens
 from persona_lens.runs.engines.worker import Asked, WorkerFacts

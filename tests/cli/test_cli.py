@@ -76,7 +76,7 @@ def test_help_and_import_do_without_torch() -> None:
         "from typer.testing import CliRunner\n"
         "result = CliRunner().invoke(persona_lens.cli.app, ['--help'])\n"
         "assert result.exit_code == 0, result.output\n"
-        "heavy = {'torch', 'transformers', 'transformer_lens', 'plotly', 'pandas', 'sklearn'}\n"
+        "heavy = {'torch', 'transformers', 'transformer_lens', 'plotly', 'pandas', 'sklearn', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
