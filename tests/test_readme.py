@@ -46,7 +46,8 @@ def test_the_python_of_a_page_runs(
     space = PersonaSpace.load(small_space.save(tmp_path / "plain"))  # others want it as it is
     space.calibrate(smol, replies=8, progress=False).save(tmp_path / "demo" / "space")
     monkeypatch.chdir(tmp_path)
-    keep_replies_brief(monkeypatch)
+    if not any("assert " in block for block in found):  # what is asserted holds of whole replies
+        keep_replies_brief(monkeypatch)
     shown: list[go.Figure] = []
 
     def show(figure: go.Figure) -> None:
