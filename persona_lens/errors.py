@@ -46,6 +46,10 @@ class CatalogError(PersonaLensError):
     """A role, trait, question or prompt is malformed or unknown."""
 
 
+class ConversationError(PersonaLensError):
+    """A log of chats cannot be read, or what it holds is no conversation."""
+
+
 class TranscriptError(PersonaLensError):
     """Messages cannot be turned into token ids and token groups faithfully."""
 
