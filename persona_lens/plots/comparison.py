@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from persona_lens.errors import FigureError
 from persona_lens.plots.layer_sweep import (
     KIND_SYMBOLS,
+    NULL_LINES,
     kind_name,
     null_curves,
     null_line,
@@ -22,6 +23,7 @@ from persona_lens.plots.parts import style
 from persona_lens.plots.parts.facet_traces import Curve, Facet
 from persona_lens.plots.parts.facets import draw_facets
 from persona_lens.plots.parts.metric_words import MEASURES, words_for
+from persona_lens.plots.parts.text import joined
 from persona_lens.plots.parts.tidy import COLOURS, check_columns, counts, with_interval
 
 COLUMNS = (
@@ -78,15 +80,7 @@ def comparison_panels(
             for facet in _facets(tidy, str(measure))
         ],
         title=title or "What the two spaces have in common",
-        subtitle="<br>".join(
-            part
-            for part in (
-                source,
-                "Bands: 95 % intervals over shared units. Thin lines in the colour of a curve are its null: "
-                "dashed its mean, dotted what 95 % of it stay below.",
-            )
-            if part
-        ),
+        subtitle=joined(source, f"Bands: 95 % intervals over shared units. {NULL_LINES}"),
         x_title=DEPTH_TITLE,
         x_axis={"tickformat": ".0%", "nticks": 6},
     )
@@ -138,13 +132,12 @@ def _nulls_first(curves: list[Curve]) -> list[Curve]:
 def _hover(row: dict[Any, Any], name: str) -> str:
     partner = row.get("partner")
     paired = f" with PC{int(partner)}" if partner is not None and pd.notna(partner) else ""
-    lines = [
+    return joined(
         f"<b>depth {row['depth']:.0%}</b>: layers {row['layer_a']} and {row['layer_b']}",
         f"{name}{paired}: {with_interval(row['value'], row['low'], row['high'], '.3f')}",
         null_line(row),
         counts(pd.Series([row["n"]])),
-    ]
-    return "<br>".join(line for line in lines if line)
+    )
 
 
 def _caption(frame: pd.DataFrame, tidy: pd.DataFrame, components: int) -> str:

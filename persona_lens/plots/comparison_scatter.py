@@ -21,7 +21,7 @@ from persona_lens.plots.parts.canvas import Canvas
 from persona_lens.plots.parts.cloud import extremes, group_traces, name_roles
 from persona_lens.plots.parts.style import UNGROUPED, group_looks
 from persona_lens.plots.parts.subjects import signed
-from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.text import joined, shown
 from persona_lens.plots.parts.tidy import check_columns, with_interval
 from persona_lens.statistics import draw_counts, interval_of
 
@@ -96,22 +96,18 @@ def comparison_scatter(
     fig = style.figure(
         [_equal(canvas), *traces],
         title=title or f"{kind.capitalize()} on the Assistant Axis of both",
-        subtitle="<br>".join(part for part in (source, agreement) if part),
+        subtitle=joined(source, agreement),
         left=LEFT,
         right=RIGHT,
     )
     order = extremes([points[:, 0] - points[:, 1], *points.T], NAMED_A_SIDE)
     for note in name_roles(points, known["name"].tolist(), order, canvas):
         fig.add_annotation(note)
-    zero = {"zeroline": True, "zerolinecolor": style.ZERO, "zerolinewidth": 1}
-    low_corner, high_corner = canvas.low.tolist(), canvas.high.tolist()
+    titles = [_axis(name, known, side) for name, side in zip(names, "ab", strict=True)]
     fig.update_layout(
-        xaxis={"title": {"text": _axis(names[0], known, "a")}, **zero},
-        yaxis={"title": {"text": _axis(names[1], known, "b")}, **zero},
+        style.map_axes(titles, canvas.low.tolist(), canvas.high.tolist()),
         legend={"x": 1.02, "y": 1, "itemclick": False, "itemdoubleclick": False},
     )
-    fig.update_xaxes(range=[low_corner[0], high_corner[0]])
-    fig.update_yaxes(range=[low_corner[1], high_corner[1]])
     style.add_caption(fig, _caption(len(frame) - len(known)))
     style.set_plot_height(fig, float(canvas.size[1]))
     return fig
@@ -144,7 +140,7 @@ def _hover(row: Mapping[Any, Any], names: tuple[str, str]) -> str:
         told = f" (projection {signed(raw)})" if raw is not None and np.isfinite(raw) else ""
         lines.append(f"{shown(name)}: {signed(row[f'z_{side}'], '.2f')} standard deviations{told}")
     lines.append(f"difference {signed(row['z_a'] - row['z_b'], '.2f')}")
-    return "<br>".join(line for line in lines if line)
+    return joined(*lines)
 
 
 def _equal(canvas: Canvas) -> go.Scatter:

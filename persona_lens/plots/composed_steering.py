@@ -16,7 +16,7 @@ from persona_lens.errors import FigureError
 from persona_lens.plots.parts import style
 from persona_lens.plots.parts.facet_traces import Curve, Facet
 from persona_lens.plots.parts.facets import draw_facets
-from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.text import joined, shown
 from persona_lens.plots.parts.tidy import COLOURS, GREY, check_columns, counts, with_interval
 from persona_lens.statistics import draw_counts, interval_of
 
@@ -79,13 +79,8 @@ def composed_steering(
     fig = draw_facets(
         facets,
         title=title or "Does a sum of traits steer like the role itself?",
-        subtitle="<br>".join(
-            part
-            for part in (
-                source,
-                f"Vertical: {measure}. Bands: 95 % intervals; of all roles, over the roles.",
-            )
-            if part
+        subtitle=joined(
+            source, f"Vertical: {measure}. Bands: 95 % intervals; of all roles, over the roles."
         ),
         x_title=x_title,
         height=190 if len(facets) > 2 else 320,

@@ -15,13 +15,9 @@ from jaxtyping import Float
 from persona_lens.errors import FigureError
 from persona_lens.plots.parts import style
 from persona_lens.plots.parts.dose_traces import FORMS, keys, panel
-from persona_lens.plots.parts.grid import LEFT, RIGHT, Grid
+from persona_lens.plots.parts.grid import LEFT, RIGHT, Grid, axis_end
 from persona_lens.plots.parts.text import shown, text_height, wrap
-from persona_lens.plots.parts.tidy import (
-    check_columns,
-    colours,
-    counts,
-)
+from persona_lens.plots.parts.tidy import check_columns, colours, counts
 
 MEASURES = ("direction", "control", "measure", "unit", "strength", "value", "low", "high", "n")
 CURVES = ("direction", "control", "measure", "strength", "value", "low", "high")
@@ -90,10 +86,10 @@ def dose_response(
     for place, name in enumerate(titles):
         rows = points.loc[points["measure"] == name]
         fits = curves.loc[curves["measure"] == name] if len(curves) else curves
-        end = "" if place == 0 else str(place + 1)
-        fig.add_traces(panel(rows, fits, looks, detailed=controls == 1, end=end))
+        fig.add_traces(panel(rows, fits, looks, detailed=controls == 1, place=place))
         _lay_out(fig, grid, place, rows=rows, fits=fits, span=span)
-        _add_head(fig, heads[name], end)
+        head = {"name": f"head:{heads[name]}", "align": "left", "yshift": 5, **_inside(place)}
+        style.write(fig, f"<b>{heads[name]}</b>", 0, 1, size=TITLE_SIZE, **head)
     style.add_caption(fig, _caption(measures, points, curves, controls))
     # The hints stand between ticks and axis title, which moves the caption down.
     fig.update_annotations(selector={"name": "caption"}, yshift=-style.AXIS_ROOM - HINT_ROOM)
@@ -115,7 +111,7 @@ def _lay_out(
     fits: pd.DataFrame,
     span: list[float],
 ) -> None:
-    end = "" if place == 0 else str(place + 1)
+    end = axis_end(place)
     across, up = grid.box(place)
     share = rows["unit"].iloc[0] == "share"
     ends = [part[["value", "low", "high"]] for part in (rows, fits) if len(part)]
@@ -153,19 +149,9 @@ def _lay_out(
         (rows["strength"].max() > 0, TOWARD, 1, "right"),
     ):
         if wanted:
-            fig.add_annotation(
-                name=f"hint:{text}",
-                text=text,
-                font={"size": HINT_SIZE, "color": style.QUIET},
-                x=x,
-                y=0,
-                xref=f"x{end} domain",
-                yref=f"y{end} domain",
-                xanchor=anchor,
-                yanchor="top",
-                yshift=-21,
-                showarrow=False,
-                borderpad=0,
+            where = {"xanchor": anchor, "yanchor": "top", "yshift": -21, **_inside(place)}
+            style.write(
+                fig, text, x, 0, size=HINT_SIZE, color=style.QUIET, name=f"hint:{text}", **where
             )
 
 
@@ -176,22 +162,10 @@ def _span(values: Float[np.ndarray, " value"], *, at_least: float) -> list[float
     return [low - room, high + room]
 
 
-def _add_head(fig: go.Figure, text: str, end: str) -> None:
-    fig.add_annotation(
-        name=f"head:{text}",
-        text=f"<b>{text}</b>",
-        font={"size": TITLE_SIZE},
-        align="left",
-        x=0,
-        y=1,
-        xref=f"x{end} domain",
-        yref=f"y{end} domain",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=5,
-        showarrow=False,
-        borderpad=0,
-    )
+def _inside(place: int) -> dict[str, str]:
+    """The panel itself as what an annotation measures its place in."""
+    end = axis_end(place)
+    return {"xref": f"x{end} domain", "yref": f"y{end} domain"}
 
 
 def _caption(

@@ -17,7 +17,7 @@ from persona_lens.plots.parts import style
 from persona_lens.plots.parts.labels import Label, label_annotation, place_labels
 from persona_lens.plots.parts.subjects import number
 from persona_lens.plots.parts.swarm import median_interval, swarm
-from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.text import joined, shown
 from persona_lens.plots.parts.tidy import COLOURS, check_columns, with_interval
 
 COLUMNS = ("kind", "name", "depth", "low", "high", "p", "q")
@@ -79,7 +79,7 @@ def emergence(
     fig = style.figure(
         traces,
         title=title or "Where in depth roles and traits emerge",
-        subtitle="<br>".join(part for part in (source, _legend()) if part),
+        subtitle=joined(source, _legend()),
         left=LEFT,
         right=RIGHT,
     )

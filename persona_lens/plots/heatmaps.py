@@ -29,7 +29,7 @@ from persona_lens.plots.parts.cells import (
 from persona_lens.plots.parts.clusters import cluster_order
 from persona_lens.plots.parts.sliders import layer_slider
 from persona_lens.plots.parts.subjects import number
-from persona_lens.plots.parts.text import shown, text_width
+from persona_lens.plots.parts.text import joined, shown, text_width
 from persona_lens.plots.parts.tidy import check_columns
 
 COLUMNS = ("layer", "trait", "target", "cosine")
@@ -89,7 +89,7 @@ def trait_heatmap(
         [str(columns[place]) if by_layer else _target(columns[place]) for place in order],
     )
     reach = float(np.nanmax(np.abs(np.stack(grids)), initial=0.0)) or 1.0
-    subtitle = "<br>".join(part for part in (source, _words(by_layer, cluster_targets)) if part)
+    subtitle = joined(source, _words(by_layer, cluster_targets))
     caption = _caption(frame, traits, targets, kept, layers)
     against = f"the {_target(targets[0])}" if len(targets) == 1 else _kind_of(targets)
     told = _told(frame, traits, columns, by_layer=by_layer)

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from jaxtyping import Float
 
 from persona_lens.plots.parts import style
-from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.grid import axes_of, axis_end, within
 from persona_lens.plots.parts.subjects import number
 
 TITLES: Mapping[str, str] = {
@@ -75,10 +74,10 @@ def _figure(
         margin_y = ROOM * (1 - lowest)
         top = 1 - (COLUMN_HEAD + down * (ROW_HEAD + HEIGHT) + ROW_HEAD) / height
         for across, part in enumerate(parts):
-            place = down * len(columns) + across + 1
-            end = "" if place == 1 else str(place)
+            place = down * len(columns) + across
+            end = axis_end(place)
             left = across * (width + GAP) / full
-            fig.add_traces(_traces(part, f"x{end}", f"y{end}"))
+            fig.add_traces(_traces(part, axes_of(place)))
             last = down == len(TITLES) - 1
             fig.update_layout(
                 {
@@ -102,15 +101,9 @@ def _figure(
                     },
                 }
             )
-        _write(fig, f"<b>{title}</b>", 0.0, top, size=13)
+        _write(fig, f"<b>{title}</b>", 0.0, top)
     for across, rows in enumerate(columns):
-        _write(
-            fig,
-            _head(rows, names),
-            across * (width + GAP) / full,
-            1 - COLUMN_HEAD / height,
-            size=13,
-        )
+        _write(fig, _head(rows, names), across * (width + GAP) / full, 1 - COLUMN_HEAD / height)
     caption = (
         "Distances: correlation of the distances between all roles that both judges leave, in the whole space and "
         "on each one's own map. Numbers in brackets: roles on either axis; on both."
@@ -129,10 +122,9 @@ def _head(rows: pd.DataFrame, names: Mapping[str, str]) -> str:
     return f"{pair}  <span style='font-size:11.5px;color:{style.QUIET}'>({counts})</span>"
 
 
-def _traces(rows: pd.DataFrame, x: str, y: str) -> list[go.Scatter]:
+def _traces(rows: pd.DataFrame, axes: Mapping[str, str]) -> list[go.Scatter]:
     """Both bands first, so that no band lies over a curve."""
     at = {name: rows[name].to_numpy(dtype=float) for name in rows.select_dtypes("number").columns}
-    axes = {"xaxis": x, "yaxis": y}
     hover = [
         f"<b>layer {layer:.0f}</b><br>{number(value, '.3f')} ({number(low, '.3f')} to {number(high, '.3f')})<br>"
         f"null {number(null_low, '.3f')} to {number(null_high, '.3f')}, {draws:.0f} draws"
@@ -146,8 +138,20 @@ def _traces(rows: pd.DataFrame, x: str, y: str) -> list[go.Scatter]:
     across = {name: np.repeat(values, 2) if alone else values for name, values in at.items()}
     across["layer"] = across["layer"] + (np.array([-ALONE, ALONE]) if alone else 0.0)
     return [
-        _band(across["layer"], across["null_low"], across["null_high"], NULL_COLOUR, **axes),
-        _band(across["layer"], across["low"], across["high"], COLOUR, **axes),
+        *(
+            style.area(
+                [*across["layer"], *across["layer"][::-1]],
+                [*across[high], *across[low][::-1]],
+                color=color,
+                opacity=BAND_OPACITY,
+                name="band",
+                **axes,
+            )
+            for low, high, color in (
+                ("null_low", "null_high", NULL_COLOUR),
+                ("low", "high", COLOUR),
+            )
+        ),
         go.Scatter(
             **axes,
             x=across["layer"],
@@ -171,40 +175,5 @@ def _traces(rows: pd.DataFrame, x: str, y: str) -> list[go.Scatter]:
     ]
 
 
-def _band(
-    layers: Float[np.ndarray, " layer"],
-    low: Float[np.ndarray, " layer"],
-    high: Float[np.ndarray, " layer"],
-    colour: str,
-    **axes: str,
-) -> go.Scatter:
-    return go.Scatter(
-        **axes,
-        x=[*layers, *layers[::-1]],
-        y=[*high, *low[::-1]],
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=colour,
-        opacity=BAND_OPACITY,
-        hoverinfo="skip",
-        name="band",
-    )
-
-
-def _write(fig: go.Figure, text: str, x: float, y: float, *, size: float) -> None:
-    fig.add_annotation(
-        name=f"head:{text}",
-        text=text,
-        font={"size": size},
-        align="left",
-        x=x,
-        y=y,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=5,
-        showarrow=False,
-        borderpad=0,
-    )
+def _write(fig: go.Figure, text: str, x: float, y: float) -> None:
+    style.write(fig, text, x, y, size=13, name=f"head:{text}", align="left", yshift=5)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from persona_lens.plots.parts import style
 from persona_lens.plots.parts.subjects import number
 from persona_lens.plots.parts.text import shown, text_width
-from persona_lens.plots.ranking import DENSE, DENSE_ROW, ROW
+from persona_lens.plots.ranking import set_rows, upright
 from persona_lens.statistics.kappa import Measure
 
 COLOUR, NULL_COLOUR = "#0072B2", "#d9dde2"
@@ -32,7 +32,7 @@ def kappa_by_role(
     rows = by_role.dropna(subset=["kappa"]).sort_values("kappa", ascending=False)
     ticks = [shown(name) for name in rows["name"]]
     fig = style.figure(
-        [_null(rows), _upright(kappa.value, len(rows)), _dots(rows)],
+        [_null(rows), upright(kappa.value, len(rows), {"color": COLOUR, "width": 1}), _dots(rows)],
         title=f"Agreement of {judges}, role by role",
         subtitle=f"{source} · {counted}<br>"
         f"Bars: 95 % interval over the replies of the role. All roles: {with_interval(kappa)}",
@@ -49,8 +49,7 @@ def kappa_by_role(
             f" Roles not shown, as a judge gives them one label only: {missing}." if missing else ""
         ),
     )
-    row = DENSE_ROW if len(ticks) > DENSE else ROW
-    style.set_plot_height(fig, row * (len(ticks) + 1))
+    set_rows(fig, ticks)
     lowest = float(np.nanmin(rows[["kappa", "low", "null_low"]].to_numpy()))
     fig.update_layout(
         showlegend=False,
@@ -59,14 +58,6 @@ def kappa_by_role(
             "range": [min(0.0, lowest) - 0.03, 1.03],
             "zeroline": True,
             "zerolinecolor": style.FAINT,
-        },
-        yaxis={
-            "tickvals": list(range(len(ticks))),
-            "ticktext": ticks,
-            "range": [len(ticks), -1],
-            "ticks": "",
-            "ticklabelstandoff": 5,
-            "tickfont": {"size": 11 if row == DENSE_ROW else 12, "color": style.INK},
         },
     )
     return fig
@@ -120,28 +111,11 @@ def _null(rows: pd.DataFrame) -> go.Bar:
     )
 
 
-def _upright(at: float, rows: int) -> go.Scatter:
-    """A vertical line as a trace: shapes lie either below the grid or over the points."""
-    return go.Scatter(
-        x=[at, at], y=[-1, rows], mode="lines", line={"color": COLOUR, "width": 1}, hoverinfo="skip"
-    )
-
-
 def _name_the_line(fig: go.Figure, kappa: Measure) -> None:
     """Say what the vertical line is, and draw its interval."""
     if np.isfinite(kappa.low):
         fig.add_vrect(
             x0=kappa.low, x1=kappa.high, fillcolor=COLOUR, opacity=0.12, line_width=0, layer="below"
         )
-    fig.add_annotation(
-        name="all roles",
-        text="all roles",
-        font={"size": 12, "color": COLOUR},
-        x=kappa.value,
-        y=1,
-        yref="paper",
-        yshift=4,
-        yanchor="bottom",
-        showarrow=False,
-        borderpad=0,
-    )
+    look = {"xref": None, "xanchor": None, "yshift": 4}
+    style.write(fig, "all roles", kappa.value, 1, size=12, color=COLOUR, **look)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from persona_lens.plots.judge_roles import with_interval
 from persona_lens.plots.parts import style
-from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.grid import axes_of, axis_end, within
 from persona_lens.plots.parts.subjects import number
 from persona_lens.plots.parts.text import shown, text_width
 from persona_lens.statistics.kappa import Measure
@@ -52,7 +52,7 @@ def confusion(matrices: Sequence[ConfusionMatrix], *, source: str) -> go.Figure:
     pitch = HEAD + MATRIX + FOOT
     height = -(-len(matrices) // across) * pitch - FOOT
     fig = style.figure(
-        [_heat_map(matrix, _end(place)) for place, matrix in enumerate(matrices)],
+        [_heat_map(matrix, axes_of(place)) for place, matrix in enumerate(matrices)],
         title="Labels of one judge against those of another",
         subtitle=source,
         left=LEFT,
@@ -60,7 +60,7 @@ def confusion(matrices: Sequence[ConfusionMatrix], *, source: str) -> go.Figure:
     )
     look = {**style.axis_look(), "ticks": "", "showline": False, "showgrid": False}
     for place, matrix in enumerate(matrices):
-        end = _end(place)
+        end = axis_end(place)
         left = place % across * (LEFT + MATRIX) / width
         top = 1 - (HEAD + place // across * pitch) / height
         fig.update_layout(
@@ -91,12 +91,7 @@ def confusion(matrices: Sequence[ConfusionMatrix], *, source: str) -> go.Figure:
     return fig
 
 
-def _end(place: int) -> str:
-    """How plotly numbers axes: x, x2, x3, ..."""
-    return "" if place == 0 else str(place + 1)
-
-
-def _heat_map(matrix: ConfusionMatrix, end: str) -> go.Heatmap:
+def _heat_map(matrix: ConfusionMatrix, axes: Mapping[str, str]) -> go.Heatmap:
     counts = matrix.counts.to_numpy(dtype=float)
     with np.errstate(invalid="ignore"):
         shares = counts / counts.sum(axis=1, keepdims=True)
@@ -105,8 +100,7 @@ def _heat_map(matrix: ConfusionMatrix, end: str) -> go.Heatmap:
         z=shares,
         x=labels,
         y=labels,
-        xaxis=f"x{end}",
-        yaxis=f"y{end}",
+        **axes,
         zmin=0,
         zmax=1,
         colorscale=SHARES,
@@ -134,21 +128,9 @@ def _add_head(fig: go.Figure, matrix: ConfusionMatrix, left: float, top: float) 
     if np.isfinite(kappa.null_low):
         null = f"null {number(kappa.null_low, '.2f')} to {number(kappa.null_high, '.2f')} · "
     quiet = f"<span style='font-size:11.5px;color:{style.QUIET}'>{null}{matrix.further}</span>"
-    fig.add_annotation(
-        name=f"head:{matrix.rows}:{matrix.columns}",
-        text=f"<b>{value}</b><br>{quiet}",
-        font={"size": 13},
-        align="left",
-        x=left,
-        y=top,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=6,
-        showarrow=False,
-        borderpad=0,
-    )
+    called = f"head:{matrix.rows}:{matrix.columns}"
+    text = f"<b>{value}</b><br>{quiet}"
+    style.write(fig, text, left, top, size=13, name=called, align="left", yshift=6)
 
 
 def clipped(name: str) -> str:

@@ -30,7 +30,7 @@ from persona_lens.plots.parts.subjects import (
     source_line,
     subject_frame,
 )
-from persona_lens.plots.parts.text import paragraph, shown
+from persona_lens.plots.parts.text import joined, paragraph, shown
 from persona_lens.plots.parts.view import cosine_line
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
@@ -90,10 +90,7 @@ def layer_map(
     figures = {}
     for view in views:
         fig = style.figure(
-            [
-                *_roles(view, first, looks, about),
-                _star(view),
-            ],
+            [*_roles(view, first, looks, about), _star(view)],
             title=title or f"Persona map at layer {view.layer}",
             subtitle=f"{source_line(space)}<br>{cosine_line(space, view.layer)}",
             left=LEFT,
@@ -167,12 +164,11 @@ def _title(along: Dimension) -> str:
 def _about(row: Mapping[Any, Any]) -> str:
     """What the hover says of a role at every layer; it is in the page once."""
     replies = f"{row['replies']:,} replies" if row["replies"] else ""
-    lines = [
+    return joined(
         f"<b>{shown(row['name'])}</b>",
-        " · ".join(part for part in ("role", shown(row["group"]), replies) if part),
+        joined("role", shown(row["group"]), replies, by=" · "),
         f"<i>{paragraph(row['description'])}</i>" if row["description"] else "",
-    ]
-    return "<br>".join(line for line in lines if line)
+    )
 
 
 def _near(row: Mapping[Any, Any]) -> str:
@@ -181,7 +177,7 @@ def _near(row: Mapping[Any, Any]) -> str:
         ", ".join(f"{shown(name)} {number(cosine, '.2f')}" for name, cosine in near[:NEAR])
         for near in (row["near_roles"], row["near_traits"])
     ]
-    return " · ".join(part for part in found if part)
+    return joined(*found, by=" · ")
 
 
 def _roles(
@@ -223,11 +219,8 @@ def _finish(
     order = extremes([view.points[:, 0], view.points[:, 1]], NAMED_A_SIDE)
     for note in name_roles(view.points, names, order, canvas, view.star):
         fig.add_annotation(note)
-    zero = {"zeroline": True, "zerolinecolor": style.ZERO, "zerolinewidth": 1}
-    low, high = canvas.low.tolist(), canvas.high.tolist()
     fig.update_layout(
-        xaxis={"title": {"text": view.titles[0]}, "range": [low[0], high[0]], **zero},
-        yaxis={"title": {"text": view.titles[1]}, "range": [low[1], high[1]], **zero},
+        style.map_axes(view.titles, canvas.low.tolist(), canvas.high.tolist()),
         legend={
             "x": 1.02,
             "y": 1,

@@ -20,6 +20,7 @@ from persona_lens.plots.parts.facet_traces import Curve, Facet
 from persona_lens.plots.parts.facets import draw_facets
 from persona_lens.plots.parts.metric_words import METRICS, Words, words_for
 from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import joined
 from persona_lens.plots.parts.tidy import COLOURS, check_columns, counts, with_interval
 
 COLUMNS = (
@@ -32,6 +33,10 @@ CONTROL_GREYS = ("#59636e", "#a39a92")
 CONTROL_DASHES = ("solid", "longdash", "dashdot")
 LAYER_TITLE = "Layer (residual stream after the block)"
 FEW_LAYERS = 12
+NULL_LINES = (
+    "Thin lines in the colour of a curve are its null: dashed its mean, "
+    "dotted what 95 % of it stay below."
+)
 
 
 def layer_sweep(
@@ -87,7 +92,7 @@ def layer_sweep(
     fig = draw_facets(
         facets,
         title=title or "What can be read at which layer",
-        subtitle="<br>".join(part for part in (source, _legend(bool(controls))) if part),
+        subtitle=joined(source, _legend(bool(controls))),
         x_title=LAYER_TITLE,
         x_axis={"dtick": 1} if len(layers) <= FEW_LAYERS else {"nticks": 8},
     )
@@ -139,7 +144,7 @@ def _facet(
             others.append(value_curve(part, "layer", name, _hovers(part, model), **look))
     null = " or ".join(dict.fromkeys(rows["null"].dropna().astype(str)))
     chance = "" if about.chance is None else f"Chance {about.chance:g}."
-    note = " ".join(part for part in (about.note, chance, f"Null: {null}." if null else "") if part)
+    note = joined(about.note, chance, f"Null: {null}." if null else "", by=" ")
     return Facet(about.title, [*nulls, *others, *own], note=note, chance=about.chance)
 
 
@@ -217,22 +222,18 @@ def _hovers(rows: pd.DataFrame, model: str = "") -> pd.Series:
     for layer, part in rows.groupby("layer"):
         first, records = part.iloc[0], part.to_dict("records")
         name = kind_name(str(first["kind"])) + (f", {model}" if model else "")
-        lines = [
+        texts[part.index] = joined(
             f"<b>layer {layer}</b>",
             f"{name}: {with_interval(first['value'], first['low'], first['high'], '.3f')}",
             *(null_line(row) for row in records),
             counts(part["n"]),
-        ]
-        texts[part.index] = "<br>".join(line for line in lines if line)
+        )
     return texts
 
 
 def _legend(controls: bool) -> str:
-    text = (
-        "Bands: 95 % intervals. Thin lines in the colour of a curve are its null: dashed its mean, "
-        "dotted what 95 % of it stay below."
-    )
-    return text + ("<br>Grey: controls, their nulls in the hover." if controls else "")
+    further = "Grey: controls, their nulls in the hover." if controls else ""
+    return joined(f"Bands: 95 % intervals. {NULL_LINES}", further)
 
 
 def _caption(frame: pd.DataFrame, controls: Mapping[str, pd.DataFrame]) -> str:

@@ -75,12 +75,15 @@ def axis_ranking(
     ]
     ranking["group"] = subjects["group"].to_numpy()
     shown_rows, ticks = _rows(ranking, top)
+    mean = float(ranking["projection"].mean())
 
     left = round(max(text_width(tick, 12) for tick in ticks)) + 24
     fig = style.figure(
         [
-            _upright(float(ranking["projection"].mean()), len(ticks), MEAN_LINE),
-            _upright(default["projection"], len(ticks), DEFAULT_LINE),
+            *(
+                upright(at, len(ticks), line, showlegend=False)
+                for at, line in ((mean, MEAN_LINE), (default["projection"], DEFAULT_LINE))
+            ),
             *_traces(shown_rows),
         ],
         title=title or f"Roles along the Assistant Axis at layer {layer}",
@@ -91,20 +94,29 @@ def axis_ranking(
     )
     margin = float(space.projection_margins_[default["row"], space.layer_index(layer)])
     span = _span(shown_rows, default["projection"], margin)
-    _add_reference(fig, default, margin, float(ranking["projection"].mean()), span)
+    _add_reference(fig, default, margin, mean, span)
     style.add_caption(
         fig,
         "Only differences along the axis have a meaning; further right is more like the default Assistant."
         + (" The grey band is the 95 % interval of the default." if np.isfinite(margin) else "")
         + f" {shortage_note(space.shortages_)}".rstrip(),
     )
-    row = DENSE_ROW if len(ticks) > DENSE else ROW
-    style.set_plot_height(fig, row * (len(ticks) + 1))
+    set_rows(fig, ticks)
     fig.update_layout(
         xaxis={
             "title": {"text": "Projection on the Assistant Axis (residual units)"},
             "range": span,
         },
+        legend={"x": 1.02, "y": 1, "title": {"text": "group"}},
+    )
+    return fig
+
+
+def set_rows(fig: go.Figure, ticks: list[str]) -> None:
+    """Give the figure a row for each of the names, and its height."""
+    row = DENSE_ROW if len(ticks) > DENSE else ROW
+    style.set_plot_height(fig, row * (len(ticks) + 1))
+    fig.update_layout(
         yaxis={
             "tickvals": list(range(len(ticks))),
             "ticktext": ticks,
@@ -112,10 +124,14 @@ def axis_ranking(
             "ticks": "",
             "ticklabelstandoff": 5,
             "tickfont": {"size": 11 if row == DENSE_ROW else 12, "color": style.INK},
-        },
-        legend={"x": 1.02, "y": 1, "title": {"text": "group"}},
+        }
     )
-    return fig
+
+
+def upright(at: float, rows: int, line: dict, **look: Any) -> go.Scatter:
+    """A vertical line as a trace: shapes lie either below the grid or over the points."""
+    ends = {"x": [at, at], "y": [-1, rows]}
+    return go.Scatter(**ends, mode="lines", line=line, hoverinfo="skip", **look)
 
 
 def _rows(ranking: pd.DataFrame, top: int | None) -> tuple[pd.DataFrame, list[str]]:
@@ -161,13 +177,6 @@ def _traces(rows: pd.DataFrame) -> list[go.Scatter]:
     return traces
 
 
-def _upright(at: float, rows: int, line: dict) -> go.Scatter:
-    """A vertical line as a trace: shapes lie either below the grid or over the points."""
-    return go.Scatter(
-        x=[at, at], y=[-1, rows], mode="lines", line=line, hoverinfo="skip", showlegend=False
-    )
-
-
 def _add_reference(
     fig: go.Figure, default: dict[Any, Any], margin: float, mean: float, span: list[float]
 ) -> None:
@@ -182,25 +191,11 @@ def _add_reference(
         (mean, "mean of roles", MEAN_LINE, 0),
     ):
         share = (at - span[0]) / (span[1] - span[0])
-        fig.add_annotation(
-            name=text,
-            text=text,
-            font={"size": 12, "color": line["color"]},
-            x=at,
-            y=1,
-            yref="paper",
-            yshift=4 + 17 * row,
-            yanchor="bottom",
-            # Near a border the text hangs to the inner side of its line.
-            xanchor="left"
-            if share < LABEL_SHARE
-            else "right"
-            if share > 1 - LABEL_SHARE
-            else "center",
-            showarrow=False,
-            borderpad=0,
-            hovertext=hover_text(default, "default") if row else None,
-        )
+        # Near a border the text hangs to the inner side of its line.
+        side = "left" if share < LABEL_SHARE else "right" if share > 1 - LABEL_SHARE else "center"
+        look = {"xref": None, "xanchor": side, "yshift": 4 + 17 * row}
+        hover = hover_text(default, "default") if row else None
+        style.write(fig, text, at, 1, size=12, color=line["color"], hovertext=hover, **look)
 
 
 def _span(rows: pd.DataFrame, default: float, margin: float) -> list[float]:

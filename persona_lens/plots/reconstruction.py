@@ -19,6 +19,7 @@ from persona_lens.plots.parts.facet_traces import Curve, Facet
 from persona_lens.plots.parts.facets import draw_facets
 from persona_lens.plots.parts.sliders import layer_slider
 from persona_lens.plots.parts.subjects import number
+from persona_lens.plots.parts.text import joined
 from persona_lens.plots.parts.tidy import check_columns, counts, with_interval
 
 Measure = Literal["share", "r2"]
@@ -82,8 +83,10 @@ def reconstruction_curves(
             raise FigureError("no such layer in this reconstruction", expected=layers, given=layer)
     span = _span(known)
     figures = {
-        int(each): _at_layer(
+        int(each): _draw(
             known.loc[known["layer"] == each],
+            "k",
+            "Atoms of the dictionary (k)",
             method,
             span,
             title=title or f"How many traits make a role? Layer {each}",
@@ -127,17 +130,8 @@ def reconstruction_layers(
     if found.empty:
         ks = ", ".join(str(each) for each in sorted(set(known["k"])))
         raise FigureError("no such number of atoms in this reconstruction", expected=ks, given=k)
-    layers = sorted(set(found["layer"]))
-    fig = draw_facets(
-        _facets(found, "layer", _span(found)),
-        title=title or f"Roles from {k} traits, by layer",
-        subtitle="<br>".join(part for part in (source, _words(method, found)) if part),
-        x_title=LAYER_TITLE,
-        x_axis={"dtick": 1} if len(layers) <= FEW_LAYERS else {"nticks": 8},
-        height=HEIGHT,
-    )
-    style.add_caption(fig, _caption(found))
-    return fig
+    title = title or f"Roles from {k} traits, by layer"
+    return _draw(found, "layer", LAYER_TITLE, method, _span(found), title=title, source=source)
 
 
 def _of_method(frame: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -173,16 +167,22 @@ def _best(known: pd.DataFrame) -> int:
     return int(means.index[0] if means.isna().all() else means.idxmax())
 
 
-def _at_layer(
-    rows: pd.DataFrame, method: str, span: tuple[float, float], *, title: str, source: str
+def _draw(
+    rows: pd.DataFrame,
+    x: str,
+    x_title: str,
+    method: str,
+    span: tuple[float, float],
+    *,
+    title: str,
+    source: str,
 ) -> go.Figure:
-    ks = sorted(set(rows["k"]))
     fig = draw_facets(
-        _facets(rows, "k", span),
+        _facets(rows, x, span),
         title=title,
-        subtitle="<br>".join(part for part in (source, _words(method, rows)) if part),
-        x_title="Atoms of the dictionary (k)",
-        x_axis={"dtick": 1} if len(ks) <= FEW_LAYERS else {"nticks": 8},
+        subtitle=joined(source, _words(method, rows)),
+        x_title=x_title,
+        x_axis={"dtick": 1} if rows[x].nunique() <= FEW_LAYERS else {"nticks": 8},
         height=HEIGHT,
     )
     style.add_caption(fig, _caption(rows))
@@ -198,19 +198,9 @@ def _facets(rows: pd.DataFrame, x: str, span: tuple[float, float]) -> list[Facet
         names = part["dictionary"].astype(str)
         order = sorted(set(names), key=lambda name: [*LOOKS].index(name) if name in LOOKS else -1)
         curves += [_curve(part.loc[names == name], x, name) for name in order]
-        title = HELD_OUT.get(what, shown_held_out(what))
+        title = HELD_OUT.get(what, f"Held-out {what}")
         facets.append(Facet(title, curves, chance=0.0, span=span))
     return facets
-
-
-def shown_held_out(what: str) -> str:
-    """Title of a panel that this module does not know.
-
-    Examples:
-        >>> shown_held_out("prompts")
-        'Held-out prompts'
-    """
-    return f"Held-out {what}"
 
 
 def _curve(rows: pd.DataFrame, x: str, name: str) -> Curve:

@@ -12,7 +12,8 @@ import plotly.graph_objects as go
 from persona_lens.plots.layer_sweep import by_kind, kind_name
 from persona_lens.plots.parts import style
 from persona_lens.plots.parts.cells import BAR_ROOM, DIVERGING, SEQUENTIAL, color_bar
-from persona_lens.plots.parts.text import shown
+from persona_lens.plots.parts.grid import axes_of, axis_end
+from persona_lens.plots.parts.text import joined, shown
 from persona_lens.plots.parts.tidy import check_columns, counts
 
 COLUMNS = ("layer_a", "layer_b", "value")
@@ -56,7 +57,7 @@ def layer_similarity(
     fig = style.figure(
         [_similarity(part, place, names) for place, (_, part) in enumerate(panels)],
         title=title or f"Layers of {shown(names[0])} and of {shown(names[1])}",
-        subtitle="<br>".join(part for part in (source, f"Colour: {measure}.") if part),
+        subtitle=joined(source, f"Colour: {measure}."),
         left=left,
         right=right,
         head=24 if panels[0][0] else 0,
@@ -64,7 +65,7 @@ def layer_similarity(
     look = style.axis_look()
     for place, (kind, _) in enumerate(panels):
         start = place * (width + gap) / full
-        ref = "" if place == 0 else str(place + 1)
+        ref = axis_end(place)
         across = {"domain": [start, min(1.0, start + width / full)], "anchor": f"y{ref}"}
         across["title"] = {**look["title"], "text": f"Layer of {shown(names[0])}"}
         up = {
@@ -73,20 +74,8 @@ def layer_similarity(
         }
         fig.update_layout({f"xaxis{ref}": {**look, **across}, f"yaxis{ref}": {**look, **up}})
         if kind:
-            fig.add_annotation(
-                name=kind,
-                text=f"<b>{kind_name(kind).capitalize()}</b>",
-                font={"size": 13},
-                x=start,
-                y=1,
-                xref="paper",
-                yref="paper",
-                xanchor="left",
-                yanchor="bottom",
-                yshift=5,
-                showarrow=False,
-                borderpad=0,
-            )
+            head = f"<b>{kind_name(kind).capitalize()}</b>"
+            style.write(fig, head, start, 1, size=13, name=kind, yshift=5)
     reach = max(abs(low), abs(high))
     bar_at = (len(panels) * width + gap * (len(panels) - 1)) / full
     fig.update_layout(
@@ -111,15 +100,13 @@ def _similarity(frame: pd.DataFrame, place: int, names: tuple[str, str]) -> go.H
         null = frame.pivot(index="layer_b", columns="layer_a", values="null_95")
         null = null.reindex_like(grid).to_numpy(dtype=float)
         template += "<br>95 % of the null below %{customdata:.2f}"
-    ref = "" if place == 0 else str(place + 1)
     return go.Heatmap(
         z=grid.to_numpy(dtype=float),
         x=grid.columns.to_numpy(),
         y=grid.index.to_numpy(),
         customdata=null,
         coloraxis="coloraxis",
-        xaxis=f"x{ref}",
-        yaxis=f"y{ref}",
+        **axes_of(place),
         hovertemplate=template + "<extra></extra>",
         hoverongaps=False,
         name="similarity",

@@ -202,33 +202,12 @@ def _hover(row: Mapping[Any, Any]) -> str:
 
 
 def _add_ratios(fig: go.Figure, rows: pd.DataFrame) -> None:
-    shared = {
-        "x": 1,
-        "xref": "paper",
-        "xanchor": "left",
-        "xshift": 14,
-        "showarrow": False,
-        "borderpad": 0,
-    }
     for place, row in enumerate(rows.to_dict("records")):
-        fig.add_annotation(
-            name=f"ratio:{place}",
-            text=ratio_text(row["kl_spared"], row["kl_touched"], row["ratio"]),
-            font={"size": RATIO_SIZE},
-            y=place,
-            yanchor="middle",
-            **shared,
-        )
-    fig.add_annotation(
-        name="ratio head",
-        text="changed / left alone",
-        font={"size": RATIO_SIZE, "color": style.QUIET},
-        y=1,
-        yref="paper",
-        yanchor="bottom",
-        yshift=8,
-        **shared,
-    )
+        text = ratio_text(row["kl_spared"], row["kl_touched"], row["ratio"])
+        look = {"name": f"ratio:{place}", "yref": None, "yanchor": "middle", "xshift": 14}
+        style.write(fig, text, 1, place, size=RATIO_SIZE, **look)
+    look = {"name": "ratio head", "xshift": 14, "yshift": 8}
+    style.write(fig, "changed / left alone", 1, 1, size=RATIO_SIZE, color=style.QUIET, **look)
 
 
 def _caption(rows: pd.DataFrame, *, lost: int) -> str:

@@ -56,20 +56,9 @@ def _reference(view: CappingView) -> list[go.Scatter]:
     for row in view.bare.to_dict("records"):
         ends = [row["adoption_low"], row["adoption_high"]]
         if np.isfinite(ends).all():
-            found.append(
-                go.Scatter(
-                    x=[*across, *across[::-1]],
-                    y=np.repeat(ends, 2),
-                    mode="lines",
-                    line={"width": 0},
-                    fill="toself",
-                    fillcolor=style.QUIET,
-                    opacity=0.1,
-                    name="no intervention, interval",
-                    showlegend=False,
-                    hoverinfo="skip",
-                )
-            )
+            look = {"color": style.QUIET, "opacity": 0.1, "name": "no intervention, interval"}
+            outline = [*across, *across[::-1]], np.repeat(ends, 2)
+            found.append(style.area(*outline, **look, showlegend=False))
         found.append(
             go.Scatter(
                 x=across,

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from persona_lens.plots.parts import style
+from persona_lens.plots.parts.grid import axes_of
 from persona_lens.plots.parts.subjects import signed
 from persona_lens.plots.parts.text import shown
 from persona_lens.plots.parts.tidy import (
@@ -50,7 +52,7 @@ def keys(looks: Mapping[str, str]) -> list[go.Scatter]:
 
 
 def panel(
-    rows: pd.DataFrame, fits: pd.DataFrame, looks: Mapping[str, str], *, detailed: bool, end: str
+    rows: pd.DataFrame, fits: pd.DataFrame, looks: Mapping[str, str], *, detailed: bool, place: int
 ) -> list[go.Scatter]:
     """Bands, then curves, then points; controls below the others.
 
@@ -58,10 +60,10 @@ def panel(
         rows, fits: Points and curves of one measure.
         looks: Colour of each direction.
         detailed: Whether controls have their intervals drawn.
-        end: Number of the panel's axes, as plotly writes it.
+        place: Of the panel.
     """
     bands, lines, dots = [], [], []
-    axes = {"xaxis": f"x{end}", "yaxis": f"y{end}", "showlegend": False}
+    axes = {**axes_of(place), "showlegend": False}
     for name in sorted(looks, key=lambda name: looks[name] != GREY):
         own = rows.loc[rows["direction"] == name]
         if own.empty:
@@ -74,7 +76,10 @@ def panel(
         if len(fit):
             known = fit.loc[fit["low"].notna() & fit["high"].notna()]
             if len(known) and not plain:
-                bands.append(_band(known, colour, shared))
+                ends = [*known["high"], *known["low"][::-1]]
+                across = [*known["strength"], *known["strength"][::-1]]
+                look = {"color": colour, "opacity": BAND_OPACITY, "name": "band"}
+                bands.append(style.area(across, ends, **look, **shared))
             lines.append(
                 go.Scatter(
                     **shared,
@@ -103,21 +108,6 @@ def panel(
             )
         )
     return [*bands, *lines, *dots]
-
-
-def _band(fit: pd.DataFrame, colour: str, shared: Mapping[str, Any]) -> go.Scatter:
-    return go.Scatter(
-        **shared,
-        x=[*fit["strength"], *fit["strength"][::-1]],
-        y=[*fit["high"], *fit["low"][::-1]],
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=colour,
-        opacity=BAND_OPACITY,
-        name="band",
-        hoverinfo="skip",
-    )
 
 
 def _hover(row: Mapping[Any, Any]) -> str:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from persona_lens.plots.parts import style
+from persona_lens.plots.parts.grid import axes_of
 
 BAND_OPACITY = 0.16
 SPARE = 0.06
@@ -95,23 +96,12 @@ def runs(
     return np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
 
 
-def axis_ref(letter: str, place: int) -> str:
-    """What plotly calls an axis of a panel.
-
-    Examples:
-        >>> axis_ref("x", 0), axis_ref("x", 2)
-        ('x', 'x3')
-    """
-    return letter if place == 0 else f"{letter}{place + 1}"
-
-
 def curve_trace(curve: Curve, place: int) -> go.Scatter:
     """The curve itself, in the panel at `place`."""
     return go.Scatter(
         x=curve.x,
         y=curve.y,
-        xaxis=axis_ref("x", place),
-        yaxis=axis_ref("y", place),
+        **axes_of(place),
         mode="lines+markers" if curve.symbol else "lines",
         line={"color": curve.color, "width": curve.width, "dash": curve.dash},
         marker={"size": 4.5, "symbol": curve.symbol or "circle", "color": curve.color},
@@ -131,19 +121,8 @@ def band_trace(curve: Curve, place: int) -> go.Scatter:
         back = run[::-1]
         xs += [*curve.x[run].tolist(), *curve.x[back].tolist(), None]
         ys += [*curve.high[run].tolist(), *curve.low[back].tolist(), None]
-    return go.Scatter(
-        x=xs[:-1],
-        y=ys[:-1],
-        xaxis=axis_ref("x", place),
-        yaxis=axis_ref("y", place),
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=curve.color,
-        opacity=BAND_OPACITY,
-        name=f"{curve.name}, band",
-        hoverinfo="skip",
-    )
+    look = {"name": f"{curve.name}, band", **axes_of(place)}
+    return style.area(xs[:-1], ys[:-1], color=curve.color, opacity=BAND_OPACITY, **look)
 
 
 def chance_trace(value: float, span: tuple[float, float], place: int) -> go.Scatter:
@@ -151,8 +130,7 @@ def chance_trace(value: float, span: tuple[float, float], place: int) -> go.Scat
     return go.Scatter(
         x=span,
         y=[value, value],
-        xaxis=axis_ref("x", place),
-        yaxis=axis_ref("y", place),
+        **axes_of(place),
         mode="lines",
         line={"color": style.FAINT, "width": 1},
         name="chance",

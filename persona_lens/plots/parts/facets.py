@@ -10,14 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from persona_lens.plots.parts import style
-from persona_lens.plots.parts.facet_traces import (
-    Facet,
-    axis_ref,
-    band_trace,
-    chance_trace,
-    curve_trace,
-)
-from persona_lens.plots.parts.grid import within
+from persona_lens.plots.parts.facet_traces import Facet, band_trace, chance_trace, curve_trace
+from persona_lens.plots.parts.grid import axes_of, within
 from persona_lens.plots.parts.labels import spread
 from persona_lens.plots.parts.text import LINE_HEIGHT, text_height, text_width, wrap
 
@@ -90,22 +84,21 @@ def draw_facets(
     """
     across = min(across, len(facets))
     frame = _layout(facets, across, height)
-    x_span = _x_span(facets)
+    curves = [(curve, place) for place, facet in enumerate(facets) for curve in facet.curves]
+    every = np.concatenate([np.asarray(curve.x, float) for curve, _ in curves])
+    low, high = float(every.min()), float(every.max())
+    room = 0.02 * (high - low) or 0.5
+    x_span = low - room, high + room
     fig = style.figure(
         # Bands first and chance next, so that nothing lies over a curve.
         [
+            *(band_trace(curve, place) for curve, place in curves if curve.low is not None),
             *(
-                band_trace(c, n)
-                for n, f in enumerate(facets)
-                for c in f.curves
-                if c.low is not None
+                chance_trace(facet.chance, x_span, place)
+                for place, facet in enumerate(facets)
+                if facet.chance is not None
             ),
-            *(
-                chance_trace(f.chance, x_span, n)
-                for n, f in enumerate(facets)
-                if f.chance is not None
-            ),
-            *(curve_trace(c, n) for n, f in enumerate(facets) for c in f.curves),
+            *(curve_trace(curve, place) for curve, place in curves),
         ],
         title=title,
         subtitle=subtitle,
@@ -130,7 +123,9 @@ def _layout(facets: Sequence[Facet], across: int, height: float) -> _Frame:
     frame = _Frame(across, height, RIGHT_ROOM + names, [])
     rows = [facets[start : start + across] for start in range(0, len(facets), across)]
     heads = [
-        TITLE_SIZE * LINE_HEIGHT + max(_note_height(f, frame) for f in row) + HEAD_ROOM
+        TITLE_SIZE * LINE_HEIGHT
+        + max(text_height(note, NOTE_SIZE) if (note := _note(f, frame)) else 0.0 for f in row)
+        + HEAD_ROOM
         for row in rows
     ]
     return _Frame(across, height, frame.names, heads)
@@ -138,18 +133,6 @@ def _layout(facets: Sequence[Facet], across: int, height: float) -> _Frame:
 
 def _note(facet: Facet, frame: _Frame) -> str:
     return wrap(facet.note, frame.width + frame.names, NOTE_SIZE) if facet.note else ""
-
-
-def _note_height(facet: Facet, frame: _Frame) -> float:
-    note = _note(facet, frame)
-    return text_height(note, NOTE_SIZE) if note else 0.0
-
-
-def _x_span(facets: Sequence[Facet]) -> tuple[float, float]:
-    every = np.concatenate([np.asarray(c.x, float) for facet in facets for c in facet.curves])
-    low, high = float(every.min()), float(every.max())
-    room = 0.02 * (high - low) or 0.5
-    return low - room, high + room
 
 
 def _add_axes(
@@ -160,10 +143,10 @@ def _add_axes(
     box: tuple[list[float], list[float]],
     x_look: dict[str, Any],
 ) -> None:
-    look = style.axis_look()
-    across = {**look, **x_look, "domain": box[0], "anchor": axis_ref("y", place)}
+    look, axes = style.axis_look(), axes_of(place)
+    across = {**look, **x_look, "domain": box[0], "anchor": axes["yaxis"]}
     across["title"] = {**look["title"], "text": x_look["title"]}
-    up = {**look, "domain": box[1], "anchor": axis_ref("x", place)}
+    up = {**look, "domain": box[1], "anchor": axes["xaxis"]}
     up |= {"range": facet.limits(), "nticks": 5}
     if facet.form:
         up["tickformat"] = facet.form
@@ -179,21 +162,8 @@ def _add_head(
     text = f"<b>{facet.title}</b>" + (
         "".join(f"{small}{line}</span>" for line in note.split("<br>")) if note else ""
     )
-    fig.add_annotation(
-        name=facet.title,
-        text=text,
-        font={"size": TITLE_SIZE},
-        align="left",
-        x=corner[0],
-        y=corner[1],
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="top",
-        yshift=frame.heads[row],
-        showarrow=False,
-        borderpad=0,
-    )
+    above = {"align": "left", "yanchor": "top", "yshift": frame.heads[row]}
+    style.write(fig, text, *corner, size=TITLE_SIZE, name=facet.title, **above)
 
 
 def _add_names(fig: go.Figure, facet: Facet, place: int, height: float) -> None:
@@ -201,23 +171,23 @@ def _add_names(fig: go.Figure, facet: Facet, place: int, height: float) -> None:
     curves = [c for c in facet.curves if c.named and np.isfinite(c.y).any()]
     if not curves:
         return
+    axes = axes_of(place)
     low, high = facet.limits()
     last = np.array([curve.y[np.isfinite(curve.y)][-1] for curve in curves])
     wanted = (high - last) / (high - low) * height
     places = spread(wanted, gap=NAME_SIZE * LINE_HEIGHT, low=0.0, high=height)
     for curve, at, y, wish in zip(curves, last, places, wanted, strict=True):
-        fig.add_annotation(
+        style.write(
+            fig,
+            curve.name,
+            1,
+            float(at),
+            size=NAME_SIZE,
+            color=curve.color,
             name=f"curve:{curve.name}",
-            text=curve.name,
-            font={"size": NAME_SIZE, "color": curve.color},
-            x=1,
-            xref=f"{axis_ref('x', place)} domain",
-            y=float(at),
-            yref=axis_ref("y", place),
-            xanchor="left",
+            xref=f"{axes['xaxis']} domain",
+            yref=axes["yaxis"],
             yanchor="middle",
             xshift=NAME_SHIFT,
             yshift=float(wish - y),
-            showarrow=False,
-            borderpad=0,
         )

@@ -24,6 +24,21 @@ def within(low: float, high: float) -> list[float]:
     return [max(0.0, low), min(1.0, high)]
 
 
+def axis_end(place: int) -> str:
+    """How plotly numbers the axes of a panel: x, x2, x3, ...
+
+    Examples:
+        >>> "x" + axis_end(0), "x" + axis_end(2)
+        ('x', 'x3')
+    """
+    return "" if place == 0 else str(place + 1)
+
+
+def axes_of(place: int) -> dict[str, str]:
+    """The axes of a panel, as a trace names them."""
+    return {"xaxis": f"x{axis_end(place)}", "yaxis": f"y{axis_end(place)}"}
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where panels stand.

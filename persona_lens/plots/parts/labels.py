@@ -109,7 +109,7 @@ def overlap(a: Box, b: Box) -> bool:
 
 
 def label_annotation(
-    name: str, label: Label, spot: Placement, point: tuple[float, float]
+    name: str, label: Label, spot: Placement, point: Sequence[float], color: str = style.INK
 ) -> dict[str, Any]:
     """A placed label as a plotly annotation: beside its point, or with a line to it.
 
@@ -118,15 +118,15 @@ def label_annotation(
         label: What stands there.
         spot: Where, in pixels from the point.
         point: In the units of the axes.
+        color: Of the text.
     """
     look: dict[str, Any] = {
         "name": name,
         "text": label.text,
-        "font": {"size": label.size, "color": style.INK},
-        "x": point[0],
-        "y": point[1],
+        "font": {"size": label.size, "color": color},
+        **dict(zip("xyz", point, strict=False)),
         "borderpad": 0,
-        "bgcolor": "rgba(255,255,255,0.65)",
+        "bgcolor": "rgba(255,255,255,0.65)",  # lines below stay visible, the text readable
         "showarrow": spot.leader,
     }
     if spot.leader:

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from persona_lens.plots.parts import style
-from persona_lens.plots.parts.labels import Label, Placement
+from persona_lens.plots.parts.labels import Label, Placement, label_annotation
 from persona_lens.plots.parts.text import shown
 from persona_lens.plots.parts.view import MapView
 
@@ -137,27 +137,42 @@ class Text:
 
     def annotation(self, placement: Placement) -> dict[str, Any]:
         """The placed label as plotly writes it: at a fixed distance in pixels from its point."""
-        look: dict[str, Any] = {
-            "name": self.name,
-            "text": self.label.text,
-            "font": {"size": self.label.size, "color": self.color},
-            "xanchor": "center",
-            "yanchor": "middle",
-            "borderpad": 0,
-            "bgcolor": "rgba(255,255,255,0.65)",  # lines below stay visible, the text readable
-            **dict(zip("xyz", self.point.tolist(), strict=False)),
-        }
-        if placement.leader:
-            return look | {
-                "showarrow": True,
-                "arrowhead": 0,
-                "arrowwidth": 0.8,
-                "arrowcolor": style.FAINT,
-                "ax": placement.dx,
-                "ay": placement.dy,
-                "standoff": self.label.radius,
-            }
-        return look | {"showarrow": False, "xshift": placement.dx, "yshift": -placement.dy}
+        point = self.point.tolist()
+        look = label_annotation(self.name, self.label, placement, point, self.color)
+        return {**look, "xanchor": "center", "yanchor": "middle"}
+
+
+def axis_line(kind: type[Trace], ends: Float[np.ndarray, "2 dim"], width: float) -> Trace:
+    """The Assistant Axis."""
+    return kind(
+        **coordinates(ends),
+        mode="lines",
+        line={"color": style.QUIET, "width": width, "dash": "dash"},
+        name="Assistant Axis",
+        uid="axis",
+        hoverinfo="skip",
+        legendrank=30,
+    )
+
+
+def arrow_traces(
+    view: MapView, kind: type[Trace], tips: Float[np.ndarray, "trait dim"], **look: Any
+) -> list[Trace]:
+    """The traits that are drawn, if any, as one trace: origin, tip, gap, origin, tip, ..."""
+    if not len(tips):
+        return []
+    path = np.full((len(tips), 3, tips.shape[1]), np.nan)
+    path[:, 0], path[:, 1] = 0.0, tips
+    return [
+        kind(
+            **coordinates(path.reshape(-1, tips.shape[1])),
+            mode="lines+markers",
+            uid="traits",
+            hovertext=[text for hover in view.traits["hover"] for text in ("", hover, "")],
+            hoverinfo=["skip", "text", "skip"] * len(tips),
+            **look,
+        )
+    ]
 
 
 def texts(

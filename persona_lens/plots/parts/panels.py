@@ -109,43 +109,27 @@ def _curve(line: Line, layers: Sequence[int], form: str, row: int) -> go.Scatter
 def _band(line: Line, layers: Sequence[int], row: int) -> go.Scatter:
     assert line.low is not None
     assert line.high is not None
-    return go.Scatter(
-        x=[*layers, *reversed(layers)],
-        y=[*line.high, *line.low[::-1]],
-        yaxis=f"y{row}",
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=line.color,
+    return style.area(
+        [*layers, *reversed(layers)],
+        [*line.high, *line.low[::-1]],
+        color=line.color,
         opacity=BAND_OPACITY,
+        yaxis=f"y{row}",
         name=f"{line.name}, band",
-        hoverinfo="skip",
     )
 
 
 def _hover(line: Line, place: int, layer: int, form: str) -> str:
-    text = f"<b>layer {layer}</b><br>{line.name}: {number(line.values[place], form)}"
+    value = number(line.values[place], form)
     if line.low is not None and line.high is not None:
-        text += f" ({number(line.low[place], form)} to {number(line.high[place], form)})"
-    return text
+        value += f" ({number(line.low[place], form)} to {number(line.high[place], form)})"
+    return f"<b>layer {layer}</b><br>{line.name}: {value}"
 
 
 def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
     note = f"   <span style='font-size:11.5px;color:{style.QUIET}'>{panel.note}</span>"
-    fig.add_annotation(
-        name=panel.title,
-        text=f"<b>{panel.title}</b>" + (note if panel.note else ""),
-        font={"size": 13},
-        x=0,
-        y=top,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="bottom",
-        yshift=5,
-        showarrow=False,
-        borderpad=0,
-    )
+    text = f"<b>{panel.title}</b>" + (note if panel.note else "")
+    style.write(fig, text, 0, top, size=13, name=panel.title, yshift=5)
 
 
 def _add_names(fig: go.Figure, panel: Panel, layer: int, row: int) -> None:
@@ -155,17 +139,17 @@ def _add_names(fig: go.Figure, panel: Panel, layer: int, row: int) -> None:
     wanted = (high - last) / (high - low) * panel.height
     places = spread(wanted, gap=NAME_SIZE * LINE_HEIGHT, low=0.0, high=float(panel.height))
     for line, at, place, wish in zip(panel.lines, last, places, wanted, strict=True):
-        fig.add_annotation(
+        style.write(
+            fig,
+            line.name,
+            layer,
+            at,
+            size=NAME_SIZE,
+            color=line.color,
             name=f"curve:{line.name}",
-            text=line.name,
-            font={"size": NAME_SIZE, "color": line.color},
-            x=layer,
-            y=at,
+            xref=None,
             yref=f"y{row}",
-            xanchor="left",
             yanchor="middle",
             xshift=14,
             yshift=wish - place,
-            showarrow=False,
-            borderpad=0,
         )

@@ -11,6 +11,8 @@ from persona_lens.plots.parts.canvas import Canvas, line_through
 from persona_lens.plots.parts.labels import place_labels
 from persona_lens.plots.parts.marks import (
     CROWDED,
+    arrow_traces,
+    axis_line,
     default_trace,
     group_legend,
     legend_entry,
@@ -19,6 +21,7 @@ from persona_lens.plots.parts.marks import (
     texts,
     unnamed_markers,
 )
+from persona_lens.plots.parts.text import joined
 from persona_lens.plots.parts.view import MapView
 
 RIGHT, LEFT = 194, 72
@@ -36,8 +39,8 @@ def draw_plane(view: MapView) -> go.Figure:
     axis = line_through(view.star, canvas.low, canvas.high)
     fig = style.figure(
         [
-            _axis_line(axis),
-            *([_arrows(view, tips)] if len(tips) else []),
+            axis_line(go.Scatter, axis, 1.3),
+            *_arrows(view, tips),
             *role_traces(view, go.Scatter, 8 if crowded else 10),
             default_trace(view, go.Scatter, _star_marker(STAR_SIZE)),
             *group_legend(view, go.Scatter),
@@ -54,12 +57,9 @@ def draw_plane(view: MapView) -> go.Figure:
     named = _add_labels(fig, view, canvas, tips, axis)
     style.add_caption(fig, _caption(view, named))
     style.set_plot_height(fig, canvas.size[1])
-    across, up = view.dimensions
-    zero = {"zeroline": True, "zerolinecolor": style.ZERO, "zerolinewidth": 1}
-    low, high = canvas.low.tolist(), canvas.high.tolist()
+    titles = [each.title for each in view.dimensions]
     fig.update_layout(
-        xaxis={"title": {"text": across.title}, "range": [low[0], high[0]], **zero},
-        yaxis={"title": {"text": up.title}, "range": [low[1], high[1]], **zero},
+        style.map_axes(titles, canvas.low.tolist(), canvas.high.tolist()),
         legend=legend_layout(view),
         coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
@@ -103,27 +103,11 @@ def _add_labels(
     return named
 
 
-def _axis_line(ends: Float[np.ndarray, "2 2"]) -> go.Scatter:
-    return go.Scatter(
-        x=ends[:, 0],
-        y=ends[:, 1],
-        mode="lines",
-        line={"color": style.QUIET, "width": 1.3, "dash": "dash"},
-        name="Assistant Axis",
-        uid="axis",
-        hoverinfo="skip",
-        legendrank=30,
-    )
-
-
-def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> go.Scatter:
-    """All arrows as one trace: origin, tip, gap, origin, tip, ..."""
-    path = np.full((len(tips), 3, 2), np.nan)
-    path[:, 0], path[:, 1] = 0.0, tips
-    return go.Scatter(
-        x=path[..., 0].ravel(),
-        y=path[..., 1].ravel(),
-        mode="lines+markers",
+def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> list[go.Scatter]:
+    return arrow_traces(
+        view,
+        go.Scatter,
+        tips,
         line={"color": style.TRAIT_COLOUR, "width": ARROW_WIDTH},
         marker={
             "color": style.TRAIT_COLOUR,
@@ -134,10 +118,7 @@ def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> go.Scatter:
         },
         opacity=0.75,
         name="traits",
-        uid="traits",
         showlegend=False,
-        hovertext=[text for hover in view.traits["hover"] for text in ("", hover, "")],
-        hoverinfo=["skip", "text", "skip"] * len(tips),
     )
 
 
@@ -159,12 +140,13 @@ def _star_marker(size: float) -> dict:
 
 
 def _caption(view: MapView, named: int) -> str:
-    parts = [
-        "Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default."
-    ]
-    parts.append(view.arrow_note("plane"))
-    if view.labels == "all" and named < len(view.points):
-        unnamed = len(view.points) - named
-        parts.append(f"For want of room {unnamed} of {len(view.points)} roles are not named.")
-    parts.append(view.shortage)
-    return " ".join(part for part in parts if part)
+    unnamed = len(view.points) - named
+    return joined(
+        "Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default.",
+        view.arrow_note("plane"),
+        f"For want of room {unnamed} of {len(view.points)} roles are not named."
+        if view.labels == "all" and unnamed
+        else "",
+        view.shortage,
+        by=" ",
+    )

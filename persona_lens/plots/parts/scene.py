@@ -13,7 +13,8 @@ from persona_lens.plots.parts.canvas import arrow_tips, line_through
 from persona_lens.plots.parts.labels import place_labels
 from persona_lens.plots.parts.marks import (
     CROWDED,
-    coordinates,
+    arrow_traces,
+    axis_line,
     default_trace,
     group_legend,
     legend_entry,
@@ -50,8 +51,8 @@ def draw_scene(view: MapView) -> go.Figure:
     tips = arrow_tips(view.cosines, low, high, (high - low) / shape, ARROW_LENGTH)
     fig = style.figure(
         [
-            _axis_line(line_through(view.star, low, high)),
-            *([_arrows(view, tips)] if len(tips) else []),
+            axis_line(go.Scatter3d, line_through(view.star, low, high), 3),
+            *_arrows(view, tips),
             *role_traces(view, go.Scatter3d, 4 if crowded else 5.5),
             default_trace(view, go.Scatter3d, {**DEFAULT_MARKER, "size": DEFAULT_SIZE}),
             *group_legend(view, go.Scatter3d),
@@ -115,31 +116,15 @@ def draw_scene(view: MapView) -> go.Figure:
     return fig
 
 
-def _axis_line(ends: Float[np.ndarray, "2 3"]) -> go.Scatter3d:
-    return go.Scatter3d(
-        **coordinates(ends),
-        mode="lines",
-        line={"color": style.QUIET, "width": 3, "dash": "dash"},
-        name="Assistant Axis",
-        uid="axis",
-        hoverinfo="skip",
-        legendrank=30,
-    )
-
-
-def _arrows(view: MapView, tips: Float[np.ndarray, "trait 3"]) -> go.Scatter3d:
-    path = np.full((len(tips), 3, 3), np.nan)
-    path[:, 0], path[:, 1] = 0.0, tips
-    return go.Scatter3d(
-        **coordinates(path.reshape(-1, 3)),
-        mode="lines+markers",
+def _arrows(view: MapView, tips: Float[np.ndarray, "trait 3"]) -> list[go.Scatter3d]:
+    return arrow_traces(
+        view,
+        go.Scatter3d,
+        tips,
         line={"color": style.TRAIT_COLOUR, "width": 3},
         marker={"color": style.TRAIT_COLOUR, "symbol": "diamond", "size": [0, 4, 0] * len(tips)},
         name="trait (cosine)",
-        uid="traits",
         legendrank=40,
-        hovertext=[text for hover in view.traits["hover"] for text in ("", hover, "")],
-        hoverinfo=["skip", "text", "skip"] * len(tips),
     )
 
 

@@ -6,10 +6,12 @@ orange (away from the Assistant) through grey, which is visible on white, to blu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from persona_lens.plots.parts.text import LINE_HEIGHT, text_height, wrap
 
@@ -154,22 +156,40 @@ def figure(
         },
     )
     # An annotation, not plotly's own subtitle: that one does not keep its distance when it has several lines.
-    fig.add_annotation(
-        name="subtitle",
-        text=lines,
-        font={"size": SUBTITLE_SIZE, "color": QUIET},
-        align="left",
-        showarrow=False,
-        x=0,
-        y=1,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="top",
-        yshift=top - above,
-        borderpad=0,
-    )
+    below = {"align": "left", "yanchor": "top", "yshift": top - above}
+    write(fig, lines, 0, 1, size=SUBTITLE_SIZE, color=QUIET, name="subtitle", **below)
     return fig
+
+
+def write(
+    fig: go.Figure,
+    text: str,
+    x: float,
+    y: float,
+    *,
+    size: float,
+    color: str | None = None,
+    **look: Any,
+) -> None:
+    """Write `text` right of and above (x, y), in shares of the plot area unless `look` says otherwise."""
+    note = {"name": text, "text": text, "font": {"size": size, "color": color}, "x": x, "y": y}
+    note |= {"xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+    fig.add_annotation({**note, "showarrow": False, "borderpad": 0, **look})
+
+
+def area(x: ArrayLike, y: ArrayLike, *, color: str, opacity: float, **look: Any) -> go.Scatter:
+    """What an outline encloses, filled: the band of a curve."""
+    shape = {"mode": "lines", "line": {"width": 0}, "fill": "toself", "fillcolor": color}
+    return go.Scatter(x=x, y=y, opacity=opacity, hoverinfo="skip", **shape, **look)
+
+
+def map_axes(titles: Sequence[str], low: Sequence[float], high: Sequence[float]) -> dict[str, Any]:
+    """Two axes with a line at zero, and their titles, from the lower left corner to the upper right."""
+    zero = {"zeroline": True, "zerolinecolor": ZERO, "zerolinewidth": 1}
+    return {
+        name: {"title": {"text": title}, "range": [start, end], **zero}
+        for name, title, start, end in zip(("xaxis", "yaxis"), titles, low, high, strict=True)
+    }
 
 
 def add_caption(fig: go.Figure, caption: str) -> None:
@@ -177,21 +197,8 @@ def add_caption(fig: go.Figure, caption: str) -> None:
     margin = _layout(fig).margin
     lines = wrap(caption, WIDTH - margin.l - 30, CAPTION_SIZE)
     margin.b = AXIS_ROOM + text_height(lines, CAPTION_SIZE) + 14
-    fig.add_annotation(
-        name="caption",
-        text=lines,
-        font={"size": CAPTION_SIZE, "color": QUIET},
-        align="left",
-        showarrow=False,
-        x=0,
-        y=0,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="top",
-        yshift=-AXIS_ROOM,
-        borderpad=0,
-    )
+    below = {"align": "left", "yanchor": "top", "yshift": -AXIS_ROOM}
+    write(fig, lines, 0, 0, size=CAPTION_SIZE, color=QUIET, name="caption", **below)
 
 
 def set_plot_height(fig: go.Figure, height: float) -> None:

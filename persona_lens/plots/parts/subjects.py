@@ -11,7 +11,7 @@ import pandas as pd
 
 from persona_lens.errors import FigureError
 from persona_lens.plots.parts.style import UNGROUPED
-from persona_lens.plots.parts.text import paragraph, shown
+from persona_lens.plots.parts.text import joined, paragraph, shown
 from persona_lens.space import Space
 from persona_lens.space.fitting import unit
 from persona_lens.space.layer import LayerView
@@ -98,11 +98,9 @@ def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
     replies = f"{subject['replies']:,} replies" if subject["replies"] else ""
     group = "" if kind != "role" else subject["group"]
     name = "default Assistant" if kind == "default" else shown(subject["name"])
-    lines = [
+    return joined(
         f"<b>{name}</b>",
-        " · ".join(
-            part for part in ("" if kind == "default" else kind, shown(group), replies) if part
-        ),
+        joined("" if kind == "default" else kind, shown(group), replies, by=" · "),
         f"<i>{paragraph(subject['description'])}</i>" if subject["description"] else "",
         further,
         f"cosine with the Assistant Axis {number(subject['projection'], '.2f')}"
@@ -111,8 +109,7 @@ def hover_text(subject: Mapping[Any, Any], kind: str, further: str = "") -> str:
         f"{signed(subject['centred'])} from the mean of roles (z = {signed(subject['z'], '.2f')})",
         _listed("nearest roles", subject["near_roles"]),
         _listed("nearest traits", subject["near_traits"]),
-    ]
-    return "<br>".join(line for line in lines if line)
+    )
 
 
 def signed(value: float, form: str = ".3g") -> str:
@@ -150,13 +147,13 @@ def source_line(space: Space, layer: int | None = None) -> str:
     hook_point = str(card.get("hook_point", "")).replace(
         "{layer}", "*" if layer is None else str(layer)
     )
-    parts = [
+    return joined(
         f"<b>{escape(str(model), quote=False)}</b>" if model else "",
         hook_point,
         _counted(space, "role"),
         _counted(space, "trait") if table.indices(kind="trait") else "",
-    ]
-    return " · ".join(part for part in parts if part)
+        by=" · ",
+    )
 
 
 def _counted(space: Space, kind: str) -> str:

@@ -67,6 +67,16 @@ def shown(name: str) -> str:
     return escape(name.replace("_", " "), quote=False)
 
 
+def joined(*parts: str, by: str = "<br>") -> str:
+    """Those of the parts that say something, as lines.
+
+    Examples:
+        >>> joined("first", "", "second")
+        'first<br>second'
+    """
+    return by.join(part for part in parts if part)
+
+
 def paragraph(text: str, columns: int = 52) -> str:
     """Prose for a hover label, broken at `columns` characters."""
     return "<br>".join(escape(line, quote=False) for line in textwrap.wrap(text, columns))
