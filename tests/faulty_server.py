@@ -54,8 +54,10 @@ class Seen:
 
     @property
     def question(self) -> str:
-        """Text of the last message, or of the prompt."""
+        """Text of the last message, of the prompt, or of the first input."""
         body = self.body
+        if "input" in body:
+            return body["input"][0]
         return body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
 
 
@@ -276,7 +278,7 @@ class FaultyServer:
         self, path: str, headers: dict[str, str], content: bytes
     ) -> tuple[Seen, Behaviour]:
         body = json.loads(content)
-        asked = json.dumps(body["prompt"] if "prompt" in body else body["messages"])
+        asked = json.dumps(body.get("prompt", body.get("input", body.get("messages"))))
         self._attempts[asked] += 1
         number = len(self.requests)
         seen = Seen(body, headers, number, self._attempts[asked], time.monotonic(), path=path)
@@ -288,6 +290,9 @@ class FaultyServer:
         if callable(self.script):
             return seen, self.script(seen)
         return seen, self.script[min(number, len(self.script) - 1)]
+
+
+_SERVED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
 
 
 class _Connection(asyncio.Protocol):
@@ -325,7 +330,7 @@ class _Connection(asyncio.Protocol):
 
     def _route(self, first: str, headers: dict[str, str], content: bytes) -> None:
         method, path, _ = first.split(" ", 2)
-        if method == "POST" and path in ("/v1/chat/completions", "/v1/completions"):
+        if method == "POST" and path in _SERVED:
             self.current, behaviour = self.server._receive(path, headers, content)
             if behaviour.latency:
                 asyncio.get_running_loop().call_later(behaviour.latency, self._act, behaviour)

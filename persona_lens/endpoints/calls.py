@@ -21,6 +21,7 @@ class Call:
         logprobs: Number of alternatives to report per token; 0 reports the chosen token alone.
         prompt: Text that is continued as it stands, without the server's chat template. It goes to the server's
             text completions, which know neither `response_format` nor `logprobs` of this form.
+        inputs: Texts whose embeddings are wanted, in place of an answer; neither messages nor a prompt then.
 
     Examples:
         >>> Call("q1", [{"role": "user", "content": "Why does the tide come in?"}], max_tokens=64).key
@@ -36,6 +37,7 @@ class Call:
     response_format: type[BaseModel] | dict[str, Any] | None = None
     logprobs: int | None = None
     prompt: str | None = None
+    inputs: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Completion:
         tool_calls: How many tools the model wants called.
         token_ids: Of all that the model has written, its reasoning included; None where the server gives none.
         prompt_token_ids: Of the prompt as the server has rendered it; None where the server gives none.
+        vectors: Embeddings, one for each of the call's `inputs` and in their order; None for any other call.
     """
 
     text: str
@@ -69,6 +72,7 @@ class Completion:
     tool_calls: int = 0
     token_ids: tuple[int, ...] | None = None
     prompt_token_ids: tuple[int, ...] | None = None
+    vectors: tuple[tuple[float, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse, as a TypeError, what a server sent in the place of text."""

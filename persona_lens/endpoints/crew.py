@@ -23,7 +23,12 @@ from persona_lens.endpoints.faults import Fault, error_in_place_of_answer, statu
 from persona_lens.endpoints.pace import Gate, random_backoff
 from persona_lens.endpoints.secrets import Secret
 from persona_lens.endpoints.settings import EndpointSettings
-from persona_lens.endpoints.wire import BadAnswerError, Dialect, read_completion
+from persona_lens.endpoints.wire import (
+    BadAnswerError,
+    Dialect,
+    read_completion,
+    read_embeddings,
+)
 from persona_lens.errors import EndpointError
 
 _LOG = logging.getLogger("persona_lens.endpoints")
@@ -207,7 +212,9 @@ class Crew:
     async def _post(self, client: openai.AsyncOpenAI, body: dict) -> Completion | Fault:
         settings = self._settings
         of_text = "prompt" in body
+        of_vectors = "input" in body and "messages" not in body
         path = "/completions" if of_text else "/chat/completions"
+        path = "/embeddings" if of_vectors else path
         text = ""
         try:
             # The client's timeout is for each read; a server that sends a blank now and then evades it.
@@ -215,6 +222,8 @@ class Crew:
                 # Not by `chat.completions.create`: its typed bodies double what a call costs.
                 answer = await client.post(self._address + path, body=body, cast_to=httpx2.Response)
             text = self._secret.whole_hidden(body_text(answer))
+            if of_vectors:
+                return read_embeddings(text, len(body["input"]))
             return self._without_key(read_completion(text, of_text=of_text))
         except BadAnswerError as error:
             plain = Fault("retry", str(error), error.reason)

