@@ -7,6 +7,9 @@ Assistant-like, 16 human, 16 fantastical), 16 of the traits and 24 of the questi
 entries come from dicts, files, folders in the layout of the paper's data, or datasets, and can be
 mixed with the packaged ones.
 
+Beside them stand users for studies of drift: who talks to a model, about what, and what they say
+(`load_users`, `load_scripts`).
+
 Examples:
     >>> from persona_lens.catalog import load_questions, load_roles
     >>> keeper = {"name": "lighthouse_keeper", "prompts": ["You keep a lighthouse on a bare rock."]}
@@ -45,9 +48,13 @@ from persona_lens.catalog.schema import (
     PromptPair,
     Question,
     Role,
+    Script,
+    Topic,
     Trait,
+    User,
     slug,
 )
+from persona_lens.catalog.users import UserSpec, load_scripts, load_users, user_domains
 
 if TYPE_CHECKING:
     from persona_lens.catalog.checking import check_catalog
@@ -61,17 +68,24 @@ __all__ = [
     "PromptPair",
     "Question",
     "Role",
+    "Script",
+    "Topic",
     "Trait",
+    "User",
+    "UserSpec",
     "check_catalog",
     "export_catalog",
     "load_defaults",
     "load_neutral",
     "load_questions",
     "load_roles",
+    "load_scripts",
     "load_traits",
+    "load_users",
     "new_role",
     "new_trait",
     "slug",
+    "user_domains",
 ]
 
 # These bring numpy and scipy, which nobody needs for loading.

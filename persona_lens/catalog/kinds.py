@@ -1,4 +1,4 @@
-"""The four kinds of entry, with what the loaders, the checker and the files need to know of each.
+"""The kinds of entry, with what the loaders, the checker and the files need to know of each.
 
 Examples:
     >>> ROLE.plural, ROLE.key, QUESTION.key
@@ -7,12 +7,13 @@ Examples:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
+from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Script, Trait, User
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,12 +27,14 @@ class Kind(Generic[Model]):
         noun: What people call one.
         key: Field that tells its entries apart.
         takes_sentences: Whether a plain sentence is an entry.
+        parts: For each field whose items are mappings, how one of them is written.
     """
 
     model: type[Model]
     noun: str
     key: str
     takes_sentences: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def plural(self) -> str:
@@ -44,6 +47,16 @@ class Kind(Generic[Model]):
 
 
 ROLE = Kind(Role, "role", "name")
-TRAIT = Kind(Trait, "trait", "name")
+TRAIT = Kind(Trait, "trait", "name", parts={"pairs": '{"positive": "...", "negative": "..."}'})
 QUESTION = Kind(Question, "question", "id", takes_sentences=True)
 DEFAULT = Kind(DefaultPrompt, "default", "id", takes_sentences=True)
+USER = Kind(
+    User,
+    "user",
+    "id",
+    parts={
+        "topics": '{"id": "...", "text": "..."}',
+        "scripts": '{"topic": "...", "messages": ["...", "..."]}',
+    },
+)
+SCRIPT = Kind(Script, "script", "id")

@@ -24,7 +24,7 @@ from persona_lens.catalog.packaged import core_names, full_names, packaged_entry
 from persona_lens.catalog.paper_layout import read_path
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 from persona_lens.catalog.tables import PREFIX, is_table, open_table, table_rows
-from persona_lens.catalog.validation import brief, validated
+from persona_lens.catalog.validation import brief, once, validated
 from persona_lens.errors import CatalogError
 from persona_lens.spelling import did_you_mean
 
@@ -105,16 +105,7 @@ def load_defaults(spec: CatalogSpec = "core") -> tuple[DefaultPrompt, ...]:
 
 
 def _load(kind: Kind[Model], spec: object) -> tuple[Model, ...]:
-    found: dict[str, tuple[str, Model]] = {}
-    for where, entry in _expand(kind, spec, kind.plural):
-        key = kind.key_of(entry)
-        if key in found:
-            raise CatalogError(
-                f"the {kind.noun} {key!r} is given twice: by {found[key][0]} and by {where}",
-                remedy=f"take one of them out, or give one of them another {kind.key}",
-            )
-        found[key] = where, entry
-    return tuple(entry for _, entry in found.values())
+    return once(kind, _expand(kind, spec, kind.plural))
 
 
 def _expand(kind: Kind[Model], spec: object, where: str) -> Iterator[tuple[str, Model]]:

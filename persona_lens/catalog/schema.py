@@ -1,4 +1,4 @@
-"""The four kinds of catalog entry, checked the moment they are built.
+"""The kinds of catalog entry, checked the moment they are built.
 
 Every model is frozen and refuses fields it does not know, so an entry that exists is sound:
 later rooms read `role.prompts` without checking anything again.
@@ -29,6 +29,7 @@ _MODEL_NAME = "{model_name}"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 _Item = TypeVar("_Item")
+_Known = TypeVar("_Known", "Topic", "Script")
 
 
 def slug(text: str) -> str:
@@ -63,10 +64,14 @@ def _check_text(text: str) -> str:
     return text
 
 
-def _check_items(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+def _check_some(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
     if not items:
         raise _fault("is empty", "give at least one")
-    return _check_unlike(items)
+    return items
+
+
+def _check_items(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    return _check_unlike(_check_some(items))
 
 
 def _check_unlike(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
@@ -75,6 +80,17 @@ def _check_unlike(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
             raise _fault(
                 f"holds the same at [{items.index(item)}] and [{index}]",
                 "keep one of the two or reword the other",
+            )
+    return items
+
+
+def _check_ids(items: tuple[_Known, ...]) -> tuple[_Known, ...]:
+    seen: dict[str, int] = {}
+    for index, item in enumerate(items):
+        if (first := seen.setdefault(item.id, index)) != index:
+            raise _fault(
+                f"holds {item.id!r} at [{first}] and [{index}]",
+                "take one of the two out or give it another id",
             )
     return items
 
@@ -217,3 +233,69 @@ class DefaultPrompt(_Entry):
             )
         # Not str.format: other braces in a user's prompt are plain text.
         return self.text.replace(_MODEL_NAME, model_name)
+
+
+class Topic(_Entry):
+    """What a user comes to talk about.
+
+    Examples:
+        >>> Topic(id="sourdough", text="Your starter smells of nail polish.").id
+        'sourdough'
+    """
+
+    id: _Name
+    text: _Text
+
+
+class Script(_Entry):
+    """What a user says in one conversation, message after message, whatever the answers are.
+
+    Examples:
+        >>> starter = Topic(id="sourdough", text="Your starter smells of nail polish.")
+        >>> script = Script(user="baker", domain="kitchen", topic=starter, messages=("Can I save it?",))
+        >>> script.id, len(script.messages)
+        ('baker/sourdough', 1)
+    """
+
+    user: _Name
+    domain: _Name
+    topic: Topic
+    messages: Annotated[tuple[_Text, ...], AfterValidator(_check_some)]
+
+    @property
+    def id(self) -> str:
+        """Its user and its topic; no user has two scripts of one topic."""
+        return f"{self.user}/{self.topic.id}"
+
+
+class User(_Entry):
+    """Somebody who talks to a model: who that is, what about, and some conversations word for word.
+
+    Examples:
+        >>> starter = Topic(id="sourdough", text="Your starter smells of nail polish.")
+        >>> baker = User(id="baker", domain="kitchen", description="You bake.", topics=(starter,))
+        >>> baker.topics[0].text, baker.scripts
+        ('Your starter smells of nail polish.', ())
+    """
+
+    id: _Name
+    domain: _Name
+    """The kind of conversation: packaged are coding, writing, therapy and philosophy."""
+    description: _Text
+    """Who this is, wants what and writes how, said to whoever plays them ("You are ...")."""
+    topics: Annotated[tuple[Topic, ...], AfterValidator(_check_items), AfterValidator(_check_ids)]
+    scripts: Annotated[tuple[Script, ...], AfterValidator(_check_ids)] = ()
+
+    @model_validator(mode="after")
+    def _check_scripts(self) -> User:
+        for script in self.scripts:
+            if (script.user, script.domain) != (self.id, self.domain):
+                raise _fault(
+                    f"has a script of {script.domain}/{script.user}", "give it to that user"
+                )
+            if script.topic not in self.topics:
+                raise _fault(
+                    f"has a script of {script.topic.id!r}, which is none of its topics",
+                    "add it to the topics, word for word as in the script",
+                )
+        return self

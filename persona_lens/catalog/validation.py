@@ -13,7 +13,7 @@ Examples:
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,10 +47,32 @@ def validated(kind: Kind[Model], value: Mapping[Any, Any], where: str) -> Model:
         problem = details.get("problem", first["msg"])
         more = f" (and {len(others)} more)" if others else ""
         raise CatalogError(
-            f"{place}, field {field}: {problem}{more}",
+            f"{place}{f', field {field}' if field else ''}: {problem}{more}",
             given=None if first["type"] == "missing" else brief(first["input"]),
             remedy=details.get("remedy") or _remedy(kind, first["type"], field),
         ) from error
+
+
+def once(kind: Kind[Model], entries: Iterable[tuple[str, Model]]) -> tuple[Model, ...]:
+    """The entries, of which no two have the same name or id.
+
+    Args:
+        kind: What they are.
+        entries: Each with the words that say where it came from.
+
+    Raises:
+        CatalogError: One is given twice.
+    """
+    found: dict[str, tuple[str, Model]] = {}
+    for where, entry in entries:
+        key = kind.key_of(entry)
+        if key in found:
+            raise CatalogError(
+                f"the {kind.noun} {key!r} is given twice: by {found[key][0]} and by {where}",
+                remedy=f"take one of them out, or give one of them another {kind.key}",
+            )
+        found[key] = where, entry
+    return tuple(entry for _, entry in found.values())
 
 
 def brief(value: object) -> str:
@@ -74,6 +96,7 @@ def _remedy(kind: Kind[Any], problem: str, field: str) -> str:
         case "tuple_type":  # a tuple to us, a list to whoever wrote the JSON
             return f"write {field} as a list, in square brackets"
         case "missing" | "extra_forbidden" | "model_type":
-            return 'write each pair as {"positive": "...", "negative": "..."}'
+            part = field.split("[", maxsplit=1)[0]
+            return f"write each of {part} as {kind.parts[part]}"
         case _:
             return f"correct {field} and load again"
