@@ -8,7 +8,8 @@ entries come from dicts, files, folders in the layout of the paper's data, or da
 mixed with the packaged ones.
 
 Beside them stand users for studies of drift: who talks to a model, about what, and what they say
-(`load_users`, `load_scripts`).
+(`load_users`, `load_scripts`); and ordinary conversations, in which nothing should drift
+(`load_everyday`).
 
 Examples:
     >>> from persona_lens.catalog import load_questions, load_roles
@@ -33,6 +34,7 @@ Examples:
 from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
+from persona_lens.catalog.everyday import EverydayChat, load_everyday, split_everyday
 from persona_lens.catalog.loader import (
     CatalogSpec,
     load_defaults,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CatalogSpec",
     "DefaultPrompt",
+    "EverydayChat",
     "Exchange",
     "Group",
     "PromptPair",
@@ -76,6 +79,7 @@ __all__ = [
     "check_catalog",
     "export_catalog",
     "load_defaults",
+    "load_everyday",
     "load_neutral",
     "load_questions",
     "load_roles",
@@ -85,6 +89,7 @@ __all__ = [
     "new_role",
     "new_trait",
     "slug",
+    "split_everyday",
     "user_domains",
 ]
 
