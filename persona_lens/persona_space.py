@@ -10,6 +10,7 @@ use.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from persona_lens.analysis.composition import Reconstruction
     from persona_lens.analysis.sweep import Sweep
+    from persona_lens.conversations import Conversation
+    from persona_lens.drift import Trace
     from persona_lens.judges import Judge
     from persona_lens.model.persona_model import PersonaModel
 
@@ -180,6 +183,16 @@ class PersonaSpace(Space):
         from persona_lens.analysis.composition import reconstruct  # noqa: PLC0415
 
         return reconstruct(self, **options)
+
+    # Conversations ----------------------------------------------------------------------------------
+
+    def trace(
+        self, conversations: Iterable[Conversation], model: PersonaModel, **options: Any
+    ) -> Trace:
+        """Where the replies of conversations lie, turn by turn; `options` as for `persona_lens.drift.trace`."""
+        from persona_lens.drift import trace  # noqa: PLC0415
+
+        return trace(self, model, conversations, **options)
 
     # For others -------------------------------------------------------------------------------------
 

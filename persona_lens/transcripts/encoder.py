@@ -174,6 +174,18 @@ class TranscriptEncoder:
         """
         return self.plain_ids(self._template.render(self.fold_system(messages), prompt=False))
 
+    def waiting_ids(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Ids of a prompt, as in ``prompt(messages)``, without groups, and without their proof.
+
+        Raises:
+            TranscriptError: The messages are malformed, or the template refuses them.
+        """
+        ids = self.plain_ids(self._template.render(self.fold_system(messages), prompt=True))
+        bos = self.tokenizer.bos_token_id
+        while bos is not None and ids[:2] == [bos, bos]:
+            ids = ids[1:]
+        return ids
+
     def plain_ids(self, text: str) -> list[int]:
         """Ids of a text by itself, with nothing added."""
         return self.reader.encode(text)[0].tolist()

@@ -1,0 +1,12 @@
+"""Drift: where the replies of conversations lie in persona space, turn by turn.
+
+from persona_lens.drift import trace
+
+found = trace(space, model, conversations)       # or space.trace(conversations, model)
+found.curves(by="domain")
+"""
+
+from persona_lens.drift.trace import READINGS, Reading, Trace
+from persona_lens.drift.tracing import trace
+
+__all__ = ["READINGS", "Reading", "Trace", "trace"]
