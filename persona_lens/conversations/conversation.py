@@ -22,7 +22,10 @@ from persona_lens.spelling import did_you_mean
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[str, ...] = get_args(Role)
-OWN_KEYS = ("id", "messages")
+MARK = "persona_lens"
+"""Beside a written conversation: the number of the format."""
+
+OWN_KEYS = ("id", "messages", MARK)
 """What stands beside the keys of `about` in a written conversation, and so can be none of them."""
 
 

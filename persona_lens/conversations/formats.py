@@ -1,0 +1,241 @@
+"""What a record of a log is: which of the known formats, where its messages are, and what else it says.
+
+A record is a line, an item of a list, a row or a file. Formats are told by their fields; `format=` names one.
+
+    openai        messages: [{role, content}]; also in logged calls: request or input, response or output
+    sharegpt      conversations: [{from, value}]
+    paper         conversation: [{role, content}], with model, domain, persona, ... (of the Assistant Axis)
+    inspect       a log of Inspect: samples, each with messages; or one sample
+    neuronpedia   defaultConversation and steeredConversation: two conversations
+    chatgpt       an export of ChatGPT: mapping, a tree, of which the branch last shown is read
+    claude        an export of Claude: chat_messages
+    sycon         a row of SYCON-Bench: Question, Response_1, ...
+    persona-lens  what `write_conversations` writes
+    messages      a list of messages alone
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from persona_lens.conversations import calls, exports, replies_only
+from persona_lens.conversations.conversation import MARK, Message
+from persona_lens.conversations.found import Found, holds_list, listed
+from persona_lens.conversations.report import Refused
+from persona_lens.conversations.spellings import is_message
+from persona_lens.conversations.treatment import Treatment
+from persona_lens.spelling import did_you_mean
+
+ID_FIELDS = (
+    *("id", "conversation_id", "conversation_hash", "chat_id", "thread_id", "session_id"),
+    *("custom_id", "uuid", "sample_id", "prompt_id", "question_id"),
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to write conversations down.
+
+    Attributes:
+        name: Its name.
+        fits: Whether a record is of it, by its fields.
+        read: The conversations in such a record.
+    """
+
+    name: str
+    fits: Callable[[Any], bool]
+    read: Callable[[Any, Treatment], Iterator[Found]]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the fields that hold what is read, where they are unusual.
+
+    Attributes:
+        messages: The list of messages.
+        id: The name of a conversation.
+    """
+
+    messages: str | None = None
+    id: str | None = None
+
+
+def _one(fields: str) -> Callable[[Any, Treatment], Iterator[Found]]:
+    """A reader of records whose messages stand in one field."""
+
+    def read(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
+        rest = dict(record)
+        messages = calls.with_system(listed(rest.pop(fields)), rest)
+        if "turns" in rest and fields == "conversation":
+            # The paper's files count messages in some places and replies in others.
+            rest["stated_turns"] = rest.pop("turns")
+        yield Found(messages, rest)
+
+    return read
+
+
+def _has_list(name: str) -> Callable[[Any], bool]:
+    return lambda record: isinstance(record, Mapping) and holds_list(record.get(name))
+
+
+def _samples(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
+    """The samples of a log of Inspect."""
+    head = exports.inspect_head(record)
+    samples = record.get("samples")
+    if not samples:
+        raise Refused(
+            "log without samples",
+            "this log of Inspect has no samples",
+            given=f"status {record.get('status')!r}",
+            remedy="it may be the header alone: give the .eval file, or run with log_samples",
+        )
+    for index, sample in enumerate(samples):
+        place = f"sample [{index}]"
+        try:
+            yield from (found.at(place) for found in exports.inspect_sample(sample, head))
+        except Refused as fault:  # the other samples are read
+            yield Found(fault, {}, place=place)
+
+
+def _own(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
+    rest = dict(record)
+    version = rest.pop(MARK)
+    if version != 1:
+        raise Refused(
+            "another version",
+            "was written by another version of Persona Lens",
+            expected=f"{MARK} 1",
+            given=version,
+            remedy="upgrade persona-lens",
+        )
+    yield Found(rest.pop("messages"), rest, verbatim=True)
+
+
+def _bare(record: Any, treatment: Treatment) -> Iterator[Found]:
+    yield Found(record, {})
+
+
+def _is_list_of_messages(record: Any) -> bool:
+    return isinstance(record, list | tuple) and bool(record) and is_message(_plain_first(record))
+
+
+def _plain_first(record: Sequence[Any]) -> Any:
+    first = record[0]
+    if (
+        isinstance(first, list | tuple)
+        and len(first) == 2
+        and all(isinstance(x, str) for x in first)
+    ):
+        return {"role": first[0], "content": first[1]}
+    return first.as_dict() if isinstance(first, Message) else first
+
+
+FORMATS: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format(
+            "persona-lens", lambda r: isinstance(r, Mapping) and MARK in r and "messages" in r, _own
+        ),
+        Format("neuronpedia", exports.is_neuronpedia, exports.neuronpedia),
+        Format("chatgpt", exports.is_chatgpt, exports.chatgpt),
+        Format("claude", _has_list("chat_messages"), _one("chat_messages")),
+        Format("inspect", exports.is_inspect_log, _samples),
+        Format("sycon", replies_only.is_sycon, replies_only.sycon),
+        Format("paper", _has_list("conversation"), _one("conversation")),
+        Format("sharegpt", _has_list("conversations"), _one("conversations")),
+        Format("openai", calls.is_call, calls.call),
+        Format("messages", _is_list_of_messages, _bare),
+    )
+}
+"""All formats, the most telling first."""
+
+
+def conversations_in(
+    record: Any, format: str, columns: Columns, treatment: Treatment
+) -> Iterator[tuple[str, Found]]:
+    """The conversations in a record, each with the name of its format.
+
+    Args:
+        record: A line, an item, a row.
+        format: Its name, or "auto".
+        columns: Names of fields that are unusual.
+        treatment: What is done about what.
+
+    Raises:
+        Refused: It is of no known format, or not of the one that is named.
+    """
+    name = columns.id
+    if name is not None and (not isinstance(record, Mapping) or name not in record):
+        raise Refused(
+            "record without a name",
+            f"has no field {name!r}",
+            given=_keys(record),
+            remedy="name the field that names a conversation: columns={'id': ...}",
+        )
+    if columns.messages is not None:
+        if not isinstance(record, Mapping) or columns.messages not in record:
+            raise Refused(
+                "record without messages",
+                f"has no field {columns.messages!r}",
+                given=_keys(record),
+                remedy="name the field of the messages: columns={'messages': ...}",
+            )
+        founds = _one(columns.messages)(record, treatment)
+        yield from (("table", found.named(name, ID_FIELDS)) for found in founds)
+        return
+    for each in _fitting(record, format):
+        for found in each.read(record, treatment):
+            yield each.name, found.named(name, ID_FIELDS)
+
+
+def _fitting(record: Any, format: str) -> Iterator[Format]:
+    """The one format of a record."""
+    candidates = FORMATS.values() if format == "auto" else (FORMATS[format],)
+    found = next((each for each in candidates if each.fits(record)), None)
+    if found is not None:
+        yield found
+        return
+    if format != "auto":
+        other = next((each.name for each in FORMATS.values() if each.fits(record)), None)
+        raise Refused(
+            "another format",
+            f"is not of the format {format}",
+            given=_keys(record),
+            remedy=f"it looks like {other}: read it with format={other!r}"
+            if other
+            else "read it with format='auto'",
+        )
+    raise _unknown(record)
+
+
+def _unknown(record: Any) -> Refused:
+    if is_message(record):
+        return Refused(
+            "single message",
+            "is a single message, and not a conversation",
+            expected="a conversation",
+            given=_keys(record),
+            remedy='put the messages of a conversation into one list: {"messages": [...]}, '
+            "or give a table with a column that names the conversation",
+        )
+    wanted = ("messages", "conversations", "conversation", "chat_messages", "mapping", "request")
+    near = (
+        next((did_you_mean(key, wanted, cutoff=0.75) for key in record), None)
+        if isinstance(record, Mapping)
+        else None
+    )
+    return Refused(
+        "unknown format",
+        "is no conversation of a known format",
+        expected="fields such as messages, conversations or conversation",
+        given=_keys(record),
+        remedy=f"{near or 'name the field that holds the messages'}: columns={{'messages': ...}}",
+    )
+
+
+def _keys(record: Any) -> str:
+    if isinstance(record, Mapping):
+        return f"fields {', '.join(map(str, list(record)[:12]))}" if record else "no fields"
+    return f"{type(record).__name__} {str(record)[:40]!r}"
