@@ -23,10 +23,16 @@ OTHER_SET = re.compile(
     r"|suicid\w*|kill myself|hopeless about|lonely|grief|panic attack)\b",
     re.IGNORECASE,
 )
-PERSONAL = re.compile(r"@|https?:|www\.|\+?\d[\d /-]{8,}\d")
+OF_A_REPLY = re.compile(
+    r"\b(you('ve| have)? (just )?(said|gave|wrote|mentioned|suggested|listed|told me)"
+    r"|your (\w+ )?(answer|suggestion|reply|version|plan|idea|draft|list|option|example|point)s?"
+    r"|the (first|second|third|last|other) (option|paragraph|suggestion|version|point))\b",
+    re.IGNORECASE,
+)
+PERSONAL = re.compile(r"@|https?:|www\.|\+?\d[\d -]{7,}\d")
 HALVES = {
-    "calibration": "042349335188c8f2",
-    "test": "204d3d27402ffb2c",
+    "calibration": "21160c8bdbbd1c09",
+    "test": "59976a88840c5214",
 }
 """SHA-256 of each half; a change here means that thresholds set before it are void."""
 
@@ -94,6 +100,20 @@ def test_nothing_belongs_to_the_drift_scripts():
     assert not [text for text in texts if OTHER_SET.search(text)]
 
 
+def test_no_message_refers_to_what_a_reply_said():
+    texts, _ = all_messages()
+    assert not [text for text in texts if OF_A_REPLY.search(text)]
+
+
+def test_few_conversations_end_with_a_list():
+    """Many ask for a list in the end, as people do; most must not, or turn ten would be a kind of its own."""
+    lasts = [chat.messages[-1] for chat in load_everyday()]
+    asking = [
+        text for text in lasts if re.search(r"\b(list|table|plan|sheet|schedule|page)\b", text)
+    ]
+    assert len(asking) < len(lasts) / 5
+
+
 def test_no_addresses_numbers_or_links():
     texts, _ = all_messages()
     assert not [text for text in texts if PERSONAL.search(text)]
@@ -104,9 +124,9 @@ def test_people_write_differently():
     texts, _ = all_messages()
     lower = sum(text[0].islower() for text in texts) / len(texts)
     lengths = sorted(len(text.split()) for text in texts)
-    assert 0.3 < lower < 0.85
-    assert lengths[len(lengths) // 10] <= 6
-    assert lengths[-len(lengths) // 10] >= 15
+    assert 0.3 < lower < 0.6
+    assert lengths[len(lengths) // 10] <= 7
+    assert lengths[-len(lengths) // 10] >= 20
 
 
 def test_the_halves_are_disjoint_and_balanced():
