@@ -197,7 +197,11 @@ def _script(user: Mapping[str, Any], script: Any, where: str) -> Any:
     name, topics = script.get("topic"), user.get("topics")
     if not isinstance(name, str) or not isinstance(topics, list | tuple):
         return script
-    known = {each.get("id"): each for each in topics if isinstance(each, Mapping)}
+    known = {
+        each["id"]: each
+        for each in topics
+        if isinstance(each, Mapping) and isinstance(each.get("id"), str)
+    }
     if name not in known:
         raise CatalogError(
             f"{where} {user.get('id')!r}: has a script of {name!r}, which is none of its topics",

@@ -46,6 +46,13 @@ UNSEEN = re.compile(
     re.IGNORECASE,
 )
 
+WORDS: dict[str, Bounds] = {
+    "topics": (0.4, 0.4),
+    "messages": (0.4, 0.4),
+    "descriptions": (0.3, 0.3),
+}
+MEANING: Bounds = (0.75, 0.75)
+
 KITCHEN = {
     "domain": "kitchen",
     "users": [
@@ -141,10 +148,7 @@ def test_no_two_texts_are_the_same(family: str):
     assert len(set(spoken)) == len(spoken)
 
 
-@pytest.mark.parametrize(
-    ("family", "bounds"),
-    [("topics", (0.4, 0.4)), ("messages", (0.4, 0.4)), ("descriptions", (0.3, 0.3))],
-)
+@pytest.mark.parametrize(("family", "bounds"), WORDS.items())
 def test_no_two_texts_share_their_words(family: str, bounds: Bounds):
     texts = TEXTS[family]
     found = search_words(texts, range(len(texts)), bounds)
@@ -152,14 +156,26 @@ def test_no_two_texts_share_their_words(family: str, bounds: Bounds):
 
 
 @pytest.mark.embedded
-@pytest.mark.parametrize(
-    ("family", "bounds"),
-    [("topics", (0.75, 0.75)), ("messages", (0.75, 0.75)), ("descriptions", (0.75, 0.75))],
-)
-def test_no_two_texts_mean_the_same(family: str, bounds: Bounds, embedder: TokenEmbedder):
+@pytest.mark.parametrize("family", TEXTS)
+def test_no_two_texts_mean_the_same(family: str, embedder: TokenEmbedder):
     texts = TEXTS[family]
-    found = search_vectors(embedder(texts), range(len(texts)), bounds)
+    found = search_vectors(embedder(texts), range(len(texts)), MEANING)
     assert not alike(texts, found.pairs)
+
+
+@pytest.mark.embedded
+def test_the_page_tells_what_is_there_and_how_near_the_nearest_are(embedder: TokenEmbedder):
+    page = " ".join((Path(__file__).parents[2] / "docs" / "catalog.md").read_text("utf-8").split())
+    for domain in user_domains():
+        messages = sum(len(script.messages) for script in load_scripts(domain))
+        assert f"| `{domain}` | 5 | 100 | 20 | {messages} |" in page
+    assert f"Of {len(MESSAGES)} messages, but for {len(ECHOES)} that" in page
+    for family in ("messages", "topics"):
+        texts = TEXTS[family]
+        shared = search_words(texts, range(len(texts)), WORDS[family]).nearest.max()
+        cosine = search_vectors(embedder(texts), range(len(texts)), MEANING).nearest.max()
+        for highest, limit in ((shared, WORDS[family][0]), (cosine, MEANING[0])):
+            assert f"{highest:.2f} ({limit:.2f})" in page, (family, highest)
 
 
 def test_an_echo_comes_late_in_a_script_and_not_word_for_word():
@@ -236,6 +252,9 @@ def test_what_a_file_says_beside_its_users_is_passed_over_with_a_warning():
             r"holds 'baker/sourdough' at \[0\] and \[1\]",
         ),
         ({"scripts": [{"topic": "sourdogh", "messages": ["a"]}]}, "did you mean sourdough"),
+        ({"topics": [{"id": ["sourdough"], "text": "Smells."}]}, "none of its topics"),
+        ({"scripts": [{"topic": 7, "messages": ["a"]}]}, r"field scripts\[0\].topic: "),
+        ({"scripts": [{"topic": "sourdough", "messages": "a"}]}, "write .* in square brackets"),
         ({"scripts": ["Can I save it?"]}, r"write each of scripts as \{\"topic\": "),
         ({"age": 7}, "field age: Extra inputs.*a user has the fields id, domain, description"),
         ({"id": "The Baker"}, "field id: .*write 'the_baker'"),
@@ -287,6 +306,6 @@ def test_a_user_holds_scripts_of_their_own_topics_alone():
         miller.id = "baker"  # pyright: ignore[reportAttributeAccessIssue]
     fields = dict(miller) | {"id": "baker"}
     with pytest.raises(ValidationError, match="has a script of mill/miller"):
-        User(**fields)
+        User.model_validate(fields)
     with pytest.raises(ValidationError, match="none of its topics"):
-        User(**dict(miller) | {"topics": (Topic(id="stones", text="Others."),)})
+        User.model_validate(dict(miller) | {"topics": (Topic(id="stones", text="Others."),)})
