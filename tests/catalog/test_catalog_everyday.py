@@ -33,7 +33,7 @@ OF_A_REPLY = re.compile(
 PERSONAL = re.compile(r"@|https?:|www\.|\+?\d[\d -]{7,}\d")
 HALVES = {
     "calibration": "21160c8bdbbd1c09",
-    "test": "761821fec4fa9a2f",
+    "test": "7cd6994199fbfd23",
 }
 """SHA-256 of each half; a change here means that thresholds set before it are void."""
 
