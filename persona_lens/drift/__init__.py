@@ -4,6 +4,8 @@ from persona_lens.drift import trace
 
 found = trace(space, model, conversations)       # or space.trace(conversations, model)
 found.curves(by="domain")
+
+Conversations that nobody has had yet are simulated: `persona_lens.drift.simulation`.
 """
 
 from persona_lens.drift.trace import READINGS, Reading, Trace

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 
+from persona_lens.arrays import plain
 from persona_lens.errors import InterventionError
 from persona_lens.files import read_json, read_tensors, write_json, write_tensors
 from persona_lens.interventions.operations.operation import restored
@@ -28,14 +31,7 @@ def save_plan(plan: Plan, folder: Path) -> Path:
         >>> repr(load_plan(save_plan(plan, folder))) == repr(plan)
         True
     """
-    tensors: dict[str, np.ndarray] = {}
-    steps = []
-    for number, step in enumerate(plan.steps):
-        key = f"step{number}"
-        where = {"names": step.where.names, "turn": step.where.turn, "sinks": step.where.sinks}
-        if step.where.masks is not None:
-            where["masks"] = [mask.astype(int).tolist() for mask in step.where.masks]
-        steps.append({"operation": step.operation.stored(key, tensors), "where": where})
+    steps, tensors = _packed(plan)
     (folder / "plan.json").unlink(missing_ok=True)
     write_tensors(folder / "plan.safetensors", tensors)
     write_json(
@@ -48,6 +44,23 @@ def save_plan(plan: Plan, folder: Path) -> Path:
         },
     )
     return folder
+
+
+def plan_digest(plan: Plan) -> str:
+    """12 hex digits that tell a plan from any that does something else.
+
+    Examples:
+        >>> from persona_lens.interventions import Ablate, Direction
+        >>> plan = Plan.of(Ablate(Direction("ghost", (3,), np.eye(1, 8))))
+        >>> plan_digest(plan) == plan_digest(plan.at(3)), plan_digest(plan) == plan_digest(plan.where("user"))
+        (True, False)
+    """
+    steps, tensors = _packed(plan)
+    digest = hashlib.sha256(json.dumps(plain(steps), sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"{name}{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def load_plan(folder: Path) -> Plan:
@@ -82,6 +95,19 @@ def load_plan(folder: Path) -> Plan:
         raise InterventionError(
             f"the plan in {folder} is damaged", given=repr(error), remedy="save it again"
         ) from error
+
+
+def _packed(plan: Plan) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
+    """The steps of a plan as plain data, and their tensors by the names that stand there."""
+    tensors: dict[str, np.ndarray] = {}
+    steps = []
+    for number, step in enumerate(plan.steps):
+        key = f"step{number}"
+        where = {"names": step.where.names, "turn": step.where.turn, "sinks": step.where.sinks}
+        if step.where.masks is not None:
+            where["masks"] = [mask.astype(int).tolist() for mask in step.where.masks]
+        steps.append({"operation": step.operation.stored(key, tensors), "where": where})
+    return steps, tensors
 
 
 def _step(entry: dict[str, Any], key: str, tensors: dict[str, np.ndarray]) -> Step:

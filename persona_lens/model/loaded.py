@@ -111,6 +111,15 @@ class LoadedModel:
             raise ModelError("no such layer", expected=f"0 to {self.n_layers - 1}", given=layer)
         return hook_name(layer)
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens it takes; None for no limit."""
+        return self.held.backend.context
+
+    def has_room(self, prompt: Transcript, max_new_tokens: int) -> bool:
+        """Whether a reply of that many tokens fits behind a prompt."""
+        return self.context is None or len(prompt) + max_new_tokens <= self.context
+
     @cached_property
     def pad_id(self) -> int:
         """The id pads are filled with (always masked)."""

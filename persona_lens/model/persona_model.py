@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from persona_lens.errors import ModelError
+from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.batching import Ids
@@ -314,7 +314,9 @@ class PersonaModel(LoadedModel):
         return Reader(self).logits(transcript)
 
     @contextmanager
-    def intervene(self, plan: Plan, *, detail: bool = False) -> Iterator[Receipt]:
+    def intervene(
+        self, plan: Plan, *, detail: bool = False, receipt: Receipt | None = None
+    ) -> Iterator[Receipt]:
         """Have a plan act on everything this model does in the block: `generate`, `chat`, `pooled`, `log_probs`,
         `kl`.
 
@@ -325,12 +327,13 @@ class PersonaModel(LoadedModel):
         Args:
             plan: Checked against the model at once.
             detail: Keep the change of every token, for `receipt.tokens()` and its HTML view.
+            receipt: Of an earlier block with this plan, which goes on counting; by default a new one.
 
         Yields:
             The receipt, which says what the plan did so far.
 
         Raises:
-            InterventionError: The plan does not fit the model.
+            InterventionError: The plan does not fit the model, or the receipt is of another.
 
         Warns:
             ForeignWeightsWarning: Directions of it were read from other weights, as the receipt says too.
@@ -346,12 +349,15 @@ class PersonaModel(LoadedModel):
         """
         checked_plan(plan).check(n_layers=self.n_layers, d_model=self.d_model)
         tokenizer = self.tokenizer  # a receipt that is kept should not keep the weights
-        receipt = Receipt(
-            plan,
-            detail=detail,
-            decode=lambda ids: str(tokenizer.decode(ids)),
-            caution=warn_of_foreign_weights(plan.origins, self, stacklevel=3),
-        )
+        if receipt is None:
+            receipt = Receipt(
+                plan,
+                detail=detail,
+                decode=lambda ids: str(tokenizer.decode(ids)),
+                caution=warn_of_foreign_weights(plan.origins, self, stacklevel=3),
+            )
+        elif receipt.plan is not plan:
+            raise InterventionError("the receipt is of another plan", remedy="begin a new one")
         with self.interventions.adding(plan, receipt):
             yield receipt
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from persona_lens.errors import RunError
 from persona_lens.rollouts.plan import Request, Shard
+from persona_lens.runs.store.differences import brief, leaves
 from persona_lens.runs.store.tables import DIGEST, DamagedFile, read_record
 
 MANIFEST_FORMAT = 2
@@ -78,14 +79,14 @@ class Manifest(BaseModel):
         """
         both_read = bool(self.reader and wanted.reader)
         changed = [
-            f"{name}: {_brief(old)} here, {_brief(new)} asked for"
+            f"{name}: {brief(old)} here, {brief(new)} asked for"
             for name, old, new in (
-                *_leaves(self.conditions, wanted.conditions),
-                *(_leaves(self.reader, wanted.reader, "reader") if both_read else ()),
+                *leaves(self.conditions, wanted.conditions),
+                *(leaves(self.reader, wanted.reader, "reader") if both_read else ()),
             )
         ]
         if both_read and self.layers != wanted.layers:
-            changed.append(f"layers: {_brief(list(self.layers))} here, {list(wanted.layers)}")
+            changed.append(f"layers: {brief(list(self.layers))} here, {list(wanted.layers)}")
         known = {shard.key: shard for shard in wanted.shards}
         missing = [shard.key for shard in self.shards if shard.key not in known]
         if missing:
@@ -191,23 +192,6 @@ def unpack_plan(packed: Mapping[str, Any]) -> tuple[Shard, ...]:
         )
         for shard in packed["shards"]
     )
-
-
-def _leaves(
-    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key in dict.fromkeys([*old, *new]):
-        name = f"{prefix}.{key}" if prefix else key
-        left, right = old.get(key), new.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            yield from _leaves(left, right, name)
-        elif left != right:
-            yield name, left, right
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _listed(keys: Sequence[str]) -> str:
