@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tiny import shared_model
 
 from persona_lens import Sampling
+from persona_lens.conversations import read_conversations
 from persona_lens.drift.simulation import (
     PlayedUser,
     ScriptedUser,
@@ -66,9 +66,9 @@ def test_what_is_kept_is_what_was_said(tmp_path: Path):
     assert_same(kept, held)
     folder = SimulationFolder(tmp_path / "sim")
     assert_same(folder.simulated(), held)
-    lines = (tmp_path / "sim" / "conversations.jsonl").read_text("utf-8").splitlines()
-    assert [json.loads(line)["id"] for line in lines] == ["a", "b", "c", "d"]
-    assert json.loads(lines[3])["simulator"] == shared_model("llama").name
+    log = read_conversations(tmp_path / "sim" / "conversations.jsonl")
+    assert tuple(log) == held.conversations
+    assert log[3].about["simulator"] == shared_model("llama").name
     record = folder.conditions()
     assert record["sampling"]["temperature"] == 1.0
     assert record["plan"] is not None

@@ -8,8 +8,20 @@ from faulty_server import FaultyServer, error, ok, server_error
 from tiny import shared_model
 
 from persona_lens import PersonaModel, Reply, Sampling
+from persona_lens.catalog import load_everyday, load_users
 from persona_lens.conversations import Conversation
-from persona_lens.drift.simulation import Part, PlayedUser, ScriptedUser, ServedUser, User, UserTurn
+from persona_lens.drift.simulation import (
+    Part,
+    PlayedUser,
+    ScriptedUser,
+    ServedUser,
+    User,
+    UserTurn,
+    everyday,
+    played,
+    scripted,
+    served,
+)
 from persona_lens.endpoints import EndpointSettings
 from persona_lens.errors import ConversationError, EndpointError, InterventionError
 from persona_lens.interventions import Ablate, Direction, Plan
@@ -124,7 +136,7 @@ def player(name: str, model: PersonaModel | None = None, **options) -> PlayedUse
     )
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[list[str]]:
+def writing(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[list[str]]:
     """Have the tiny model write these; returns what it is asked, call by call."""
     model, left, asked = shared_model("llama"), list(texts), []
 
@@ -137,7 +149,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *texts: str) -> list[list[str]]:
 
 
 def test_users_of_one_model_speak_in_one_batch(monkeypatch):
-    asked = scripted(monkeypatch, "One.", "Two.", "Three. [END]")
+    asked = writing(monkeypatch, "One.", "Two.", "Three. [END]")
     users = [player("a"), player("b"), player("c", limit=1), player("d")]
     turns = PlayedUser.together(users, [HELLO, HELLO, HELLO, []])
     assert turns == [
@@ -234,3 +246,22 @@ def test_how_a_served_message_ends_counts(finish):
         "content_filter": UserTurn(None, why="the simulated user's server refused"),
     }
     assert turn == expected[finish]
+
+
+def test_casts_of_the_catalogue():
+    (person,) = load_users("night_shift_nurse_coder")
+    scripts = scripted(person.scripts)
+    assert [user.script for user in scripts] == [script.messages for script in person.scripts]
+    assert scripts[0].about["domain"] == "coding"
+    few = played(shared_model("llama"), [person], topics=2, limit=5)
+    assert [user.name for user in few] == [f"{person.id}/{t.id}" for t in person.topics[:2]]
+    assert few[0].about["topic"] == person.topics[0].text
+    assert few[0].about["user"] == person.id
+    assert person.description in few[0].part.instructions
+    assert few[1].part.limit == 5
+    server = EndpointSettings(model="m", base_url="http://127.0.0.1:9/v1")
+    everyone = served(server, [person])
+    assert len(everyone) == len(person.topics)
+    assert everyone[0].endpoint is everyone[1].endpoint
+    (chat,) = load_everyday("flat_pancakes")
+    assert everyday([chat])[0].script == chat.messages

@@ -6,6 +6,7 @@ Examples:
     Simulated(1 conversations, 2 replies, layers [20])
 """
 
+from persona_lens.drift.simulation.casts import everyday, played, scripted, served
 from persona_lens.drift.simulation.folder import SimulationFolder
 from persona_lens.drift.simulation.parts import Part
 from persona_lens.drift.simulation.played_user import PlayedUser
@@ -26,6 +27,10 @@ __all__ = [
     "User",
     "UserTurn",
     "Workload",
+    "everyday",
+    "played",
     "run",
+    "scripted",
+    "served",
     "simulate",
 ]

@@ -11,17 +11,16 @@ had again, with the same replies.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from persona_lens.arrays import plain
-from persona_lens.conversations import Conversation
+from persona_lens.conversations import write_conversations
 from persona_lens.drift.simulation.simulated import BATCH, Batch, Simulated
 from persona_lens.errors import RunError
-from persona_lens.files import remove_partials, whole_or_nothing
+from persona_lens.files import remove_partials
 from persona_lens.runs.store.differences import brief, leaves
 from persona_lens.runs.store.disk import full_disk_explained
 from persona_lens.runs.store.locking import held_for_writing
@@ -132,17 +131,9 @@ class SimulationFolder:
     def finish(self) -> Simulated:
         """All batches are there: write the conversations beside them."""
         simulated = self.simulated()
-        _write_lines(simulated.conversations, self.path / "conversations.jsonl")
+        if simulated.conversations:
+            write_conversations(self.path / "conversations.jsonl", simulated.conversations)
         return simulated
 
     def _batch(self, number: int) -> Path:
         return self.path / "batches" / f"{number:04}"
-
-
-def _write_lines(conversations: Sequence[Conversation], path: Path) -> None:
-    lines = [
-        json.dumps({"id": chat.id, "messages": chat.as_dicts(), **chat.about}, ensure_ascii=False)
-        for chat in conversations
-    ]
-    with whole_or_nothing(path) as partial:
-        partial.write_text("".join(f"{line}\n" for line in lines), "utf-8")
