@@ -88,7 +88,8 @@ def kept(given: Sequence[Any], treatment: Treatment, tally: Tally) -> tuple[Mess
         except ConversationError as problem:
             raise Refused(
                 "message that is none",
-                f"{place}: {problem}",
+                str(problem),
+                place=place,
                 remedy="the file was written by Persona Lens and changed since: write it again",
             ) from problem
         except Refused as fault:
