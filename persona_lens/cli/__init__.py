@@ -18,6 +18,7 @@ from persona_lens.cli import (
     layers,
     spaces,
     steering,
+    tracing,
     verifying,
 )
 from persona_lens.cli.options import err, out
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (collecting, judging, spaces, layers, atlas, steering, verifying):
+for part in (collecting, judging, spaces, layers, atlas, steering, tracing, verifying):
     app.add_typer(part.app)
 app.add_typer(catalog.app, name="catalog")
 

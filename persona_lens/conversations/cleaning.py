@@ -88,8 +88,7 @@ def kept(given: Sequence[Any], treatment: Treatment, tally: Tally) -> tuple[Mess
         except ConversationError as problem:
             raise Refused(
                 "message that is none",
-                str(problem),
-                place=place,
+                f"{place}: {problem}",
                 remedy="the file was written by Persona Lens and changed since: write it again",
             ) from problem
         except Refused as fault:

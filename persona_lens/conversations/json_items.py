@@ -16,11 +16,9 @@ from persona_lens.conversations.report import Refused
 from persona_lens.quantities import format_bytes
 
 _CHUNK = 1 << 16
-_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_WITHIN = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)
-_BETWEEN = re.compile(_STRING + rb'|["\[\]{},]', re.DOTALL)
+_STRUCTURE = re.compile(rb'["\[\]{},]')
 _STRING_END = re.compile(rb'["\\]')
-_OPENS, _CLOSES, _QUOTE = b"[{", b"]}", b'"'
+_OPENS, _CLOSES, _COMMA, _QUOTE = b"[{", b"]}", b",", b'"'
 
 
 class Piece(NamedTuple):
@@ -84,48 +82,51 @@ class _Splitter:
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
         """The items that end in this chunk."""
-        held = position = 0  # what stands before `held` is held, or is over
+        position = 0
         while position < len(chunk):
-            if self._in_string:
-                position = self._past_string(chunk, position)
-                continue
-            marks = _WITHIN if self._depth > self._base else _BETWEEN
-            found = marks.search(chunk, position)
-            if found is None:
-                break
-            begin, position = found.span()
-            mark = chunk[begin : begin + 1]
-            if mark == _QUOTE:
-                self._in_string = position - begin == 1  # it ends in another chunk
-            elif self._closed:
-                continue
-            elif mark in _OPENS:
-                if self._depth < self._base:  # the list's own bracket
-                    self._line += chunk[held:begin].count(b"\n")
-                    held = position
-                self._depth += 1
+            start = position
+            if self._escaped:
+                self._escaped, position = False, position + 1
+            elif self._in_string:
+                found = _STRING_END.search(chunk, position)
+                position = found.end() if found else len(chunk)
+                if found:
+                    self._in_string, self._escaped = found[0] != _QUOTE, found[0] != _QUOTE
             else:
-                self._depth -= mark in _CLOSES
-                if self._depth > self._base:
+                found = _STRUCTURE.search(chunk, position)
+                position = found.end() if found else len(chunk)
+                if found:
+                    self._hold(chunk[start : found.start()])
+                    yield from self._met(found[0])
                     continue
-                is_item = mark in _CLOSES and (self._depth == self._base or not self._base)
-                self._hold(chunk[held : position if is_item else begin])
-                held = position
-                yield from self._cut()
-                self._closed = self._depth < self._base
-                self._depth = max(self._depth, 0)
-        self._hold(chunk[held:])
+            self._hold(chunk[start:position])
 
-    def _past_string(self, chunk: bytes, position: int) -> int:
-        """Where a string ends that began in an earlier chunk, or this chunk does."""
-        if self._escaped:
-            self._escaped = False
-            return position + 1
-        found = _STRING_END.search(chunk, position)
-        if found is None:
-            return len(chunk)
-        self._in_string = self._escaped = found[0] != _QUOTE
-        return found.end()
+    def _met(self, mark: bytes) -> Iterator[Piece]:
+        """A bracket, comma or quote outside of strings."""
+        if self._closed:
+            self._hold(mark)
+            return
+        if self._base and not self._depth and mark == b"[":
+            self._depth = 1  # the list's own
+            self._held.clear()
+            return
+        if mark in _CLOSES:
+            self._depth -= 1
+            if self._base and not self._depth:
+                yield from self._cut()
+                self._closed = True
+                return
+        if mark == _COMMA and self._depth == self._base:
+            yield from self._cut()
+            return
+        self._hold(mark)
+        if mark in _OPENS:
+            self._depth += 1
+        elif mark == _QUOTE:
+            self._in_string = True
+        elif mark in _CLOSES and self._depth <= self._base:
+            self._depth = self._base
+            yield from self._cut()
 
     def end(self) -> Iterator[Piece]:
         """What is left when the file has ended."""
@@ -186,7 +187,7 @@ def parsed(piece: Piece, limit: int) -> Any:
             remedy="max_bytes=... allows more",
         )
     try:
-        text = piece.text.decode("utf-8").rstrip()
+        text = piece.text.decode("utf-8")
     except UnicodeDecodeError as problem:
         raise Refused(
             "not UTF-8",
@@ -197,9 +198,12 @@ def parsed(piece: Piece, limit: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as problem:
-        if text.endswith(",") and problem.pos >= len(text) - 1:  # a list without its brackets
-            return parsed(piece._replace(text=text[:-1].encode()), limit)
-        raise _broken(problem, text, piece) from None
+        bare = text.rstrip()
+        if (
+            bare.endswith(",") and problem.pos >= len(bare) - 1
+        ):  # a list written without its brackets
+            return parsed(piece._replace(text=bare[:-1].encode()), limit)
+        raise _broken(problem, bare, piece) from None
     except RecursionError:
         raise Refused(
             "nested too deeply", "is nested too deeply", remedy="take the item out"
@@ -231,7 +235,7 @@ def _broken(problem: json.JSONDecodeError, text: str, piece: Piece) -> Refused:
     return Refused(
         "broken JSON",
         f"is no JSON ({where})",
-        given=f"{problem.msg}, {repr(text[problem.pos : problem.pos + 40]) if not at_end else 'at its end'}",
+        given=f"{problem.msg}, {text[problem.pos : problem.pos + 40]!r}",
         remedy="correct it there; look for a missing comma, quote or bracket"
         + (", and write double quotes" if text[problem.pos : problem.pos + 1] == "'" else ""),
     )

@@ -155,8 +155,6 @@ def _reported(path: Path, max_bytes: int) -> Iterator[Record]:
         yield from _of_path(path, max_bytes)
     except Refused as fault:
         yield Record(str(path), path.stem, fault)
-    except (EOFError, OSError, zlib.error) as problem:
-        yield Record(str(path), path.stem, _unpacked(problem))
 
 
 def _of_file(path: Path, max_bytes: int) -> Iterator[Record]:

@@ -7,6 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+COLUMNS = (
+    "conversation",
+    "turns",
+    "lowest",
+    "path",
+    "largest_jump",
+    "velocity",
+    "net",
+    "slope",
+)
+
 
 def motion(rows: pd.DataFrame, directions: Sequence[str]) -> pd.DataFrame:
     """One row a conversation.
@@ -17,9 +28,10 @@ def motion(rows: pd.DataFrame, directions: Sequence[str]) -> pd.DataFrame:
             `slope` are those of the first.
 
     Returns:
-        `conversation`, `turns`; `path` (length of all steps together), `largest_jump` (longest step), `velocity`
-        (path a step), `net` (last minus first) and `slope` (a turn, by least squares), in the units of the
-        projections. Turns without a token are passed over. NaN where there are no two turns.
+        `conversation`, `turns`; `lowest` (smallest projection on the first direction), `path` (length of all
+        steps together), `largest_jump` (longest step), `velocity` (path a step), `net` (last minus first) and
+        `slope` (a turn, by least squares), in the units of the projections. Turns without a token are passed
+        over. NaN where there are no two turns.
 
     Source: path length and largest jump are the conversation statistics of the paper's research code.
 
@@ -36,13 +48,15 @@ def motion(rows: pd.DataFrame, directions: Sequence[str]) -> pd.DataFrame:
         table = table[list(directions)].dropna().sort_index()
         values = table.to_numpy(dtype=np.float64)
         if len(values) < 2:
-            found.append({"conversation": name, "turns": len(values)})
+            lowest = float(values[0, 0]) if len(values) else np.nan
+            found.append({"conversation": name, "turns": len(values), "lowest": lowest})
             continue
         steps = np.linalg.norm(np.diff(values, axis=0), axis=1)
         found.append(
             {
                 "conversation": name,
                 "turns": len(values),
+                "lowest": float(values[:, 0].min()),
                 "path": float(steps.sum()),
                 "largest_jump": float(steps.max()),
                 "velocity": float(steps.mean()),
@@ -50,5 +64,4 @@ def motion(rows: pd.DataFrame, directions: Sequence[str]) -> pd.DataFrame:
                 "slope": round(float(np.polyfit(table.index, values[:, 0], 1)[0]), 12),
             }
         )
-    columns = ["conversation", "turns", "path", "largest_jump", "velocity", "net", "slope"]
-    return pd.DataFrame(found, columns=columns)
+    return pd.DataFrame(found, columns=[*COLUMNS])

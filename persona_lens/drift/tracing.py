@@ -22,6 +22,7 @@ from persona_lens.drift.places import Places
 from persona_lens.drift.trace import KEYS, OWN_COLUMNS, READINGS, Reading, Trace
 from persona_lens.drift.turns import Long, Tokens, TurnFinder, TurnText
 from persona_lens.errors import ConversationError, SpaceError, TranscriptError
+from persona_lens.interventions.pieces import pieces
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.persona_model import PersonaModel
 from persona_lens.model.segments import read_segments
@@ -253,8 +254,11 @@ class _Rows:
                         self._details += [_keyed(keys, columns) for columns in told]
 
     def _words(self, ids: Int[np.ndarray, " token"]) -> list[str]:
-        decode = self._model.encoder.reader.decode
-        return [decode([int(token)]) for token in ids]
+        """Texts of tokens; tokens that are parts of one character have it with the first of them."""
+        words: list[str] = []
+        for piece in pieces(ids.tolist(), self._model.encoder.reader.decode):
+            words += [piece.text or "", *[""] * (piece.stop - piece.start - 1)]
+        return words
 
     def trace(self, card: dict[str, Any]) -> Trace:
         """All of them."""

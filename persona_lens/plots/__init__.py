@@ -14,8 +14,10 @@ Assistant is positive, and the line below the title says which model, hook point
 from persona_lens.plots.comparison import comparison_panels
 from persona_lens.plots.comparison_scatter import comparison_scatter
 from persona_lens.plots.composed_steering import composed_steering
+from persona_lens.plots.conversation_trace import conversation_trace
 from persona_lens.plots.curves import variance
 from persona_lens.plots.dose_response import dose_response
+from persona_lens.plots.drift_curves import drift_curves
 from persona_lens.plots.emergence import emergence
 from persona_lens.plots.export import (
     can_export_images,
@@ -39,7 +41,9 @@ __all__ = [
     "comparison_panels",
     "comparison_scatter",
     "composed_steering",
+    "conversation_trace",
     "dose_response",
+    "drift_curves",
     "emergence",
     "figure_files",
     "layer_map",

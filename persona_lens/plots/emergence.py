@@ -83,7 +83,8 @@ def emergence(
         left=LEFT,
         right=RIGHT,
     )
-    style.add_notes(fig, notes)
+    for note in notes:
+        fig.add_annotation(note)
     style.add_caption(fig, _caption(frame, known, kinds, summary))
     style.set_plot_height(fig, ROW * len(kinds))
     fig.update_layout(

@@ -1,4 +1,4 @@
-"""Stacked panels over layers: curves with bands, named at their ends instead of in a legend."""
+"""Stacked panels over layers or turns: curves with bands, named at their ends instead of in a legend."""
 
 from __future__ import annotations
 
@@ -49,9 +49,19 @@ class Panel:
 
 
 def draw_panels(
-    panels: Sequence[Panel], layers: Sequence[int], *, title: str, subtitle: str, caption: str = ""
+    panels: Sequence[Panel],
+    layers: Sequence[int],
+    *,
+    title: str,
+    subtitle: str,
+    caption: str = "",
+    across: str = "layer",
+    across_title: str = "Layer (residual stream after the block)",
 ) -> go.Figure:
-    """Draw panels below each other over the same layers, and a caption if there is something to say."""
+    """Draw panels below each other over the same layers, and a caption if there is something to say.
+
+    `across` says what they are if they are no layers.
+    """
     heads = [FIRST_HEAD, *[PANEL_HEAD] * (len(panels) - 1)]
     ends = list(accumulate(p.height + head for p, head in zip(panels, heads, strict=True)))
     curves = [
@@ -60,7 +70,7 @@ def draw_panels(
     fig = style.figure(
         # Bands first, so that no band lies over a curve.
         [_band(line, layers, row) for row, _, line in curves if line.low is not None]
-        + [_curve(line, layers, panel.form, row) for row, panel, line in curves],
+        + [_curve(line, layers, panel.form, row, across) for row, panel, line in curves],
         title=title,
         subtitle=subtitle,
         right=RIGHT,
@@ -83,7 +93,7 @@ def draw_panels(
     fig.update_layout(
         showlegend=False,
         xaxis={
-            "title": {"text": "Layer (residual stream after the block)"},
+            "title": {"text": across_title},
             "range": [layers[0] - room, layers[-1] + room],
             "anchor": f"y{len(panels)}",
             "dtick": 1 if len(layers) <= 12 else None,
@@ -92,7 +102,7 @@ def draw_panels(
     return fig
 
 
-def _curve(line: Line, layers: Sequence[int], form: str, row: int) -> go.Scatter:
+def _curve(line: Line, layers: Sequence[int], form: str, row: int, across: str) -> go.Scatter:
     return go.Scatter(
         x=layers,
         y=line.values,
@@ -101,7 +111,9 @@ def _curve(line: Line, layers: Sequence[int], form: str, row: int) -> go.Scatter
         line={"color": line.color, "width": 2, "dash": line.dash},
         marker={"size": 4 if line.dash == "solid" else 0.1},
         name=line.name,
-        hovertext=[_hover(line, place, layer, form) for place, layer in enumerate(layers)],
+        hovertext=[
+            _hover(line, place, f"{across} {layer}", form) for place, layer in enumerate(layers)
+        ],
         hoverinfo="text",
     )
 
@@ -119,11 +131,11 @@ def _band(line: Line, layers: Sequence[int], row: int) -> go.Scatter:
     )
 
 
-def _hover(line: Line, place: int, layer: int, form: str) -> str:
+def _hover(line: Line, place: int, where: str, form: str) -> str:
     value = number(line.values[place], form)
     if line.low is not None and line.high is not None:
         value += f" ({number(line.low[place], form)} to {number(line.high[place], form)})"
-    return f"<b>layer {layer}</b><br>{line.name}: {value}"
+    return f"<b>{where}</b><br>{line.name}: {value}"
 
 
 def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
@@ -135,7 +147,13 @@ def _add_head(fig: go.Figure, panel: Panel, top: float) -> None:
 def _add_names(fig: go.Figure, panel: Panel, layer: int, row: int) -> None:
     """Name every curve at its end, moved up or down where names would collide."""
     low, high = panel.span
-    last = np.array([line.values[-1] for line in panel.lines])
+    ends = [np.flatnonzero(np.isfinite(line.values)) for line in panel.lines]
+    last = np.array(
+        [
+            line.values[end[-1]] if len(end) else np.nan
+            for line, end in zip(panel.lines, ends, strict=True)
+        ]
+    )
     wanted = (high - last) / (high - low) * panel.height
     places = spread(wanted, gap=NAME_SIZE * LINE_HEIGHT, low=0.0, high=float(panel.height))
     for line, at, place, wish in zip(panel.lines, last, places, wanted, strict=True):
