@@ -256,7 +256,7 @@ def test_casts_of_the_catalogue():
     few = played(shared_model("llama"), [person], topics=2, limit=5)
     assert [user.name for user in few] == [f"{person.id}/{t.id}" for t in person.topics[:2]]
     assert few[0].about["topic"] == person.topics[0].text
-    assert few[0].about["user"] == person.id
+    assert few[0].about["persona"] == person.id
     assert person.description in few[0].part.instructions
     assert few[1].part.limit == 5
     server = EndpointSettings(model="m", base_url="http://127.0.0.1:9/v1")

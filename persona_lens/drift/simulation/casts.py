@@ -30,7 +30,7 @@ def scripted(scripts: Sequence[Script]) -> list[ScriptedUser]:
         ScriptedUser(
             script.messages,
             name=script.id,
-            about={"domain": script.domain, "user": script.user, "topic": script.topic.text},
+            about={"domain": script.domain, "persona": script.user, "topic": script.topic.text},
         )
         for script in scripts
     ]
@@ -80,5 +80,5 @@ def _parts(
 ) -> Iterator[tuple[Person, str, str, Mapping[str, str]]]:
     for person in people:
         for topic in person.topics[:topics]:
-            about = {"domain": person.domain, "user": person.id}
+            about = {"domain": person.domain, "persona": person.id}
             yield person, topic.text, f"{person.id}/{topic.id}", about
