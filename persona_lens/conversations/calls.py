@@ -12,10 +12,11 @@ from typing import Any
 
 from persona_lens.conversations.found import Found, holds_list, listed
 from persona_lens.conversations.report import Refused
-from persona_lens.conversations.spellings import ROLE_FIELDS, first_of, is_message
+from persona_lens.conversations.spellings import ROLE_FIELDS, first_of, is_message, speaker_of
 from persona_lens.conversations.treatment import Treatment
 
 _ASKED = ("request", "body", "input", "inputs", "kwargs", "prompt", "params")
+_TEXTS = ("response", "output", "completion")
 _ANSWERED = ("response", "output", "outputs", "completion", "choices", "result")
 
 
@@ -26,9 +27,7 @@ def is_call(record: Any) -> bool:
     if holds_list(record.get("messages")):
         return True
     return any(_asked(_opened(record.get(name))) is not None for name in _ASKED) or any(
-        _replies(_opened(record.get(name))) is not None
-        for name in _ANSWERED
-        if not isinstance(record.get(name), str)
+        _replies(_opened(record.get(name))) is not None for name in _ANSWERED
     )
 
 
@@ -41,9 +40,8 @@ def call(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
     rest = dict(record)
     messages = _messages(rest)
     answered = next(
-        (name for name in _ANSWERED if _replies(_opened(rest.get(name))) is not None), None
+        (name for name in _ANSWERED if _replies(_opened(rest.get(name)), name) is not None), None
     )
-    replies = [] if answered is None else _replies(_opened(rest.pop(answered))) or []
     if messages is None:
         raise Refused(
             "response without its request",
@@ -51,19 +49,36 @@ def call(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
             given=f"fields {', '.join(map(str, record))}",
             remedy="join it with the requests, and give dicts with both: messages and response",
         )
-    if not isinstance(messages, list) or not replies:
+    if not isinstance(messages, list) or answered is None:
         yield Found(messages, rest)
         return
+    replies = _replies(_opened(rest[answered]), answered) or []
+    last = messages[-1] if messages else None
+    if isinstance(last, Mapping) and _is_assistant(last):
+        # The messages are all that was said; what stands beside them repeats its end, or is about it.
+        if replies == [[last]]:
+            del rest[answered]
+            yield Found(messages, rest)
+        else:
+            note = f"the field {answered} beside messages that end with the assistant, not read"
+            yield Found(messages, rest, notes=(note,))
+        return
+    del rest[answered]
+    many = len(replies) > 1
     for index, reply in enumerate(replies):
-        said = [one for one in reply if one not in messages[-1:]]
-        many = len(replies) > 1
-        about = {**rest, "choice": index} if many else rest
         yield Found(
-            [*messages, *said],
-            about,
+            [*messages, *reply],
+            {**rest, "choice": index} if many else rest,
             suffix=f"-choice{index}" if many else "",
             place=f"choice {index}" if many else "",
         )
+
+
+def _is_assistant(message: Mapping[str, Any]) -> bool:
+    try:
+        return speaker_of(message.get(first_of(message, ROLE_FIELDS) or "")) == "assistant"
+    except Refused:
+        return False
 
 
 def with_system(messages: Any, rest: dict[str, Any]) -> Any:
@@ -114,11 +129,11 @@ def _asked(request: Any) -> list[Any] | None:
 
 
 def _replies(  # noqa: PLR0911 - one for each shape
-    response: Any,
+    response: Any, name: str = ""
 ) -> list[list[Any]] | None:
-    """What was answered, as messages: a list for each choice."""
+    """What was answered, as messages: a list for each choice. Only in some fields a text is an answer."""
     match response:
-        case str() if response.strip():
+        case str() if response.strip() and name in _TEXTS:
             return [[{"role": "assistant", "content": response}]]
         case [*choices] if choices and all(isinstance(one, Mapping) for one in choices):
             if all("message" in one for one in choices):

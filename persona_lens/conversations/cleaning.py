@@ -88,7 +88,8 @@ def kept(given: Sequence[Any], treatment: Treatment, tally: Tally) -> tuple[Mess
         except ConversationError as problem:
             raise Refused(
                 "message that is none",
-                f"{place}: {problem}",
+                str(problem),
+                place=place,
                 remedy="the file was written by Persona Lens and changed since: write it again",
             ) from problem
         except Refused as fault:
@@ -227,7 +228,8 @@ def _thoughts(given: Any) -> list[str]:
     texts = [
         part.get("text") or part.get("summary") or "" for part in given if isinstance(part, Mapping)
     ]
-    return ["\n".join(text for text in texts if isinstance(text, str))] if given else []
+    text = "\n".join(text for text in texts if isinstance(text, str))
+    return [text] if text.strip() else []
 
 
 def _without_hidden(

@@ -10,8 +10,8 @@ from persona_lens.conversations.report import Refused
 from persona_lens.conversations.treatment import Treatment
 
 _ATTACHED = ("attachment://", "tc://")
-_HEAVY = ("messages", "events", "store", "attachments", "output", "input", "timelines")
-"""Fields of a sample that repeat the conversation, or are no part of what it is about."""
+_KNOWN = ("epoch", "target", "choices", "scores", "metadata", "limit", "uuid")
+"""What a sample says of itself; all else repeats the conversation, or tells how it was run."""
 
 
 def is_inspect_log(record: Any) -> bool:
@@ -34,7 +34,8 @@ def inspect_head(log: Mapping[str, Any]) -> dict[str, Any]:
 def inspect_sample(sample: Any, head: Mapping[str, Any]) -> Iterator[Found]:
     """The conversation of a sample: its messages, with its id and epoch as a name.
 
-    Scores, target, metadata and errors are what is known of it; events and store are left behind.
+    Scores, target, metadata and the like are what is known of it; events and store are left behind. A sample that
+    failed is read as far as it went, and noted.
     """
     if not isinstance(sample, Mapping) or not isinstance(sample.get("messages"), list):
         raise Refused(
@@ -45,12 +46,16 @@ def inspect_sample(sample: Any, head: Mapping[str, Any]) -> Iterator[Found]:
             else type(sample).__name__,
             remedy="it may have failed before the first message: see its error",
         )
-    rest = {name: value for name, value in sample.items() if name not in _HEAVY}
-    number, epoch = rest.pop("id", None), rest.get("epoch")
+    rest = {name: sample[name] for name in _KNOWN if name in sample}
+    number, epoch = sample.get("id"), sample.get("epoch")
     name = None if number is None else f"{number}" + ("" if epoch is None else f"_epoch_{epoch}")
+    error = sample.get("error")
+    if isinstance(error, Mapping):
+        rest["error"] = error.get("message")
     attached = sample.get("attachments") or {}
     messages = [_resolved(message, attached) for message in sample["messages"]]
-    yield Found(messages, {**head, **rest}, id=name)
+    notes = ("sample that failed before its end",) if error else ()
+    yield Found(messages, {**head, **rest}, id=name, notes=notes)
 
 
 def _resolved(value: Any, attached: Mapping[str, str]) -> Any:
@@ -133,20 +138,15 @@ def chatgpt(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
         seen.add(node)
         path.append(nodes[node])
         node = nodes[node].get("parent")
-    messages = []
-    for each in reversed(path):
-        message = each.get("message")
-        if not isinstance(message, Mapping):
-            continue  # the root has none
-        found = _chatgpt_message(message)
-        if found is not None:
-            messages.append(found)
-    branches = len(nodes) - len(path)
-    yield Found(
-        messages,
-        rest,
-        notes=("branches of a tree that were not shown last, left out",) if branches else (),
-    )
+    # The root of the tree has no message.
+    held = [each["message"] for each in reversed(path) if isinstance(each.get("message"), Mapping)]
+    shown = [message for message in map(_chatgpt_message, held) if message is not None]
+    notes = []
+    if len(nodes) > len(path):
+        notes.append("branches of a tree that were not shown last, left out")
+    if len(held) > len(shown):
+        notes.append("messages that were never shown, left out")
+    yield Found(shown, rest, notes=tuple(notes))
 
 
 def _chatgpt_message(message: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ A record is a line, an item of a list, a row or a file. Formats are told by thei
     sycon         a row of SYCON-Bench: Question, Response_1, ...
     persona-lens  what `write_conversations` writes
     messages      a list of messages alone
+
+An object whose `conversations`, `data`, `chats`, ... is a list of any of these is read as that list.
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from typing import Any
 from persona_lens.conversations import calls, exports, replies_only
 from persona_lens.conversations.conversation import MARK, Message
 from persona_lens.conversations.found import Found, holds_list, listed
-from persona_lens.conversations.report import Refused
+from persona_lens.conversations.report import Refused, joined
 from persona_lens.conversations.spellings import is_message
 from persona_lens.conversations.treatment import Treatment
 from persona_lens.spelling import did_you_mean
+
+_WRAPPERS = ("conversations", "data", "chats", "dialogues", "items", "rows", "records", "logs")
 
 ID_FIELDS = (
     *("id", "conversation_id", "conversation_hash", "chat_id", "thread_id", "session_id"),
@@ -166,6 +170,16 @@ def conversations_in(
     Raises:
         Refused: It is of no known format, or not of the one that is named.
     """
+    inside = _wrapped(record) if columns.messages is None else None
+    if inside is not None:
+        for index, item in enumerate(record[inside]):
+            place = f"{inside} [{index}]"
+            try:
+                for found_format, found in conversations_in(item, format, columns, treatment):
+                    yield found_format, found.at(joined(place, found.place), f"-{index}")
+            except Refused as fault:  # the others are read
+                yield "", Found(fault, {}, place=place)
+        return
     name = columns.id
     if name is not None and (not isinstance(record, Mapping) or name not in record):
         raise Refused(
@@ -188,6 +202,19 @@ def conversations_in(
     for each in _fitting(record, format):
         for found in each.read(record, treatment):
             yield each.name, found.named(name, ID_FIELDS)
+
+
+def _wrapped(record: Any) -> str | None:
+    """The field of a file's one object that holds a list of conversations; None where it is a conversation."""
+    if not isinstance(record, Mapping):
+        return None
+    for name in _WRAPPERS:
+        held = record.get(name)
+        if not isinstance(held, list) or not held or is_message(held[0]):
+            continue
+        if any(each.fits(held[0]) for each in FORMATS.values()):
+            return name
+    return None
 
 
 def _fitting(record: Any, format: str) -> Iterator[Format]:

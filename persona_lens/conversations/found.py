@@ -39,9 +39,9 @@ class Found:
     verbatim: bool = False
     notes: tuple[str, ...] = ()
 
-    def at(self, place: str) -> Found:
+    def at(self, place: str, suffix: str = "") -> Found:
         """The same, at a place within its record."""
-        return replace(self, place=place)
+        return replace(self, place=place, suffix=f"{suffix}{self.suffix}")
 
     def named(self, field: str | None, fields: Iterable[str]) -> Found:
         """The same, with its name out of the rest: from `field`, or else the first of `fields` that is there."""

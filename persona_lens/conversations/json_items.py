@@ -16,9 +16,11 @@ from persona_lens.conversations.report import Refused
 from persona_lens.quantities import format_bytes
 
 _CHUNK = 1 << 16
-_STRUCTURE = re.compile(rb'["\[\]{},]')
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_WITHIN = re.compile(_STRING + rb'|["\[\]{}]', re.DOTALL)
+_BETWEEN = re.compile(_STRING + rb'|["\[\]{},]', re.DOTALL)
 _STRING_END = re.compile(rb'["\\]')
-_OPENS, _CLOSES, _COMMA, _QUOTE = b"[{", b"]}", b",", b'"'
+_OPENS, _CLOSES, _QUOTE = b"[{", b"]}", b'"'
 
 
 class Piece(NamedTuple):
@@ -82,51 +84,48 @@ class _Splitter:
 
     def feed(self, chunk: bytes) -> Iterator[Piece]:
         """The items that end in this chunk."""
-        position = 0
+        held = position = 0  # what stands before `held` is held, or is over
         while position < len(chunk):
-            start = position
-            if self._escaped:
-                self._escaped, position = False, position + 1
-            elif self._in_string:
-                found = _STRING_END.search(chunk, position)
-                position = found.end() if found else len(chunk)
-                if found:
-                    self._in_string, self._escaped = found[0] != _QUOTE, found[0] != _QUOTE
+            if self._in_string:
+                position = self._past_string(chunk, position)
+                continue
+            marks = _WITHIN if self._depth > self._base else _BETWEEN
+            found = marks.search(chunk, position)
+            if found is None:
+                break
+            begin, position = found.span()
+            mark = chunk[begin : begin + 1]
+            if mark == _QUOTE:
+                self._in_string = position - begin == 1  # it ends in another chunk
+            elif self._closed:
+                continue
+            elif mark in _OPENS:
+                if self._depth < self._base:  # the list's own bracket
+                    self._line += chunk[held:begin].count(b"\n")
+                    held = position
+                self._depth += 1
             else:
-                found = _STRUCTURE.search(chunk, position)
-                position = found.end() if found else len(chunk)
-                if found:
-                    self._hold(chunk[start : found.start()])
-                    yield from self._met(found[0])
+                self._depth -= mark in _CLOSES
+                if self._depth > self._base:
                     continue
-            self._hold(chunk[start:position])
-
-    def _met(self, mark: bytes) -> Iterator[Piece]:
-        """A bracket, comma or quote outside of strings."""
-        if self._closed:
-            self._hold(mark)
-            return
-        if self._base and not self._depth and mark == b"[":
-            self._depth = 1  # the list's own
-            self._held.clear()
-            return
-        if mark in _CLOSES:
-            self._depth -= 1
-            if self._base and not self._depth:
+                is_item = mark in _CLOSES and (self._depth == self._base or not self._base)
+                self._hold(chunk[held : position if is_item else begin])
+                held = position
                 yield from self._cut()
-                self._closed = True
-                return
-        if mark == _COMMA and self._depth == self._base:
-            yield from self._cut()
-            return
-        self._hold(mark)
-        if mark in _OPENS:
-            self._depth += 1
-        elif mark == _QUOTE:
-            self._in_string = True
-        elif mark in _CLOSES and self._depth <= self._base:
-            self._depth = self._base
-            yield from self._cut()
+                self._closed = self._depth < self._base
+                self._depth = max(self._depth, 0)
+        self._hold(chunk[held:])
+
+    def _past_string(self, chunk: bytes, position: int) -> int:
+        """Where a string ends that began in an earlier chunk, or this chunk does."""
+        if self._escaped:
+            self._escaped = False
+            return position + 1
+        found = _STRING_END.search(chunk, position)
+        if found is None:
+            return len(chunk)
+        self._in_string = self._escaped = found[0] != _QUOTE
+        return found.end()
 
     def end(self) -> Iterator[Piece]:
         """What is left when the file has ended."""
@@ -187,7 +186,7 @@ def parsed(piece: Piece, limit: int) -> Any:
             remedy="max_bytes=... allows more",
         )
     try:
-        text = piece.text.decode("utf-8")
+        text = piece.text.decode("utf-8").rstrip()
     except UnicodeDecodeError as problem:
         raise Refused(
             "not UTF-8",
@@ -196,14 +195,11 @@ def parsed(piece: Piece, limit: int) -> Any:
             remedy="save the file again with UTF-8 encoding",
         ) from None
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as problem:
-        bare = text.rstrip()
-        if (
-            bare.endswith(",") and problem.pos >= len(bare) - 1
-        ):  # a list written without its brackets
-            return parsed(piece._replace(text=bare[:-1].encode()), limit)
-        raise _broken(problem, bare, piece) from None
+        if text.endswith(",") and problem.pos >= len(text) - 1:  # a list without its brackets
+            return parsed(piece._replace(text=text[:-1].encode()), limit)
+        raise _broken(problem, text, piece) from None
     except RecursionError:
         raise Refused(
             "nested too deeply", "is nested too deeply", remedy="take the item out"
@@ -212,6 +208,20 @@ def parsed(piece: Piece, limit: int) -> Any:
         raise Refused(
             "broken JSON", "is no JSON", given=str(problem), remedy="write it as text"
         ) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which `json` would keep the last value of a field that is given twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise Refused(
+            "field given twice",
+            "gives a field twice, and only one can be meant",
+            given=", ".join(sorted({name for name in names if names.count(name) > 1})),
+            remedy="take one of them out",
+        )
+    return made
 
 
 def _broken(problem: json.JSONDecodeError, text: str, piece: Piece) -> Refused:
@@ -235,7 +245,7 @@ def _broken(problem: json.JSONDecodeError, text: str, piece: Piece) -> Refused:
     return Refused(
         "broken JSON",
         f"is no JSON ({where})",
-        given=f"{problem.msg}, {text[problem.pos : problem.pos + 40]!r}",
+        given=f"{problem.msg}, {repr(text[problem.pos : problem.pos + 40]) if not at_end else 'at its end'}",
         remedy="correct it there; look for a missing comma, quote or bracket"
         + (", and write double quotes" if text[problem.pos : problem.pos + 1] == "'" else ""),
     )

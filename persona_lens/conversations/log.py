@@ -28,6 +28,9 @@ What is done, and where it can be done otherwise:
     roles of another name              refused; roles={"Ann": "user"}
     further fields of a message        left out, and noted
     further fields of a conversation   in `about`; NaN becomes None; what JSON cannot hold is left out, and noted
+    messages that were never shown     left out, and noted (ChatGPT), as are branches that were not shown last
+    what else Inspect keeps of samples left out, but for target, scores, metadata and the like
+    an Inspect sample that failed      read as far as it went, and noted
     replies alone (SYCON-Bench)        refused, unless user_messages says what the user said
     several formats in one log         each record is read as what it is
     byte-order mark, CRLF, blank lines understood, as is gzip; UTF-16 with its mark too (held whole)
@@ -35,6 +38,7 @@ What is done, and where it can be done otherwise:
     a line or item that is no JSON     refused, and no other
     a file that ends too early         what is whole is read, the rest refused
     a list whose brackets do not match what follows the broken item is refused with it
+    a field given twice in an object   the conversation is refused
 
 What is held in memory: one record, so one line, list item, row or sample at a time, and a number for each name. A
 file that is one JSON value is held whole (an Inspect log as .json: `inspect log convert --to eval` makes one that

@@ -155,11 +155,13 @@ def _reported(path: Path, max_bytes: int) -> Iterator[Record]:
         yield from _of_path(path, max_bytes)
     except Refused as fault:
         yield Record(str(path), path.stem, fault)
+    except (EOFError, OSError, zlib.error) as problem:
+        yield Record(str(path), path.stem, _unpacked(problem))
 
 
 def _of_file(path: Path, max_bytes: int) -> Iterator[Record]:
     kind = kind_of(path)
-    stem = path.name.split(".")[0] or path.name
+    stem = _stem(path)
     if kind is Kind.ZIP:
         for place, name, value, head in zipped(path, max_bytes):
             yield Record(place, name, value, "inspect-sample", head)
@@ -177,6 +179,21 @@ def _of_file(path: Path, max_bytes: int) -> Iterator[Record]:
         else:
             pieces = items(stream, max_bytes, bracketed=kind is Kind.LIST)
             yield from _values(pieces, path, stem, kind.value, max_bytes)
+
+
+def _stem(path: Path) -> str:
+    """The name of a file without what says of which kind it is.
+
+    Examples:
+        >>> _stem(Path("gpt-4.1.jsonl.gz")), _stem(Path("chat.json.json"))
+        ('gpt-4.1', 'chat')
+    """
+    name = path.name
+    while name.lower().endswith((*SUFFIXES, ".txt", ".log")) and (
+        shorter := name.rpartition(".")[0]
+    ):
+        name = shorter
+    return name
 
 
 def _values(

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 
 from persona_lens.conversations import Conversation, ConversationLog, read_conversations
 from persona_lens.errors import ConversationError, PersonaLensWarning
+from tests.zstd_zip import zstd_zip
 
 PAIR = [("user", "When does the ferry leave?"), ("assistant", "At noon.")]
 OPENAI = {"messages": [{"role": role, "content": text} for role, text in PAIR]}
@@ -212,11 +213,45 @@ def test_a_system_prompt_beside_the_messages_comes_first() -> None:
         assert said(chat) == [("system", "Be brief."), *PAIR]
 
 
+def test_fields_beside_a_whole_conversation_are_no_replies() -> None:
+    for field, value in (
+        ("result", "pass"),
+        ("output", "x"),
+        ("response", {"choices": [{"message": {"role": "assistant", "content": "Else."}}]}),
+    ):
+        log = ConversationLog([{**OPENAI, field: value}])
+        (chat,) = log
+        assert said(chat) == PAIR
+        assert chat.about == {field: value}
+        assert log.report.total("noted") == (field != "result")
+    (chat,) = ConversationLog([{"messages": OPENAI["messages"][:1], "result": "pass"}])
+    assert chat.replies == ()
+
+
+@pytest.mark.parametrize("field", ["conversations", "data", "chats"])
+def test_a_list_within_one_object(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "all.json"
+    bad = {"messages": [{"role": "user", "content": 3}]}
+    path.write_text(
+        json.dumps({"version": 1, field: [OPENAI, bad, {"id": "s", **SHAREGPT}]}), "utf-8"
+    )
+    log = ConversationLog(path)
+    assert [(chat.id, said(chat)) for chat in log] == [("all-0", PAIR), ("s", PAIR)]
+    (finding,) = log.report.findings
+    assert finding.place == f"{path}, {field} [1], message 0"
+
+
+def test_names_of_files_with_dots(tmp_path: Path) -> None:
+    path = lines(tmp_path / "gpt-4.1.jsonl", OPENAI)
+    assert [chat.id for chat in ConversationLog(path)] == ["gpt-4.1-1"]
+
+
 def test_a_branch_that_was_not_shown_last_is_left_out_and_noted() -> None:
     log = ConversationLog([CHATGPT])
     (chat,) = log
     assert (chat.id, chat.about) == ("tree", {"title": "Ferries"})
     assert log.report.total("noted", "branches of a tree that were not shown last, left out") == 1
+    assert log.report.total("noted", "messages that were never shown, left out") == 1
 
 
 def test_neuronpedias_download_is_two_conversations() -> None:
@@ -293,11 +328,19 @@ def eval_zip(path: Path, samples: list[Any], head: str = "header.json") -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", ["json", "eval", "killed eval"])
+@pytest.mark.parametrize("form", ["json", "eval", "killed eval", "zstd"])
 def test_a_log_of_inspect_is_read_by_the_sample(tmp_path: Path, form: str) -> None:
     if form == "json":
         path = tmp_path / "log.json"
         path.write_text(json.dumps(INSPECT, indent=2), "utf-8")
+    elif form == "zstd":
+        head = {key: INSPECT[key] for key in ("version", "eval", "plan")}
+        members = {"header.json": head} | {
+            f"samples/{sample['id']}_epoch_{sample['epoch']}.json": sample
+            for sample in INSPECT["samples"]
+        }
+        path = tmp_path / "log.eval"
+        zstd_zip(path, {name: json.dumps(value).encode() for name, value in members.items()})
     else:
         head = "header.json" if form == "eval" else "_journal/start.json"
         path = eval_zip(tmp_path / "log.eval", INSPECT["samples"], head)
@@ -314,6 +357,22 @@ def test_a_log_of_inspect_is_read_by_the_sample(tmp_path: Path, form: str) -> No
         "scores": {"match": {"value": "C"}},
     }
     assert log.report.total("cut", "thought") == 2
+
+
+def test_a_sample_whose_name_has_slashes_or_that_failed(tmp_path: Path) -> None:
+    samples = [
+        {**SAMPLE, "id": "a/b c"},
+        {
+            **SAMPLE,
+            "messages": SAMPLE["messages"][:1],
+            "error": {"message": "quota", "traceback": "x"},
+        },
+    ]
+    log = ConversationLog(eval_zip(tmp_path / "log.eval", samples))
+    first, second = log
+    assert first.id == "a/b c_epoch_1"
+    assert second.about["error"] == "quota"
+    assert log.report.total("noted", "sample that failed before its end") == 1
 
 
 def test_what_inspect_keeps_beside_a_sample_is_put_in_its_place() -> None:
