@@ -50,6 +50,10 @@ class ConversationError(PersonaLensError):
     """A log of chats cannot be read, or what it holds is no conversation."""
 
 
+class MonitorError(PersonaLensError):
+    """A monitor cannot keep what is asked of it, or is asked about something it was not calibrated for."""
+
+
 class TranscriptError(PersonaLensError):
     """Messages cannot be turned into token ids and token groups faithfully."""
 
