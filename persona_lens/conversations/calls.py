@@ -16,8 +16,9 @@ from persona_lens.conversations.spellings import ROLE_FIELDS, first_of, is_messa
 from persona_lens.conversations.treatment import Treatment
 
 _ASKED = ("request", "body", "input", "inputs", "kwargs", "prompt", "params")
+_SYSTEMS = ("system", "system_prompt", "instructions", "system_instruction", "systemInstruction")
 _TEXTS = ("response", "output", "completion")
-_ANSWERED = ("response", "output", "outputs", "completion", "choices", "result")
+_ANSWERED = ("response", "output", "outputs", "completion", "choices", "result", "message")
 
 
 def is_call(record: Any) -> bool:
@@ -50,7 +51,12 @@ def call(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
             remedy="join it with the requests, and give dicts with both: messages and response",
         )
     if not isinstance(messages, list) or answered is None:
-        yield Found(messages, rest)
+        unread = [
+            name for name in _ANSWERED if rest.get(name) and name not in ("result", "message")
+        ]
+        yield Found(
+            messages, rest, notes=tuple(f"the field {name}, which is no reply" for name in unread)
+        )
         return
     replies = _replies(_opened(rest[answered]), answered) or []
     last = messages[-1] if messages else None
@@ -89,10 +95,16 @@ def with_system(messages: Any, rest: dict[str, Any]) -> Any:
     has_own = isinstance(first, Mapping) and str(
         first.get(first_of(first, ROLE_FIELDS) or "")
     ).lower() in ("system", "developer")
-    name = first_of(rest, ("system", "system_prompt", "instructions"))
-    if has_own or name is None or not rest[name] or not isinstance(rest[name], str | list):
+    name = first_of(rest, _SYSTEMS)
+    if has_own or name is None or not rest[name]:
         return messages
-    return [{"role": "system", "content": rest.pop(name)}, *messages]
+    prompt = rest[name]
+    if isinstance(prompt, Mapping) and "parts" in prompt:
+        prompt = prompt["parts"]
+    if not isinstance(prompt, str | list):
+        return messages
+    del rest[name]
+    return [{"role": "system", "content": prompt}, *messages]
 
 
 def _messages(rest: dict[str, Any]) -> Any:

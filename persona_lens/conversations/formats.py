@@ -9,11 +9,13 @@ A record is a line, an item of a list, a row or a file. Formats are told by thei
     neuronpedia   defaultConversation and steeredConversation: two conversations
     chatgpt       an export of ChatGPT: mapping, a tree, of which the branch last shown is read
     claude        an export of Claude: chat_messages
+    gemini        contents: [{role, parts}]
     sycon         a row of SYCON-Bench: Question, Response_1, ...
     persona-lens  what `write_conversations` writes
     messages      a list of messages alone
 
-An object whose `conversations`, `data`, `chats`, ... is a list of any of these is read as that list.
+A list of these within a line or an item, or as the `conversations`, `data`, `chats`, ... of an object, is read as
+that list.
 """
 
 from __future__ import annotations
@@ -28,8 +30,16 @@ from persona_lens.conversations.found import Found, holds_list, listed
 from persona_lens.conversations.report import Refused, joined
 from persona_lens.conversations.spellings import is_message
 from persona_lens.conversations.treatment import Treatment
-from persona_lens.spelling import did_you_mean
+from persona_lens.conversations.unknown import fields_of, unknown
 
+_GROUPS = (
+    "conversation_id",
+    "conversation_hash",
+    "message_tree_id",
+    "chat_id",
+    "thread_id",
+    "session_id",
+)
 _WRAPPERS = ("conversations", "data", "chats", "dialogues", "items", "rows", "records", "logs")
 
 ID_FIELDS = (
@@ -118,6 +128,25 @@ def _own(record: Mapping[str, Any], treatment: Treatment) -> Iterator[Found]:
 
 
 def _bare(record: Any, treatment: Treatment) -> Iterator[Found]:
+    """A list of messages, unless it is all messages of several conversations."""
+    rows = [one for one in record if isinstance(one, Mapping)]
+    if any(row.get("parent_id") is not None for row in rows):
+        raise Refused(
+            "tree of messages",
+            "is a list of messages that answer one another as a tree",
+            expected="one conversation",
+            given="messages with a parent_id",
+            remedy="follow the parents of each last message, and give a list for each: [[...], ...]",
+        )
+    for name in _GROUPS:
+        if len({str(row[name]) for row in rows if row.get(name) is not None}) > 1:
+            raise Refused(
+                "messages of several conversations",
+                "is a list of messages of several conversations",
+                expected="one conversation, or a table with one message a row",
+                given=f"messages that differ in {name}",
+                remedy="give it as a table: pandas.DataFrame(messages)",
+            )
     yield Found(record, {})
 
 
@@ -150,6 +179,11 @@ FORMATS: dict[str, Format] = {
         Format("paper", _has_list("conversation"), _one("conversation")),
         Format("sharegpt", _has_list("conversations"), _one("conversations")),
         Format("openai", calls.is_call, calls.call),
+        Format(
+            "gemini",
+            lambda r: isinstance(r, Mapping) and _is_list_of_messages(r.get("contents")),
+            _one("contents"),
+        ),
         Format("messages", _is_list_of_messages, _bare),
     )
 }
@@ -170,13 +204,13 @@ def conversations_in(
     Raises:
         Refused: It is of no known format, or not of the one that is named.
     """
-    inside = _wrapped(record) if columns.messages is None else None
-    if inside is not None:
-        for index, item in enumerate(record[inside]):
-            place = f"{inside} [{index}]"
+    inside, held = _wrapped(record) if columns.messages is None else ("", None)
+    if held is not None:
+        for index, item in enumerate(held):
+            place = f"{inside} [{index}]".lstrip()
             try:
-                for found_format, found in conversations_in(item, format, columns, treatment):
-                    yield found_format, found.at(joined(place, found.place), f"-{index}")
+                for name, found in conversations_in(item, format, columns, treatment):
+                    yield name, found.at(joined(place, found.place), f"-{index}")
             except Refused as fault:  # the others are read
                 yield "", Found(fault, {}, place=place)
         return
@@ -185,7 +219,7 @@ def conversations_in(
         raise Refused(
             "record without a name",
             f"has no field {name!r}",
-            given=_keys(record),
+            given=fields_of(record),
             remedy="name the field that names a conversation: columns={'id': ...}",
         )
     if columns.messages is not None:
@@ -193,7 +227,7 @@ def conversations_in(
             raise Refused(
                 "record without messages",
                 f"has no field {columns.messages!r}",
-                given=_keys(record),
+                given=fields_of(record),
                 remedy="name the field of the messages: columns={'messages': ...}",
             )
         founds = _one(columns.messages)(record, treatment)
@@ -204,17 +238,16 @@ def conversations_in(
             yield each.name, found.named(name, ID_FIELDS)
 
 
-def _wrapped(record: Any) -> str | None:
-    """The field of a file's one object that holds a list of conversations; None where it is a conversation."""
-    if not isinstance(record, Mapping):
-        return None
-    for name in _WRAPPERS:
-        held = record.get(name)
-        if not isinstance(held, list) or not held or is_message(held[0]):
+def _wrapped(record: Any) -> tuple[str, list[Any] | None]:
+    """A list of conversations that is a record, or its one field; None where the record is a conversation."""
+    fields = {"": record} if isinstance(record, list) else record
+    for name in ("", *_WRAPPERS) if isinstance(fields, Mapping) else ():
+        held = fields.get(name)
+        if not isinstance(held, list) or not held or _is_list_of_messages(held):
             continue
         if any(each.fits(held[0]) for each in FORMATS.values()):
-            return name
-    return None
+            return name, held
+    return "", None
 
 
 def _fitting(record: Any, format: str) -> Iterator[Format]:
@@ -229,40 +262,9 @@ def _fitting(record: Any, format: str) -> Iterator[Format]:
         raise Refused(
             "another format",
             f"is not of the format {format}",
-            given=_keys(record),
+            given=fields_of(record),
             remedy=f"it looks like {other}: read it with format={other!r}"
             if other
             else "read it with format='auto'",
         )
-    raise _unknown(record)
-
-
-def _unknown(record: Any) -> Refused:
-    if is_message(record):
-        return Refused(
-            "single message",
-            "is a single message, and not a conversation",
-            expected="a conversation",
-            given=_keys(record),
-            remedy='put the messages of a conversation into one list: {"messages": [...]}, '
-            "or give a table with a column that names the conversation",
-        )
-    wanted = ("messages", "conversations", "conversation", "chat_messages", "mapping", "request")
-    near = (
-        next((did_you_mean(key, wanted, cutoff=0.75) for key in record), None)
-        if isinstance(record, Mapping)
-        else None
-    )
-    return Refused(
-        "unknown format",
-        "is no conversation of a known format",
-        expected="fields such as messages, conversations or conversation",
-        given=_keys(record),
-        remedy=f"{near or 'name the field that holds the messages'}: columns={{'messages': ...}}",
-    )
-
-
-def _keys(record: Any) -> str:
-    if isinstance(record, Mapping):
-        return f"fields {', '.join(map(str, list(record)[:12]))}" if record else "no fields"
-    return f"{type(record).__name__} {str(record)[:40]!r}"
+    raise unknown(record)

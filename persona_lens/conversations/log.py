@@ -87,6 +87,7 @@ class ConversationLog:
     Raises:
         ConversationError: An option or format is not known. When read: the source is not there, nothing in it
             could be read, or, if strict, the first fault.
+        PathError: A path cannot be one.
 
     Examples:
         >>> log = ConversationLog([
@@ -194,7 +195,7 @@ class ConversationLog:
     def _complain(self, report: LogReport) -> None:
         refused = next((each for each in report.findings if each.kind == "refused"), None)
         if refused is None:
-            raise ConversationError("the log holds no conversations", given=str(self._source)[:200])
+            raise ConversationError("the log holds no conversations", given=_named(self._source))
         others = report.refused - 1
         more = f" (and {others:,} more)" if others else ""
         raise ConversationError(
@@ -224,9 +225,12 @@ def read_conversations(source: Any, **options: Any) -> list[Conversation]:
     log = ConversationLog(source, **options)
     chats = list(log)
     if not log.report.whole:
-        name = source if isinstance(source, str | os.PathLike) else type(source).__name__
-        warnings.warn(f"{name}: {log.report.summary}", PersonaLensWarning, stacklevel=2)
+        warnings.warn(f"{_named(source)}: {log.report.summary}", PersonaLensWarning, stacklevel=2)
     return chats
+
+
+def _named(source: Any) -> str:
+    return str(source) if isinstance(source, str | os.PathLike) else type(source).__name__
 
 
 def _columns(given: Mapping[str, str] | None) -> Columns:

@@ -90,9 +90,10 @@ def _check_content(path: Path) -> None:
 
 def _of_text(head: bytes, named_lines: bool) -> Kind:
     """Lines, a list, or values one after another."""
-    if named_lines:
-        return Kind.LINES
     bare = head.lstrip()
+    # One value over several lines is no line, whatever the file is called.
+    if named_lines and bare.split(b"\n", 1)[0].strip() not in (b"{", b"["):
+        return Kind.LINES
     if not bare:
         raise Refused("empty", "holds nothing", remedy="write or download it again")
     if bare[:1] not in b"[{":

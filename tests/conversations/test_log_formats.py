@@ -125,6 +125,7 @@ CALLS: dict[str, Any] = {
         },
     },
     "JSON in a text": {"messages": json.dumps(OPENAI["messages"])},
+    "Ollama": {"messages": OPENAI["messages"][:1], "message": OPENAI["messages"][1]},
     "Anthropic": {
         "request": {"model": "c", "messages": [{"role": "user", "content": PAIR[0][1]}]},
         "response": {"role": "assistant", "content": [{"type": "text", "text": PAIR[1][1]}]},
@@ -239,6 +240,40 @@ def test_a_list_within_one_object(tmp_path: Path, field: str) -> None:
     assert [(chat.id, said(chat)) for chat in log] == [("all-0", PAIR), ("s", PAIR)]
     (finding,) = log.report.findings
     assert finding.place == f"{path}, {field} [1], message 0"
+
+
+def test_a_line_that_is_a_list_of_conversations(tmp_path: Path) -> None:
+    path = lines(tmp_path / "all.jsonl", [OPENAI, SHAREGPT], [PAIR, PAIR])
+    log = ConversationLog(path)
+    assert [said(chat) for chat in log] == [PAIR] * 4
+    assert len({chat.id for chat in log}) == 4
+
+
+@pytest.mark.parametrize("value", [OPENAI, [OPENAI]])
+def test_one_value_over_several_lines_by_the_name_of_lines(tmp_path: Path, value: Any) -> None:
+    path = tmp_path / "chat.jsonl"
+    path.write_text(json.dumps(value, indent=2), "utf-8")
+    assert [said(chat) for chat in ConversationLog(path)] == [PAIR]
+
+
+def test_contents_as_gemini_takes_them() -> None:
+    record = {
+        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+        "contents": [
+            {"role": "user", "parts": [{"text": PAIR[0][1]}]},
+            {"role": "model", "parts": [{"text": PAIR[1][1]}]},
+        ],
+    }
+    log = ConversationLog(record)
+    assert [said(chat) for chat in log] == [[("system", "Be brief."), *PAIR]]
+    assert log.report.formats == {"gemini": 1}
+
+
+def test_what_is_no_reply_is_noted() -> None:
+    log = ConversationLog([{"messages": OPENAI["messages"][:1], "choices": [{"delta": {}}]}])
+    (chat,) = log
+    assert chat.about == {"choices": [{"delta": {}}]}
+    assert log.report.total("noted", "the field choices, which is no reply") == 1
 
 
 def test_names_of_files_with_dots(tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ RECORDS: dict[str, tuple[Any, str, str, str]] = {
     "messages that are text": (
         {"messages": "user: hi"},
         "",
-        "no conversation of a known format",
-        "columns=",
+        "is no list of messages",
+        "square brackets",
     ),
     "messages that are broken JSON": (
         {"messages": "[{'role': 'user'}]"},
@@ -83,8 +83,8 @@ RECORDS: dict[str, tuple[Any, str, str, str]] = {
     "messages that are null": (
         {"messages": None},
         "",
-        "no conversation of a known format",
-        "columns=",
+        "is no list of messages",
+        "square brackets",
     ),
     "no user": (
         chat({"role": "system", "content": "x"}, REPLY),
@@ -244,6 +244,26 @@ RECORDS: dict[str, tuple[Any, str, str, str]] = {
         "no known role",
         "write it again",
     ),
+}
+
+
+RECORDS |= {
+    "a tree of messages": (
+        [{"role": "prompter", "text": "x"}, {"role": "assistant", "text": "y", "parent_id": "1"}],
+        "",
+        "as a tree",
+        "follow the parents",
+    ),
+    "messages of several conversations": (
+        [
+            {"role": "user", "content": "x", "chat_id": 1},
+            {"role": "user", "content": "y", "chat_id": 2},
+        ],
+        "",
+        "differ in chat_id",
+        "pandas.DataFrame",
+    ),
+    "messages that are a dict": ({"messages": {"0": USER}}, "", "given dict", "square brackets"),
 }
 
 
