@@ -25,10 +25,13 @@ from persona_lens.plots.export import (
     save_figure,
     save_figures,
 )
+from persona_lens.plots.forecast_scores import forecast_scores
+from persona_lens.plots.forecast_truth import forecast_truth, message_kinds
 from persona_lens.plots.heatmaps import trait_heatmap
 from persona_lens.plots.layer_map import layer_map
 from persona_lens.plots.layer_sweep import layer_sweep
 from persona_lens.plots.maps import persona_map
+from persona_lens.plots.monitor_power import monitor_power
 from persona_lens.plots.pareto import pareto
 from persona_lens.plots.ranking import axis_ranking
 from persona_lens.plots.reconstruction import reconstruction_curves, reconstruction_layers
@@ -46,9 +49,13 @@ __all__ = [
     "drift_curves",
     "emergence",
     "figure_files",
+    "forecast_scores",
+    "forecast_truth",
     "layer_map",
     "layer_similarity",
     "layer_sweep",
+    "message_kinds",
+    "monitor_power",
     "pareto",
     "persona_map",
     "reconstruction_curves",
