@@ -109,17 +109,8 @@ def read_tensors(path: Path, error: type[PersonaLensError]) -> dict[str, np.ndar
         FileNotFoundError: There is no such file.
         PersonaLensError: It is none, or damaged; as `error`.
     """
-    check_content(path, error)
-    try:
+    with _damage_as(error, path, "safetensors"):
         return load_file(path)
-    except SafetensorError as problem:
-        raise error(
-            f"{path} is damaged or no safetensors file",
-            given=str(problem).splitlines()[0],
-            remedy="save it again, or download it again",
-        ) from problem
-    except NotADirectoryError as problem:
-        raise FileNotFoundError(path) from problem
 
 
 def read_json(path: Path, error: type[PersonaLensError]) -> Any:
@@ -129,12 +120,18 @@ def read_json(path: Path, error: type[PersonaLensError]) -> Any:
         FileNotFoundError: There is no such file.
         PersonaLensError: It is none, or damaged; as `error`.
     """
+    with _damage_as(error, path, "JSON"):
+        return json.loads(path.read_text("utf-8"))
+
+
+@contextmanager
+def _damage_as(error: type[PersonaLensError], path: Path, kind: str) -> Iterator[None]:
     check_content(path, error)
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as problem:
+        yield
+    except (ValueError, SafetensorError) as problem:
         raise error(
-            f"{path} is damaged or no JSON file",
+            f"{path} is damaged or no {kind} file",
             given=str(problem).splitlines()[0],
             remedy="save it again, or download it again",
         ) from problem

@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+
+from persona_lens.errors import PersonaLensError
 
 _SHOWN = 3
 _CUTOFF = 0.6
@@ -45,6 +47,28 @@ def did_you_mean(
     """
     found = near(given, known, cutoff=cutoff)
     return f"did you mean {' or '.join(found)}?" if found else otherwise
+
+
+def check_choice(
+    given: object, known: Collection[str], problem: str, *, error: type[PersonaLensError]
+) -> None:
+    """Refuse what is not among a few words.
+
+    Raises:
+        PersonaLensError: It is not; as `error`.
+
+    Examples:
+        >>> check_choice("row", ("raw", "roles", "default"), "unknown units", error=PersonaLensError)
+        Traceback (most recent call last):
+            ...
+        persona_lens.errors.PersonaLensError: unknown units
+          expected raw, roles or default, given row
+          did you mean raw?
+    """
+    if given not in known:
+        *others, last = known
+        expected = f"{', '.join(others)} or {last}"
+        raise error(problem, expected=expected, given=given, remedy=did_you_mean(given, known))
 
 
 def _spoken(name: str) -> str:

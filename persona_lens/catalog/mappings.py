@@ -81,7 +81,12 @@ def spread(
                 yield from spread(kind, item, f"{inner} [{index}]", passed_over)
     elif isinstance(value, Mapping) and value and not _FIELDS & {*value}:
         yield from _names(kind, value, where)
-    elif kind in (QUESTION, DEFAULT) and isinstance(value, Mapping) and _is_unnamed(value):
+    elif (
+        kind in (QUESTION, DEFAULT)
+        and isinstance(value, Mapping)
+        and "id" not in value
+        and isinstance(value.get("text"), str)
+    ):
         yield where, {"id": sentence_id(kind, value["text"])} | dict(value)
     else:
         yield where, value
@@ -112,10 +117,6 @@ def named(kind: Kind[Any], original: object) -> dict[str, Any]:
         name = sentence_id(kind, text)
     kept = name == original or f"original_{kind.key}" not in kind.model.model_fields
     return {kind.key: name} | ({} if kept else {f"original_{kind.key}": original})
-
-
-def _is_unnamed(value: Mapping[Any, Any]) -> bool:
-    return "id" not in value and isinstance(value.get("text"), str)
 
 
 def _names(kind: Kind[Any], names: Mapping[Any, Any], where: str) -> Iterator[tuple[str, Any]]:

@@ -93,7 +93,8 @@ def status_fault(
     """
     refusal = read_refusal(status, body, headers)
     detail = f"status {status}" + (f": {refusal.message}" if refusal.message else "")
-    stop = _why_stop(refusal, settings)
+    # Where no other call would fare better.
+    stop = _wrong_account(refusal, settings) or _wrong_address(refusal, settings)
     if stop is not None:
         problem, remedy = stop
         return Fault("stop", detail, problem=problem, remedy=remedy)
@@ -129,11 +130,6 @@ def error_in_place_of_answer(body: object, plain: Fault, settings: EndpointSetti
     return fault if status or fault.then == "stop" else plain
 
 
-def _why_stop(refusal: Refusal, settings: EndpointSettings) -> tuple[str, str] | None:
-    """What is wrong and what to do, where no other call would fare better."""
-    return _wrong_account(refusal, settings) or _wrong_address(refusal, settings)
-
-
 def _wrong_account(refusal: Refusal, settings: EndpointSettings) -> tuple[str, str] | None:
     host, status = settings.host(), refusal.status
     if is_used_up(refusal):
@@ -141,7 +137,8 @@ def _wrong_account(refusal: Refusal, settings: EndpointSettings) -> tuple[str, s
             f"the quota at {host} is used up",
             "add credit or raise the limit of the account, or wait until it is renewed; then run the same again",
         )
-    if status == _UNAUTHORISED or (400 <= status <= _FORBIDDEN and _is_about_the_key(refusal)):
+    about_key = refusal.codes & _KEY_CODES or _KEY_TEXT.search(refusal.message)
+    if status == _UNAUTHORISED or (400 <= status <= _FORBIDDEN and about_key):
         return (
             f"{host} does not accept the API key",
             f"check the environment variable {settings.api_key_env}",
@@ -169,10 +166,6 @@ def _wrong_address(refusal: Refusal, settings: EndpointSettings) -> tuple[str, s
     if refusal.wait is not None and refusal.wait > settings.longest_pause:
         return _too_long_a_wait(refusal.wait, status, settings)
     return None
-
-
-def _is_about_the_key(refusal: Refusal) -> bool:
-    return bool(refusal.codes & _KEY_CODES or _KEY_TEXT.search(refusal.message))
 
 
 def _too_long_a_wait(wait: float, status: int, settings: EndpointSettings) -> tuple[str, str]:

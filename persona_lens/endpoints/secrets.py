@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+from itertools import takewhile
 from urllib.parse import quote, quote_plus
 
 # What is shorter is no secret: servers on one's own machine want some word or other.
@@ -64,7 +65,8 @@ class Secret:
         for spelling in self._lowered:
             place = low.find(spelling[:_TELLING_START])
             while place >= 0:
-                length = _shared_beginning(spelling, low, place)
+                pairs = zip(spelling, low[place : place + len(spelling)], strict=False)
+                length = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
                 covered[place : place + length] = b"x" * length
                 place = low.find(spelling[:_TELLING_START], place + 1)
         for place in range(len(low) - _TELLING_INSIDE + 1):
@@ -77,16 +79,6 @@ class Secret:
             elif not place or not covered[place - 1]:
                 pieces.append(_MASK)
         return "".join(pieces)
-
-
-def _shared_beginning(spelling: str, text: str, place: int) -> int:
-    """How many letters of a spelling stand at a place of a text."""
-    length = 0
-    for letter, found in zip(spelling, text[place : place + len(spelling)], strict=False):
-        if letter != found:
-            break
-        length += 1
-    return length
 
 
 def _spellings(key: str) -> list[str]:

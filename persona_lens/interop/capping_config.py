@@ -269,7 +269,7 @@ def read_capping_config(
             name: tuple(
                 Cap(str(cap["vector"]), float(cap["cap"]), cap.get("sinks") is True)
                 for cap in caps
-                if _has_cap(cap)
+                if cap.get("cap") is not None
             )
             for name, caps in listed.items()
         }
@@ -291,10 +291,6 @@ def read_capping_config(
     skipped = {name: count for name, count in lacking.items() if count}
     origin = None if axis is None else axis.origin
     return CappingConfig(vectors, experiments, operation, skipped, origin)
-
-
-def _has_cap(intervention: Mapping[str, Any]) -> bool:
-    return intervention.get("cap") is not None
 
 
 def _vector(

@@ -63,7 +63,10 @@ def write_control_vector(
         array([[3., 4.], [0., 5.]], dtype=float32)
     """
     path = Path(path)
-    added = _of_direction(what) if isinstance(what, Direction) else _sum_of_steps(what)
+    if isinstance(what, Direction):
+        added = dict(zip(what.layers, what.values, strict=True))
+    else:
+        added = _sum_of_steps(what)
     added = {layer: vector for layer, vector in sorted(added.items()) if vector.any()}
     if 0 in added:
         raise InterventionError(
@@ -111,10 +114,6 @@ def read_control_vector(path: str | Path, *, name: str | None = None) -> Directi
             given=f"shapes {sorted(widths)}" if widths else "none",
         )
     return Direction(name or path.stem, tuple(layers), np.stack([found[layer] for layer in layers]))
-
-
-def _of_direction(direction: Direction) -> dict[int, Float[np.ndarray, " d_model"]]:
-    return dict(zip(direction.layers, direction.values, strict=True))
 
 
 def _sum_of_steps(plan: Plan) -> dict[int, Float[np.ndarray, " d_model"]]:

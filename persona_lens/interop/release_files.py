@@ -11,6 +11,7 @@ from jaxtyping import Float
 from persona_lens.errors import SpaceError
 from persona_lens.interop.capping_config import MIN_COSINE
 from persona_lens.interop.torch_files import as_array, read_torch
+from persona_lens.statistics.pca import unit
 
 Vector = Float[np.ndarray, "layer d_model"]
 
@@ -114,7 +115,7 @@ def orient_axis(
         note = f"{file} is taken to point to the Assistant: there is no default or no role to check it with"
         return axis, None, note
     check_shapes({file: axis, "the other vectors": ours}, {})
-    cosines = _cosines(axis, ours)
+    cosines = (unit(axis) * unit(ours)).sum(axis=1)
     middle = float(np.median(cosines))
     if abs(middle) < MIN_COSINE:
         raise SpaceError(
@@ -147,12 +148,3 @@ def _apart(axis: Vector, ours: Vector) -> float:
     lengths = np.linalg.norm(axis.astype(np.float64), axis=1)
     known = lengths > 0
     return float((np.linalg.norm(ours - axis, axis=1)[known] / lengths[known]).max(initial=0.0))
-
-
-def _cosines(a: Vector, b: Vector) -> Float[np.ndarray, " layer"]:
-    """Row by row; 0 where a row is zero."""
-    products = np.einsum("ld,ld->l", a, b, dtype=np.float64)
-    lengths = np.linalg.norm(a.astype(np.float64), axis=1) * np.linalg.norm(
-        b.astype(np.float64), axis=1
-    )
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)

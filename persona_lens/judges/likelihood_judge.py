@@ -179,7 +179,11 @@ class LikelihoodJudge:
         ]
         missing = [index for index, known in enumerate(own) if known is None]
         asked = [(cases[index].shard.system, cases[index].question) for index in missing]
-        asked += [(self._other_system(case), case.question) for case in cases]
+        # A case's own prompt is compared with the default's, or with that of the trait's other side.
+        asked += [
+            (case.opposite if case.shard.kind == "trait" else self.baseline, case.question)
+            for case in cases
+        ]
         scored = self.model.log_probs(
             [prompt(*pair) for pair in asked],
             [answers[i].ids for i in missing] + [answer.ids for answer in answers],
@@ -234,12 +238,6 @@ class LikelihoodJudge:
     @cached_property
     def _continuation(self) -> Continuation:
         return Continuation(self.model.encoder, end_ids=self.model.end_ids)
-
-    def _other_system(self, case: Case) -> str:
-        """The prompt a case's own is compared with: the default's, or that of the trait's other side."""
-        if case.shard.kind != "trait":
-            return self.baseline
-        return case.opposite
 
     def _prompt(self, system: str, question: str) -> Transcript:
         encoder = self.model.encoder

@@ -147,7 +147,8 @@ class OpenAIJudge:
             raise PersonaLensError("an estimate needs replies", expected="at least one", given=0)
         how, count = token_counter(self.settings.model)
         asked = [case for case in sample if settled(case) is None]
-        prompts = [_plain(self._call(case).messages) for case in asked]
+        asked_for = [self._call(case).messages for case in asked]
+        prompts = ["\n\n".join(each["content"] for each in messages) for messages in asked_for]
         answers = [_USUAL_ANSWER[_scale(case), self._form] for case in asked]
         calls = round(total * len(asked) / len(sample))
         return JudgingCost(
@@ -207,10 +208,6 @@ class OpenAIJudge:
 
 def _scale(case: Case) -> str:
     return "trait" if case.shard.kind == "trait" else "role"
-
-
-def _plain(messages: Sequence[Mapping[str, str]]) -> str:
-    return "\n\n".join(message["content"] for message in messages)
 
 
 def _weighted(verdict: Verdict, tokens: Sequence[Mapping[str, float]]) -> Verdict:

@@ -113,7 +113,11 @@ def embedded_status(name: str, *, cache_dir: str | Path | None = None) -> Embedd
 def _find(name: str) -> EmbeddedModel:
     if name in EMBEDDED:
         return EMBEDDED[name]
-    known = {alias.lower(): model.name for model in EMBEDDED.values() for alias in _aliases(model)}
+    known = {
+        alias.lower(): model.name
+        for model in EMBEDDED.values()
+        for alias in (model.name, model.hub_id, model.hub_id.split("/")[-1])
+    }
     close = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     meant = dict.fromkeys(known[match] for match in close)
     raise ModelError(
@@ -121,10 +125,6 @@ def _find(name: str) -> EmbeddedModel:
         expected="one of " + ", ".join(EMBEDDED),
         remedy=f"did you mean {' or '.join(meant)}?" if meant else None,
     )
-
-
-def _aliases(model: EmbeddedModel) -> tuple[str, str, str]:
-    return model.name, model.hub_id, model.hub_id.split("/")[-1]
 
 
 def _place(model: EmbeddedModel, cache_dir: str | Path | None) -> Path:

@@ -158,7 +158,9 @@ def write_model_folder(path: Path, out_dir: Path, *, fix_tokenizer: bool = True)
         model, tokenizer = _load(path)
         doubt = None
         if fix_tokenizer:
-            doubt = _set_pre_tokenizer(tokenizer, _text(fields, "tokenizer.ggml.pre"))
+            pre = fields.get("tokenizer.ggml.pre")
+            named = None if pre is None else bytes(pre.parts[-1]).decode("utf-8")
+            doubt = _set_pre_tokenizer(tokenizer, named)
         _set_ends(model, fields)
         _forget_origin(model, tokenizer)
         with appearing(out_dir) as partial:
@@ -294,10 +296,6 @@ def _set_ends(model: PreTrainedModel, fields: Mapping[str, Any]) -> None:
     ends = {int(fields[key].parts[-1][0]) for key in keys if key in fields}
     if len(ends) > 1 and model.generation_config is not None:
         model.generation_config.eos_token_id = sorted(ends)
-
-
-def _text(fields: Mapping[str, Any], key: str) -> str | None:
-    return bytes(fields[key].parts[-1]).decode("utf-8") if key in fields else None
 
 
 @contextmanager

@@ -109,11 +109,6 @@ def _span(known: pd.DataFrame) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _extremes(n: int) -> list[int]:
-    """Places of the units that are named, in order of depth."""
-    return sorted({*range(min(n, NAMED_A_SIDE)), *range(max(0, n - NAMED_A_SIDE), n)})
-
-
 def _dots(
     units: pd.DataFrame, heights: Float[np.ndarray, " unit"], kind: str, color: str
 ) -> go.Scatter:
@@ -175,7 +170,8 @@ def _labels(
         at: Pixels of each unit within the row, y downwards.
         bar: Height at which the median is drawn.
     """
-    named = _extremes(len(units))
+    places = range(len(units))
+    named = sorted({*places[:NAMED_A_SIDE], *places[-NAMED_A_SIDE:]})
     labels = [
         Label(
             shown(str(units["name"][place])),

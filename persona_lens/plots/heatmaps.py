@@ -91,7 +91,8 @@ def trait_heatmap(
     reach = float(np.nanmax(np.abs(np.stack(grids)), initial=0.0)) or 1.0
     subtitle = joined(source, _words(by_layer, cluster_targets))
     caption = _caption(frame, traits, targets, kept, layers)
-    against = f"the {_target(targets[0])}" if len(targets) == 1 else _kind_of(targets)
+    against = "components" if all(map(_component, targets)) else "roles"
+    against = f"the {_target(targets[0])}" if len(targets) == 1 else against
     told = _told(frame, traits, columns, by_layer=by_layer)
     figures = {
         layer: _draw(
@@ -245,10 +246,6 @@ def _target(target: Any) -> str:
     if target == "axis":
         return "Assistant Axis"
     return target.upper() if _component(target) else shown(target)
-
-
-def _kind_of(targets: Sequence[str]) -> str:
-    return "components" if all(_component(each) for each in targets) else "roles"
 
 
 def _words(by_layer: bool, clustered: bool) -> str:

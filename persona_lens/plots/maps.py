@@ -12,7 +12,7 @@ from persona_lens.plots.parts.scene import draw_scene
 from persona_lens.plots.parts.subjects import check_fitted
 from persona_lens.plots.parts.view import LABELS, Labels, map_view
 from persona_lens.space import Space
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice
 
 
 def persona_map(
@@ -67,13 +67,7 @@ def persona_map(
     check_fitted(space)
     if dims not in (2, 3):
         raise FigureError("a map has two or three dimensions", expected="2 or 3", given=dims)
-    if labels not in LABELS:
-        raise FigureError(
-            "unknown labels",
-            expected="all, extremes or none",
-            given=labels,
-            remedy=did_you_mean(labels, LABELS),
-        )
+    check_choice(labels, LABELS, "unknown labels", error=FigureError)
     names = (x, y) if dims == 2 else (x, y, z)
     view = map_view(space, layer, names, traits=traits, color=color, labels=labels, title=title)
     return draw_plane(view) if dims == 2 else draw_scene(view)

@@ -23,7 +23,6 @@ from persona_lens.runs.store.disk import check_room, full_disk_explained
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.forking import claim
 from persona_lens.runs.store.open_run import OpenRun
-from persona_lens.runs.store.thoughts import ThoughtCount
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -161,7 +160,10 @@ def collect_run(
         if engine is not None:
             _work_off(engine, _Collection(run, settings), progress=progress)
         if progress:
-            _tell_thoughts(run.thoughts())
+            count = run.thoughts()
+            if count.thinking:
+                remedy = ". A larger max_new_tokens leaves room for it." if count.cut else "."
+                Console(stderr=True).print(f"{count}{remedy}", markup=False, highlight=False)
     return folder
 
 
@@ -187,13 +189,6 @@ def _served_facts(served: ServedSource, facts: WorkerFacts | None) -> dict[str, 
             f"text as it is tokenised there; a thought that it gave apart is {place}"
         )
     return found
-
-
-def _tell_thoughts(count: ThoughtCount) -> None:
-    """Say that replies think, and what to do where that left no room for an answer."""
-    if count.thinking:
-        remedy = ". A larger max_new_tokens leaves room for it." if count.cut else "."
-        Console(stderr=True).print(f"{count}{remedy}", markup=False, highlight=False)
 
 
 def _local_engine(

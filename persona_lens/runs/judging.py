@@ -102,7 +102,8 @@ class _Cases:
     ) -> Iterator[Case]:
         """The cases of a shard, but for some; `replies` if they are at hand."""
         about = self._run.manifest.about.get(f"{shard.kind}-{shard.name}", {})
-        opposite = self._systems.get(_other_side(shard), "")
+        other = "negative" if shard.side == "positive" else "positive"
+        opposite = self._systems.get((shard.name, shard.prompt_index, other), "")
         said = self._run.read_replies(shard) if replies is None else replies
         for index, reply in enumerate(said):
             if index not in but:
@@ -170,10 +171,6 @@ class _Stream:
                 given=f"{len(opened.verdicts)} verdicts on {key}",
                 remedy="this is a fault of the judge; run the same command again to continue",
             )
-
-
-def _other_side(shard: Shard) -> tuple[str, int, str]:
-    return shard.name, shard.prompt_index, "negative" if shard.side == "positive" else "positive"
 
 
 def _calibrate(

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from persona_lens.statistics import known_mean
+
 _CHUNK = 2**24
 
 
@@ -149,7 +151,7 @@ class Separation:
 
     def areas(self) -> Float[np.ndarray, "draw unit question_fold"]:
         """Mean over prompt folds of the area within each split."""
-        return _known_mean(self._areas, axis=2)
+        return known_mean(self._areas, axis=2)
 
     def d_prime(self) -> Float[np.ndarray, "draw unit question_fold"]:
         """Mean gap of the two sides over prompt folds, over the root of the mean of their variances.
@@ -160,13 +162,13 @@ class Separation:
         """
         known = np.isfinite(self._gaps)
         n_cells = known.sum(axis=3)
-        center = _known_mean(self._gaps, axis=3)[..., None]
+        center = known_mean(self._gaps, axis=3)[..., None]
         squares = np.where(known, self._gaps - center, 0.0) ** 2
         with np.errstate(invalid="ignore", divide="ignore"):
-            variance = squares.sum(axis=3) / (n_cells - 1) + _known_mean(self._noise, axis=3)
+            variance = squares.sum(axis=3) / (n_cells - 1) + known_mean(self._noise, axis=3)
             variance[n_cells < 2] = np.nan
-            pooled = _known_mean(variance, axis=2)[..., None] / 2
-            gap = _known_mean(self._gaps, axis=2)
+            pooled = known_mean(variance, axis=2)[..., None] / 2
+            gap = known_mean(self._gaps, axis=2)
             return np.where(pooled > 0, gap / np.sqrt(pooled), np.nan)
 
 
@@ -196,9 +198,3 @@ def areas_between(
     # A direction that is unknown has projections that are: comparisons with NaN are false.
     unknown = (pairs == 0) | np.isnan(plus).any(axis=-1) | np.isnan(minus).any(axis=-1)
     return np.where(unknown, np.nan, above / np.maximum(pairs, 1))
-
-
-def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from persona_lens.separability.draws import Draws
+from persona_lens.statistics import known_mean
 
 Sums = Float[np.ndarray, "prompt_fold question_fold unit d_model"]
 Counts = Float[np.ndarray, "prompt_fold question_fold unit"]
@@ -121,7 +122,4 @@ def _cosines(first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, "draw u
 
 def _mean_of(values: Iterator[np.ndarray]) -> np.ndarray:
     """Mean over the halvings that know a value."""
-    found = np.array(list(values), dtype=np.float64)
-    known = np.isfinite(found)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, found, 0.0).sum(axis=0) / known.sum(axis=0)
+    return known_mean(np.array(list(values), dtype=np.float64), axis=0)

@@ -18,6 +18,7 @@ from persona_lens.separability.halves import (
     reliability_of_means,
 )
 from persona_lens.separability.probe import Whitening, class_scatter
+from persona_lens.statistics import known_mean
 
 _ROUNDING = 1e-6
 
@@ -36,14 +37,8 @@ class Measured(NamedTuple):
         random: Float[np.ndarray, "draw unit question_fold"] | None = None,
     ) -> Measured:
         """The first draw is the score, the others are means over question folds."""
-        return cls(draws[0], fold_mean(draws[1:]), None if random is None else fold_mean(random))
-
-
-def fold_mean(values: Float[np.ndarray, "... fold"]) -> Float[np.ndarray, " ..."]:
-    """Mean over the folds that know a value; NaN if none does."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0.0).sum(axis=-1) / known.sum(axis=-1)
+        along = None if random is None else known_mean(random, axis=-1)
+        return cls(draws[0], known_mean(draws[1:], axis=-1), along)
 
 
 @dataclass(frozen=True, eq=False)

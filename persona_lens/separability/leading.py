@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.errors import SpaceError
-from persona_lens.separability.layer import fold_mean
 from persona_lens.separability.result import Separability
-from persona_lens.statistics import crossed_means, interval_of, widened
+from persona_lens.statistics import crossed_means, interval_of, known_mean, widened
 
 N_DRAWS = 2000
 
@@ -69,7 +68,7 @@ def lead(
         difference = mine - theirs
         draws = widened(crossed_means(difference, n_draws=n_draws, seed=seed), mine.shape[1])
         ends = np.array([interval_of(column) for column in draws.T])
-        values = fold_mean(np.moveaxis(fold_mean(np.moveaxis(difference, 1, -1)), 0, -1))
+        values = known_mean(known_mean(difference, axis=1), axis=0)
         columns = {
             "kind": kind,
             "layer": one.layers,

@@ -13,8 +13,7 @@ from jaxtyping import Float, Int
 
 from persona_lens.errors import SpaceError
 from persona_lens.frames import ResultKind
-from persona_lens.separability.layer import fold_mean
-from persona_lens.statistics import permutation_p
+from persona_lens.statistics import known_mean, permutation_p
 from persona_lens.vectors.packing import Packed, pack, unpack
 
 METRICS: Mapping[str, str] = {
@@ -96,7 +95,7 @@ class Separability:
                 f"{metric!r} of {kind!r} was not measured",
                 expected=", ".join(f"{metric} of {kind}" for metric, kind in self.scores),
             ) from error
-        return fold_mean(np.moveaxis(scores, 1, -1))
+        return known_mean(scores, axis=1)
 
     def frame(self, metric: str) -> pd.DataFrame:
         """One row a role or trait and layer: value, and the shuffled null beside it.

@@ -26,7 +26,7 @@ from persona_lens.space.layer import LayerView, span
 from persona_lens.space.naming import Named
 from persona_lens.space.queries import direction_at, given_at, named, vectors_at
 from persona_lens.space.shortages import Shortage, shortages
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice, did_you_mean
 from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
@@ -258,13 +258,7 @@ class SpaceGeometry:
             if isinstance(onto, str)
             else direction_at(self.table, onto, view.place)
         )
-        if units not in UNITS:
-            raise SpaceError(
-                "unknown units",
-                expected="raw, roles or default",
-                given=units,
-                remedy=did_you_mean(units, UNITS),
-            )
+        check_choice(units, UNITS, "unknown units", error=SpaceError)
         if units != "raw" and differences.any():
             raise SpaceError(
                 f"a difference of residual vectors has no place in units of {units!r}",

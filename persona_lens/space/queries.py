@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from persona_lens.arrays import as_floats
 from persona_lens.errors import SpaceError
 from persona_lens.space.naming import Named, resolve
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice
 from persona_lens.vectors import VectorTable
 
 
@@ -20,13 +20,7 @@ def named(table: VectorTable, name: str, kind: str | None = None) -> Named:
     """What a name stands for; see `Space.named`."""
     if kind is None:
         return resolve(table, name)
-    if kind not in ("role", "trait"):
-        raise SpaceError(
-            "unknown kind of vector",
-            expected="role or trait",
-            given=kind,
-            remedy=did_you_mean(kind, ("role", "trait")),
-        )
+    check_choice(kind, ("role", "trait"), "unknown kind of vector", error=SpaceError)
     return resolve(table, name, (kind,))
 
 

@@ -25,8 +25,7 @@ from persona_lens.space.calibrating import reply_calibration
 from persona_lens.space.calibration import POPULATIONS, Calibration, Unit
 from persona_lens.space.directions import CalibratedDirections
 from persona_lens.space.geometry import SpaceGeometry
-from persona_lens.space.naming import Named
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice, did_you_mean
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -81,7 +80,8 @@ class Thresholds:
         found = self._space.named(what)
         places = [self._space.layer_index(layer) for layer in chosen]
         values = self._space.direction_vectors(found)[places]
-        return Direction(_spoken(found), chosen, values, origin=self._space.origin)
+        called = "assistant" if found.kind == "axis" else found.name
+        return Direction(called, chosen, values, origin=self._space.origin)
 
     def _check_width(self, d_model: int) -> None:
         if d_model != self._space.table.d_model:
@@ -131,13 +131,7 @@ class Thresholds:
 
     def calibrated(self, what: What, of: Unit, direction: Direction) -> _Calibrated:
         """The calibration that knows a direction; for reply means, made on the spot if there is none."""
-        if of not in ("replies", "tokens"):
-            raise SpaceError(
-                "unknown unit of a percentile",
-                expected="replies or tokens",
-                given=of,
-                remedy=did_you_mean(of, ("replies", "tokens")),
-            )
+        check_choice(of, ("replies", "tokens"), "unknown unit of a percentile", error=SpaceError)
         name = self._space.named(what).name if isinstance(what, str) else ""
         calibration = (
             self._space.calibration_ if of == "replies" else self._space.token_calibration_
@@ -199,13 +193,7 @@ class Thresholds:
                 for layer, vector in zip(direction.layers, direction.units, strict=True)
             ]
             return np.array(spreads), "spread of the roles"
-        if unit != "residual":
-            raise SpaceError(
-                "unknown unit",
-                expected="residual, spread or raw",
-                given=unit,
-                remedy=did_you_mean(unit, ("residual", "spread", "raw")),
-            )
+        check_choice(unit, ("residual", "spread", "raw"), "unknown unit", error=SpaceError)
         norms = self.residual_norms(direction)
         if norms is None and model is not None:
             from persona_lens.space.budget import neutral_norms  # noqa: PLC0415
@@ -323,11 +311,6 @@ def _refuse_what_is_no_direction(what: object) -> None:
             given="several names" if names else "None",
             remedy="make a plan of each and add them up" if names else "leave it out for the axis",
         )
-
-
-def _spoken(found: Named) -> str:
-    """What plans and receipts call a direction."""
-    return "assistant" if found.kind == "axis" else found.name
 
 
 def _percent(below: Float[np.ndarray, " layer"], side: str) -> str:

@@ -14,6 +14,7 @@ from persona_lens.statistics.resampling import (
     draw_counts,
     draw_rows,
     interval_of,
+    known_mean,
     widened,
 )
 
@@ -26,6 +27,7 @@ __all__ = [
     "fdr",
     "fisher_interval",
     "interval_of",
+    "known_mean",
     "permutation_p",
     "to_z",
     "widened",

@@ -94,6 +94,21 @@ def interval_of(draws: Float[np.ndarray, " draw"], level: float = LEVEL) -> Inte
     return Interval(float(low), float(high))
 
 
+def known_mean(
+    values: Float[np.ndarray, " *batch"], axis: int | tuple[int, ...]
+) -> Float[np.ndarray, " *rest"]:
+    """Mean of what is known along an axis or several, NaN where nothing is.
+
+    Examples:
+        >>> known_mean(np.array([[1.0, np.nan], [np.nan, np.nan]]), axis=1)
+        array([ 1., nan])
+    """
+    known = np.isfinite(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
 def widened(
     draws: Float[np.ndarray, "draw ..."],
     n_folds: int,

@@ -107,7 +107,9 @@ def padding(subject: Subject) -> Finding:
             continue
         replies, scores = _replies(subject, plan)
         tokens += sum(len(reply.ids) for reply in replies)
-        nats = float(np.maximum(nats, max(_rms(scores[0], other) for other in scores[1:])))
+        sampled, *read_again = (np.concatenate(each) for each in scores)
+        gaps = [root_mean_square(sampled - other) for other in read_again]
+        nats = float(np.maximum(nats, max(gaps)))
     return Finding(
         [
             Measure("residuals", apart, "of the residual", at_most=limits.residual),
@@ -211,10 +213,6 @@ def _replies(subject: Subject, plan: Plan | None) -> tuple[list[Reply], list[lis
         together = model.log_probs(prompts, ids)
         alone = [model.log_probs([p], [i])[0] for p, i in zip(prompts, ids, strict=True)]
     return replies, [sampled, together, alone]
-
-
-def _rms(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    return root_mean_square(np.concatenate(one) - np.concatenate(other))
 
 
 def root_mean_square(values: np.ndarray) -> float:

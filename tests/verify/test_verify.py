@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from persona_lens import PersonaModel, cli
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Floor, Plan, Set
-from persona_lens.interventions.operations.layer_pass import Move
-from persona_lens.interventions.running import PlanRun, _StepAtLayer
+from persona_lens.interventions.operations.layer_pass import Applied, LayerPass, Move
+from persona_lens.interventions.operations.operation import Operation
+from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.tokens import BatchTokens, Track
 from persona_lens.model import backends
 from persona_lens.model.backends import NativeBackend
@@ -164,13 +165,15 @@ def test_a_touched_first_token_is_found(monkeypatch: Patch) -> None:
 
 
 def test_strengths_given_to_the_wrong_rows_are_found(monkeypatch: Patch) -> None:
-    right = _StepAtLayer._strength
+    right = Operation.apply
 
-    def turned_round(self: _StepAtLayer, h: torch.Tensor, track: Track):
-        strength = right(self, h, track)
-        return strength.flip(0) if isinstance(strength, torch.Tensor) else strength
+    def turned_round(self: Operation, given: LayerPass) -> Applied:
+        strength = given.strength
+        if isinstance(strength, torch.Tensor):
+            given = given._replace(strength=strength.flip(0))
+        return right(self, given)
 
-    monkeypatch.setattr(_StepAtLayer, "_strength", turned_round)
+    monkeypatch.setattr(Operation, "apply", turned_round)
     assert broken(verify(tiny(), only=["row-strengths"]))["row-strengths"][0] == "difference"
 
 

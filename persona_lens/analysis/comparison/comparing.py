@@ -193,7 +193,7 @@ def _layer_pairs(a: Space, b: Space, layers: Sequence[int] | None) -> LayerPairs
     depth_a, depth_b = depths(a)[chosen], depths(b)
     places = match_depths(depth_a, depth_b, lead_by_a=layers is not None)
     return LayerPairs(
-        tuple(a.layers_[index] for index in chosen),
+        tuple(a.layers_[place] for place in chosen),
         b.layers_,
         places,
         (depth_a[places[:, 0]] + depth_b[places[:, 1]]) / 2,

@@ -106,15 +106,15 @@ def axis_cosine(
     The null is the axis of `a` with axes of `b` in which a role plays the default Assistant.
     """
     vectors = [
-        space.table.values[space.table.axis_rows(), index].astype(np.float64)
-        for space, index in (a, b)
+        space.table.values[space.table.axis_rows(), place].astype(np.float64)
+        for space, place in (a, b)
     ]
     axes = [
-        unit(space.assistant_end_[index] - roles.weights(space, space.table.axis_rows()) @ its)
-        for (space, index), its in zip((a, b), vectors, strict=True)
+        unit(space.assistant_end_[place] - roles.weights(space, space.table.axis_rows()) @ its)
+        for (space, place), its in zip((a, b), vectors, strict=True)
     ]
     draws = (axes[0] * axes[1]).sum(axis=1)
-    axis_a, axis_b = (unit(space.axis_[index]) for space, index in (a, b))
+    axis_a, axis_b = (unit(space.axis_[place]) for space, place in (a, b))
     value = float(axis_a @ axis_b)
     # A role minus the mean of the others points as it does from the mean of all.
     pretenders = unit(vectors[1] - vectors[1].mean(axis=0)) @ axis_a
@@ -136,7 +136,7 @@ def component_cosines(
     matches anew: two spaces of one model share its wide dimensions, whatever the roles do. It is a hard null for a
     first component that holds most of the variance, which such directions resemble.
     """
-    found = [space.components_[index, :MOST_BASIS].astype(np.float64) for space, index in (a, b)]
+    found = [space.components_[place, :MOST_BASIS].astype(np.float64) for space, place in (a, b)]
     between = found[0] @ found[1].T
     k = min(n_components, *between.shape)
     partner = matched(between[:k, :k])
@@ -144,8 +144,8 @@ def component_cosines(
     values = np.abs(between[places, partner])
 
     turned = [
-        _resampled(space, index, basis, roles)
-        for (space, index), basis in zip((a, b), found, strict=True)
+        _resampled(space, place, basis, roles)
+        for (space, place), basis in zip((a, b), found, strict=True)
     ]
     draws = np.abs(
         np.einsum(
@@ -171,13 +171,13 @@ def _sign_free_interval(value: float, draws: Float[np.ndarray, " draw"]) -> Inte
 
 def _resampled(
     space: Space,
-    index: int,
+    place: int,
     basis: Float[np.ndarray, "basis d_model"],
     roles: PairedRoles,
 ) -> Float[np.ndarray, "draw basis component"]:
     """The components of every sample, leading first, as combinations of the components that the space keeps."""
     rows = space.table.indices(kind="role")
-    scores = _centred(space, index) @ basis.T
+    scores = _centred(space, place) @ basis.T
     weights = roles.weights(space, rows)
     means = weights @ scores
     squares = np.einsum("rj,rk->rjk", scores, scores).reshape(len(rows), -1)
@@ -186,6 +186,6 @@ def _resampled(
     return np.linalg.eigh(covariances).eigenvectors[..., ::-1]
 
 
-def _centred(space: Space, index: int) -> Float[np.ndarray, "row d_model"]:
-    values = space.table.values[space.table.indices(kind="role"), index].astype(np.float64)
+def _centred(space: Space, place: int) -> Float[np.ndarray, "row d_model"]:
+    values = space.table.values[space.table.indices(kind="role"), place].astype(np.float64)
     return values - values.mean(axis=0)

@@ -40,7 +40,7 @@ class View:
         space: Space,
         kind: str,
         rows: Sequence[int],
-        indices: Sequence[int],
+        at: Sequence[int],
         n_components: int,
     ) -> View:
         """See a space.
@@ -49,23 +49,23 @@ class View:
             space: A fitted space.
             kind: `role` or `trait`.
             rows: The shared units in its table.
-            indices: Places of the layers in its arrays.
+            at: Places of the layers in its arrays.
             n_components: Components; fewer where there are fewer.
         """
-        looked = [_layer(space, kind, list(rows), index, n_components) for index in indices]
+        looked = [_layer(space, kind, list(rows), place, n_components) for place in at]
         return cls(*(np.stack(parts) for parts in zip(*looked, strict=True)))
 
 
 def _layer(
-    space: Space, kind: str, rows: list[int], index: int, n_components: int
+    space: Space, kind: str, rows: list[int], place: int, n_components: int
 ) -> tuple[np.ndarray, ...]:
-    vectors = space.table.values[rows, index].astype(np.float64)
-    axis = unit(space.axis_[index])
+    vectors = space.table.values[rows, place].astype(np.float64)
+    axis = unit(space.axis_[place])
     centred = vectors - vectors.mean(axis=0)
     is_role = kind == "role"
     return (
         (vectors if is_role else unit(vectors)) @ axis,
-        (_role_loadings if is_role else _trait_loadings)(space, rows, index, n_components),
+        (_role_loadings if is_role else _trait_loadings)(space, rows, place, n_components),
         cosines(centred if is_role else vectors),
         centred_gram(vectors),
         reduced(vectors),
@@ -73,16 +73,16 @@ def _layer(
 
 
 def _role_loadings(
-    space: Space, rows: list[int], index: int, n_components: int
+    space: Space, rows: list[int], place: int, n_components: int
 ) -> Float[np.ndarray, "unit component"]:
-    view = space.at(space.layers_[index])
+    view = space.at(space.layers_[place])
     return unit(view.coordinates(view.values(rows))) @ view.components[:n_components].T
 
 
 def _trait_loadings(
-    space: Space, rows: list[int], index: int, n_components: int
+    space: Space, rows: list[int], place: int, n_components: int
 ) -> Float[np.ndarray, "unit component"]:
-    values = space.table.values[:, index].astype(np.float64)
+    values = space.table.values[:, place].astype(np.float64)
     everyone = values[space.table.trait_rows()]
     mean = everyone.mean(axis=0)
     centred = everyone - mean

@@ -25,7 +25,7 @@ from persona_lens.analysis.composition.sides import Method
 from persona_lens.analysis.composition.sparse import Pursuit, omp, pursued
 from persona_lens.errors import SpaceError
 from persona_lens.interventions import Direction
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice
 from persona_lens.statistics.pca import unit
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def explain(
     place = _choose(method, target, atoms, k)
     pursuit = _fit(target, atoms, place)
     squares = pursuit.products(target @ atoms.T)[1][0]
-    names = [case.table.names[case.pool[index]] for index in place]
+    names = [case.table.names[case.pool[atom]] for atom in place]
     low, high = case.interval(pursuit.weights()[0], place)
     held_out, chosen = case.held_out(method, k)
     return pd.DataFrame(
@@ -120,7 +120,7 @@ def composed_direction(
     if not len(place):
         raise SpaceError(f"no trait points towards {name!r}", remedy='use method="omp"')
     weights = _fit(target, atoms, place).weights()[0]
-    names = [case.table.names[case.pool[index]] for index in place]
+    names = [case.table.names[case.pool[atom]] for atom in place]
     signs = ["-" if weight < 0 else "+" for weight in weights]
     text = " ".join(f"{sign} {name}" for sign, name in zip(signs, names, strict=True))
     block = case.table.layers[case.place]
@@ -149,13 +149,7 @@ class _Case:
     @classmethod
     def of(cls, space: Space, name: str, layer: int, by: By) -> _Case:
         roles, traits = rows_of(space.table)
-        if by not in BY:
-            raise SpaceError(
-                "nothing to compose from",
-                expected="traits or roles",
-                given=by,
-                remedy=did_you_mean(by, BY),
-            )
+        check_choice(by, BY, "nothing to compose from", error=SpaceError)
         own, pool = (roles, traits) if by == "traits" else (traits, roles)
         found = space.named(name, "role" if by == "traits" else "trait")
         if found.row not in own:
@@ -246,13 +240,7 @@ def _choose(
     if method == "omp":
         found = omp(gram, products, k)
         return found.atoms[0][found.scores[0] != 0]
-    if method not in ("nnls", "lasso"):
-        raise SpaceError(
-            "unknown method",
-            expected="omp, nnls or lasso",
-            given=method,
-            remedy=did_you_mean(method, ("omp", "nnls", "lasso")),
-        )
+    check_choice(method, ("omp", "nnls", "lasso"), "unknown method", error=SpaceError)
     path = (nonnegative if method == "nnls" else lasso)(gram, products, k)[:, 0]
     kept = np.flatnonzero(path[-1])
     return kept[np.argsort((path[:, kept] != 0).argmax(axis=0), kind="stable")]

@@ -87,9 +87,9 @@ def trait_view(
             given=against,
         )
     found = []
-    for index, block in enumerate(blocks):
+    for place, block in enumerate(blocks):
         values = space.at(block).directions(traits)
-        cosines = values @ unit(np.stack([vector[index] for vector in vectors])).T
+        cosines = values @ unit(np.stack([vector[place] for vector in vectors])).T
         found.append(
             pd.DataFrame(
                 {

@@ -80,17 +80,17 @@ class LayerSweep:
 
     Args:
         layers: The layers of the space.
-        index: Which of them.
+        place: Which of them.
         draws: In what to measure.
         kinds: Kinds there are units of.
     """
 
-    def __init__(self, layers: Layers, index: int, draws: Draws, kinds: Sequence[str]) -> None:
+    def __init__(self, layers: Layers, place: int, draws: Draws, kinds: Sequence[str]) -> None:
         n_layers = len(layers.numbers)
-        self.layer = layers.numbers[index]
-        self._here = layers.at(index)
-        self._next = layers.at(index + 1) if index + 1 < n_layers else None
-        self._last = layers.last if index + 1 < n_layers else None
+        self.layer = layers.numbers[place]
+        self._here = layers.at(place)
+        self._next = layers.at(place + 1) if place + 1 < n_layers else None
+        self._last = layers.last if place + 1 < n_layers else None
         self._draws = draws
         self._kinds = kinds
 

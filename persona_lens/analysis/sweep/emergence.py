@@ -20,10 +20,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from persona_lens.analysis.sweep.replies import known_mean
 from persona_lens.errors import SpaceError
 from persona_lens.spelling import did_you_mean
-from persona_lens.statistics import draw_counts, draw_rows, fdr, interval_of, permutation_p, widened
+from persona_lens.statistics import (
+    draw_counts,
+    draw_rows,
+    fdr,
+    interval_of,
+    known_mean,
+    permutation_p,
+    widened,
+)
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability

@@ -23,8 +23,7 @@ from scipy.stats import t as student_t
 
 from persona_lens.analysis.sweep.draws import null_columns
 from persona_lens.analysis.sweep.registry import FOLD_METRICS, SHUFFLED
-from persona_lens.analysis.sweep.replies import known_mean
-from persona_lens.statistics import to_z
+from persona_lens.statistics import known_mean, to_z
 from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
@@ -37,7 +36,7 @@ _EDGE = 1e-9
 def fold_rows(
     table: VectorTable,
     rows: list[int],
-    index: int,
+    place: int,
     kind: str,
     metrics: tuple[str, ...],
     *,
@@ -49,14 +48,14 @@ def fold_rows(
     Args:
         table: With folds.
         rows: Of the units.
-        index: Of the layer.
+        place: Of the layer.
         kind: `role` or `trait`.
         metrics: Of `FOLD_METRICS`.
         n_null: Draws of the null.
         rng: Of the null.
     """
     assert table.folds is not None
-    vectors = table.folds[rows, :, index].astype(np.float64)
+    vectors = table.folds[rows, :, place].astype(np.float64)
     known = np.asarray(np.isfinite(vectors).all(axis=2))
     vectors = np.where(known[:, :, None], vectors, 0.0)
     if kind == "role":
@@ -85,7 +84,7 @@ def fold_rows(
         low, high = (float(step(np.array(end))) for end in ends)
         found.append(
             {
-                "layer": table.layers[index],
+                "layer": table.layers[place],
                 "metric": name,
                 "kind": kind,
                 "value": float(step(np.array(value))),
@@ -96,7 +95,7 @@ def fold_rows(
             }
         )
         units += [
-            {"kind": kind, "unit": int(number), "metric": name, "layer": table.layers[index]}
+            {"kind": kind, "unit": int(number), "metric": name, "layer": table.layers[place]}
             | {"value": float(step(of_units[number]))}
             for number in np.flatnonzero(known_units)
         ]

@@ -105,10 +105,10 @@ class Layers:
         """The units of a kind."""
         return tuple(self._space.table.names[row] for row in self.rows[kind])
 
-    def _read(self, index: int) -> LayerGeometry:
+    def _read(self, place: int) -> LayerGeometry:
         values = self._space.table.values
         return LayerGeometry(
-            self._space.axis_[index],
-            values[self.rows["role"], index],
-            values[self.rows["trait"], index],
+            self._space.axis_[place],
+            values[self.rows["role"], place],
+            values[self.rows["trait"], place],
         )

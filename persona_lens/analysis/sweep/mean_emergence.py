@@ -14,8 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.analysis.sweep.emergence import KINDS, LEVEL, about, first_passage, kinds_of
-from persona_lens.analysis.sweep.replies import known_mean
-from persona_lens.statistics import draw_counts, permutation_p, widened
+from persona_lens.statistics import draw_counts, known_mean, permutation_p, widened
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability

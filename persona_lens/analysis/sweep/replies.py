@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 
 from persona_lens.analysis.sweep.draws import null_columns
 from persona_lens.analysis.sweep.registry import RANDOM, REPLY_METRICS
-from persona_lens.statistics import crossed_means, interval_of
+from persona_lens.statistics import crossed_means, interval_of, known_mean
 
 if TYPE_CHECKING:
     from persona_lens.separability import Separability
@@ -41,9 +40,10 @@ def reply_rows(
     """
     rows: list[dict[str, Any]] = []
     of_units: list[dict[str, Any]] = []
-    for (metric, kind), scores in found.scores.items():
+    for (metric, kind), held in found.scores.items():
         if metric not in metrics or metric not in REPLY_METRICS:
             continue
+        scores = held.astype(np.float64)
         means = known_mean(scores, axis=1)
         draws = crossed_means(scores, n_draws=n_draws, seed=seed)
         for place, layer in enumerate(found.layers):
@@ -60,7 +60,9 @@ def reply_rows(
                 "high": interval.high,
             }
             nulls = [
-                null_columns(name, [known_mean(given[metric, kind][:, :, place], axis=1)])
+                null_columns(
+                    name, [known_mean(given[metric, kind][:, :, place].astype(np.float64), axis=1)]
+                )
                 for name, given in ((LABELS, found.shuffled), (RANDOM, found.random))
                 if (metric, kind) in given
             ]
@@ -74,18 +76,3 @@ def reply_rows(
                 for unit in np.flatnonzero(known)
             ]
     return rows, of_units
-
-
-def known_mean(
-    values: Float[np.ndarray, " *batch"], axis: int | tuple[int, ...]
-) -> Float[np.ndarray, " *rest"]:
-    """Mean of what is known along an axis or several, NaN where nothing is.
-
-    Examples:
-        >>> known_mean(np.array([[1.0, np.nan], [np.nan, np.nan]]), axis=1)
-        array([ 1., nan])
-    """
-    known = np.isfinite(values)
-    count = known.sum(axis=axis)
-    total = np.where(known, values, 0.0).sum(axis=axis, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -76,25 +76,25 @@ def sweep(
     separability = getattr(space, "separability_", None)
     left_out = _left_out(space, asked, named=metrics is not None)
     if layers is None:
-        indices = list(range(len(reader.numbers)))
+        places = list(range(len(reader.numbers)))
     else:
-        indices = sorted({space.layer_index(layer) for layer in layers})
+        places = sorted({space.layer_index(layer) for layer in layers})
 
     kinds = [kind for kind in KINDS if reader.rows[kind]]
     seeds = np.random.SeedSequence(seed).spawn(len(reader.numbers) + 1)
     draws = Draws.make(reader, of_vectors, n_draws, np.random.default_rng(seeds[-1]))
-    bar = StageProgress("Sweeping", len(indices), shown=progress, unit="layers")
+    bar = StageProgress("Sweeping", len(places), shown=progress, unit="layers")
 
-    def at(index: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def at(place: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         rows, units = (
-            LayerSweep(reader, index, draws, kinds).rows(of_vectors) if of_vectors else ([], [])
+            LayerSweep(reader, place, draws, kinds).rows(of_vectors) if of_vectors else ([], [])
         )
-        rng = np.random.default_rng(seeds[index])
+        rng = np.random.default_rng(seeds[place])
         for kind in kinds if _has_folds(space) and set(asked) & set(FOLD_METRICS) else ():
             more = fold_rows(
                 space.table,
                 reader.rows[kind],
-                index,
+                place,
                 kind,
                 asked,
                 n_null=min(n_draws, NULL_DRAWS),
@@ -102,7 +102,7 @@ def sweep(
             )
             rows, units = rows + more[0], units + more[1]
         if "axis_pc1" in asked:
-            rows = rows + _role_axis_pc1(space, index)
+            rows = rows + _role_axis_pc1(space, place)
         for unit in units:
             unit["name"] = reader.names(unit["kind"])[unit.pop("unit")]
         return rows, units
@@ -113,8 +113,8 @@ def sweep(
         ThreadPoolExecutor(os.cpu_count()) as pool,
         bar.running(),
     ):
-        found = list(bar.counted(pool.map(at, indices)))
-    chosen = [reader.numbers[index] for index in indices]
+        found = list(bar.counted(pool.map(at, places)))
+    chosen = [reader.numbers[place] for place in places]
     if separability is not None:
         found.append(reply_rows(separability, asked, chosen, n_draws=n_draws, seed=seed))
     frame = pd.DataFrame([row for rows, _ in found for row in rows], columns=list(COLUMNS))
@@ -168,14 +168,14 @@ def _has_folds(space: Space) -> bool:
     return space.table.folds is not None and space.table.folds.shape[1] > 1
 
 
-def _role_axis_pc1(space: Space, index: int) -> list[dict[str, Any]]:
+def _role_axis_pc1(space: Space, place: int) -> list[dict[str, Any]]:
     """cos(PC1, axis) of the roles, as `space.stability_` has it: of all role vectors, in PCA coordinates."""
-    entry = space.stability_.iloc[index]
+    entry = space.stability_.iloc[place]
     d_model = space.table.d_model
     # The mean of |cos| of a random direction: Γ(d/2) / (√π Γ((d + 1)/2)).
     mean = np.exp(gammaln(d_model / 2) - gammaln((d_model + 1) / 2)) / np.sqrt(np.pi)
     row = {
-        "layer": space.table.layers[index],
+        "layer": space.table.layers[place],
         "metric": "axis_pc1",
         "kind": "role",
         "value": entry["cosine"],

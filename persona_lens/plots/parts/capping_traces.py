@@ -36,7 +36,7 @@ def traces(view: CappingView) -> list[go.Scatter]:
     ]
     return [
         *_reference(view),
-        *([_controls(view.controls)] if len(view.controls) else []),
+        *([_scatter(view.controls, OPEN, name="controls")] if len(view.controls) else []),
         _bars(view.own),
         _stairs(view),
         *own,
@@ -122,10 +122,6 @@ def _points(rows: pd.DataFrame, name: str, symbol: str) -> go.Scatter:
         {"symbol": symbol, "color": rows["depth"], "coloraxis": "coloraxis", "line": OUTLINE},
         name=shown(name),
     )
-
-
-def _controls(rows: pd.DataFrame) -> go.Scatter:
-    return _scatter(rows, OPEN, name="controls")
 
 
 def _scatter(rows: pd.DataFrame, marker: Mapping[str, Any], **look: Any) -> go.Scatter:
