@@ -87,7 +87,7 @@ class PassFollower:
 
     def _before(self, found: ForwardPass) -> Track | None:
         """The track of the text in this cache; several may run in turns."""
-        reference, track = self._cached.get(id(found.cache), (_nothing, None))
+        reference, track = self._cached.get(id(found.cache), (lambda: None, None))
         known = found.cache is not None and reference() is found.cache
         return track if known and track is not None and len(track.tokens) == found.rows else None
 
@@ -271,10 +271,6 @@ class PassFollower:
         self._track = Track(given)
         self._track.place(0, columns)
         return self._track
-
-
-def _nothing() -> None:
-    return None
 
 
 def _same(one: object, other: object) -> bool:

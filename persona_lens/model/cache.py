@@ -26,6 +26,7 @@ from rich.text import Text
 from safetensors import SafetensorError
 
 from persona_lens.errors import ModelError
+from persona_lens.files import sync_folder
 
 CACHE_VARIABLE = "PERSONA_LENS_CACHE"
 MARKER = "persona_lens_source.json"
@@ -166,7 +167,7 @@ def _build_and_move(
         if folder.exists():
             os.replace(folder, work / "replaced")
         os.replace(built, folder)
-        _flush_listing(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -195,7 +196,7 @@ def appearing(folder: Path) -> Iterator[Path]:
         if folder.exists():  # Windows does not rename onto a folder, be it empty
             folder.rmdir()
         os.replace(partial, folder)
-        _flush_listing(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -208,20 +209,11 @@ def _flush(folder: Path) -> None:
             shutil.copymode(config, file)
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())
-    _flush_listing(folder)
+    sync_folder(folder)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _flush_listing(folder: Path) -> None:
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ from persona_lens.model.cache import (
     disk_guard,
     first_line,
 )
-from persona_lens.model.gguf_tensors import recorded_places, use_all_tensors
+from persona_lens.model.gguf_tensors import recorded_places, replaced, use_all_tensors
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -312,21 +312,11 @@ def _parsed_once() -> Iterator[None]:
     with _reading, ExitStack() as stack:
         for name in ("GGUFReader", "get_tensor_name_map"):
             remembered = functools.lru_cache(maxsize=None)(getattr(gguf, name))
-            stack.enter_context(_replaced(gguf, name, remembered))
+            stack.enter_context(replaced(gguf, name, remembered))
         # Two bars of transformers' own would write across ours.
         if hasattr(legacy, "tqdm"):
-            stack.enter_context(_replaced(legacy, "tqdm", lambda items, **_: items))
+            stack.enter_context(replaced(legacy, "tqdm", lambda items, **_: items))
         if hf_logging.is_progress_bar_enabled():
             stack.callback(hf_logging.enable_progress_bar)
             hf_logging.disable_progress_bar()
         yield
-
-
-@contextmanager
-def _replaced(module: Any, name: str, value: object) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)

@@ -35,6 +35,17 @@ _LLAMA3 = {
 
 
 @contextmanager
+def replaced(module: Any, name: str, value: object) -> Iterator[None]:
+    """Give a name of somebody else's module another value for a while."""
+    original = getattr(module, name)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        setattr(module, name, original)
+
+
+@contextmanager
 def recorded_places() -> Iterator[dict[str, str]]:
     """Give the parameter that transformers fills from each GGUF name; empty where it needs no such table.
 
@@ -54,11 +65,8 @@ def recorded_places() -> Iterator[dict[str, str]]:
         places.update(found)
         return found
 
-    legacy.get_gguf_hf_weights_map = recording
-    try:
+    with replaced(legacy, "get_gguf_hf_weights_map", recording):
         yield places
-    finally:
-        legacy.get_gguf_hf_weights_map = original
 
 
 def use_all_tensors(

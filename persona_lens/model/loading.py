@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from persona_lens.model.adapters import (
 )
 from persona_lens.model.embedded import EMBEDDED, embedded_folder
 from persona_lens.model.gguf import gguf_cached_folder, repeat_warnings
+from persona_lens.model.gguf_tensors import replaced
 from persona_lens.model.held_module import HeldModule, plain_module
 from persona_lens.model.hooked_backend import HookedBackend, is_hooked_transformer
 from persona_lens.model.hub import hub_within_reach
@@ -280,15 +281,10 @@ def nothing_installed() -> Iterator[None]:
     """
     from transformer_lens.model_bridge.sources.transformers import helpers  # noqa: PLC0415
 
-    original = getattr(helpers, "_ensure_torchvision", None)
-    if original is None:
+    with ExitStack() as stack:
+        if hasattr(helpers, "_ensure_torchvision"):
+            stack.enter_context(replaced(helpers, "_ensure_torchvision", lambda: False))
         yield
-        return
-    helpers._ensure_torchvision = lambda: False
-    try:
-        yield
-    finally:
-        helpers._ensure_torchvision = original
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from persona_lens.plots.parts.cells import (
     DIVERGING,
     LETTER,
     NAME_SIZES,
+    cluster_order,
     color_bar,
     name_ticks,
 )
-from persona_lens.plots.parts.clusters import cluster_order
 from persona_lens.plots.parts.sliders import layer_slider
 from persona_lens.plots.parts.subjects import number
 from persona_lens.plots.parts.text import joined, shown, text_width

@@ -13,10 +13,9 @@ from rich.console import Console
 from persona_lens.errors import RunError
 from persona_lens.rollouts.model_names import short_name
 from persona_lens.rollouts.plan import Shard, n_requests, work_units
-from persona_lens.runs.collection_progress import CollectionProgress
+from persona_lens.runs.collection_progress import CollectionProgress, Estimate
 from persona_lens.runs.engines.engine import Engine, LocalEngine
 from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
-from persona_lens.runs.estimate import Estimate
 from persona_lens.runs.planning import CollectionPlan, Writer, asked_first, continued
 from persona_lens.runs.served.collecting import collect_served
 from persona_lens.runs.store.disk import check_room, full_disk_explained

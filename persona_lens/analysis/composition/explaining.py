@@ -74,10 +74,11 @@ def explain(
         SpaceError: Unknown name, layer or method, no traits.
 
     Examples:
-        >>> from persona_lens.analysis.composition.planted import planted_space
-        >>> found = explain(planted_space(), "role_3", layer=0, k=2)
+        >>> from persona_lens import PersonaSpace
+        >>> space = PersonaSpace.load("smollm2-135m-instruct")
+        >>> found = explain(space, "pirate", layer=15, k=2)
         >>> found["trait"].tolist(), found["weight"].round().tolist()
-        (['trait_3', 'trait_4'], [3.0, 2.0])
+        (['calculating', 'epicurean'], [-6.0, 5.0])
     """
     case = _Case.of(space, name, layer, by)
     target, atoms = case.whole()
@@ -110,9 +111,10 @@ def composed_direction(
         SpaceError: As for `explain`, or no trait is chosen.
 
     Examples:
-        >>> from persona_lens.analysis.composition.planted import planted_space
-        >>> composed_direction(planted_space(), "role_3", layer=0, k=2).name
-        'trait_3 + trait_4'
+        >>> from persona_lens import PersonaSpace
+        >>> space = PersonaSpace.load("smollm2-135m-instruct")
+        >>> composed_direction(space, "pirate", layer=15, k=2).name
+        '- calculating + epicurean'
     """
     case = _Case.of(space, name, layer, "traits")
     target, atoms = case.whole()

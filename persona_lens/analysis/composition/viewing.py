@@ -60,8 +60,9 @@ def trait_view(
         SpaceError: Not fitted, no traits, no such layer or component.
 
     Examples:
-        >>> from persona_lens.analysis.composition.planted import planted_space
-        >>> trait_view(planted_space()).columns.tolist()
+        >>> from persona_lens import PersonaSpace
+        >>> space = PersonaSpace.load("smollm2-135m-instruct")
+        >>> trait_view(space, layer=15).columns.tolist()
         ['layer', 'trait', 'target', 'cosine', 'low', 'high', 'p_random', 'p_matched', 'q']
     """
     roles, traits = rows_of(space.table)
@@ -112,9 +113,10 @@ def aligned(space: Space, layer: int, *, k: int = 10) -> pd.DataFrame:
         k: Traits of each end ("Assistant", "roles"), most aligned first; fewer where fewer point there.
 
     Examples:
-        >>> from persona_lens.analysis.composition.planted import planted_space
-        >>> aligned(planted_space(), layer=0, k=1)["end"].tolist()
-        ['Assistant', 'roles']
+        >>> from persona_lens import PersonaSpace
+        >>> space = PersonaSpace.load("smollm2-135m-instruct")
+        >>> aligned(space, layer=15, k=1)["trait"].tolist()
+        ['structuralist', 'dramatic']
     """
     view = trait_view(space, layer=layer).sort_values("cosine", ascending=False)
     ends = {

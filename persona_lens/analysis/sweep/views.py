@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,29 +21,9 @@ N_COMPONENTS = 10
 ROUNDING = 1e-5
 
 
-class Units(Protocol):
-    """Where a view has its numbers from; nothing is centred yet."""
-
-    def gram(self) -> Float[np.ndarray, "draw unit unit"]:
-        """Inner products."""
-        ...
-
-    def vectors(self) -> Float[np.ndarray, "draw unit basis"]:
-        """The vectors themselves."""
-        ...
-
-    def onto_axis(self) -> Float[np.ndarray, "draw unit"]:
-        """Inner products with the axis."""
-        ...
-
-    def axis_norms(self) -> Float[np.ndarray, " draw"]:
-        """Length of the axis."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Units of the space.
+    """Units of the space, where a view has its numbers from; nothing is centred yet.
 
     Attributes:
         geometry: Of the layer.
@@ -130,7 +109,7 @@ class LayerVectors:
 
     def __init__(
         self,
-        units: Units,
+        units: Drawn | Random,
         *,
         centred: bool,
         n_whole: int | None = None,

@@ -6,21 +6,9 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots.parts import style
+from persona_lens.plots.parts import marks, style
 from persona_lens.plots.parts.canvas import Canvas, line_through
 from persona_lens.plots.parts.labels import place_labels
-from persona_lens.plots.parts.marks import (
-    CROWDED,
-    arrow_traces,
-    axis_line,
-    default_trace,
-    group_legend,
-    legend_entry,
-    legend_layout,
-    role_traces,
-    texts,
-    unnamed_markers,
-)
 from persona_lens.plots.parts.text import joined
 from persona_lens.plots.parts.view import MapView
 
@@ -34,17 +22,17 @@ def draw_plane(view: MapView) -> go.Figure:
     """Draw a view of two dimensions."""
     shown_points = np.concatenate([view.points, view.star[None], np.zeros((1, 2))])
     canvas = Canvas.around(shown_points, style.WIDTH - LEFT - RIGHT, equal=view.equal)
-    crowded = len(view.points) > CROWDED
+    crowded = len(view.points) > marks.CROWDED
     tips = canvas.arrows(view.cosines)
     axis = line_through(view.star, canvas.low, canvas.high)
     fig = style.figure(
         [
-            axis_line(go.Scatter, axis, 1.3),
+            marks.axis_line(go.Scatter, axis, 1.3),
             *_arrows(view, tips),
-            *role_traces(view, go.Scatter, 8 if crowded else 10),
-            default_trace(view, go.Scatter, _star_marker(STAR_SIZE)),
-            *group_legend(view, go.Scatter),
-            legend_entry(
+            *marks.role_traces(view, go.Scatter, 8 if crowded else 10),
+            marks.default_trace(view, go.Scatter, _star_marker(STAR_SIZE)),
+            *marks.group_legend(view, go.Scatter),
+            marks.legend_entry(
                 view, go.Scatter, "default Assistant", 20, mode="markers", marker=_star_marker(15)
             ),
             *([_arrow_entry(view)] if len(tips) else []),
@@ -60,7 +48,7 @@ def draw_plane(view: MapView) -> go.Figure:
     titles = [each.title for each in view.dimensions]
     fig.update_layout(
         style.map_axes(titles, canvas.low.tolist(), canvas.high.tolist()),
-        legend=legend_layout(view),
+        legend=marks.legend_layout(view),
         coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
     if view.equal:
@@ -76,9 +64,9 @@ def _add_labels(
     axis: Float[np.ndarray, "2 2"],
 ) -> int:
     """Add the labels there is room for; return how many roles are named."""
-    crowded = len(view.points) > CROWDED
+    crowded = len(view.points) > marks.CROWDED
     radius = 4.5 if crowded else 5.5
-    wanted = texts(
+    wanted = marks.texts(
         view,
         canvas.pixels,
         tips,
@@ -92,7 +80,7 @@ def _add_labels(
         [text.label for text in wanted],
         width=canvas.size[0],
         height=canvas.size[1],
-        markers=unnamed_markers(view, canvas.pixels(view.points), radius),
+        markers=marks.unnamed_markers(view, canvas.pixels(view.points), radius),
         lines=canvas.pixels(np.concatenate([axis[None], shafts])).reshape(-1, 4),
     )
     named = 0
@@ -104,7 +92,7 @@ def _add_labels(
 
 
 def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> list[go.Scatter]:
-    return arrow_traces(
+    return marks.arrow_traces(
         view,
         go.Scatter,
         tips,
@@ -123,7 +111,7 @@ def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> list[go.Scatte
 
 
 def _arrow_entry(view: MapView) -> go.Scatter:
-    return legend_entry(
+    return marks.legend_entry(
         view,
         go.Scatter,
         "trait (cosine)",

@@ -8,21 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots.parts import style
+from persona_lens.plots.parts import marks, style
 from persona_lens.plots.parts.canvas import arrow_tips, line_through
 from persona_lens.plots.parts.labels import place_labels
-from persona_lens.plots.parts.marks import (
-    CROWDED,
-    arrow_traces,
-    axis_line,
-    default_trace,
-    group_legend,
-    legend_entry,
-    legend_layout,
-    role_traces,
-    texts,
-    unnamed_markers,
-)
 from persona_lens.plots.parts.view import MapView
 
 RIGHT, LEFT, HEIGHT = 194, 30, 620
@@ -43,7 +31,7 @@ DEFAULT_MARKER = {
 
 def draw_scene(view: MapView) -> go.Figure:
     """Draw a view of three dimensions, with names for the extremes."""
-    crowded = len(view.points) > CROWDED
+    crowded = len(view.points) > marks.CROWDED
     everything = np.concatenate([view.points, view.star[None], np.zeros((1, 3))])
     low, high = everything.min(axis=0), everything.max(axis=0)
     low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
@@ -51,12 +39,12 @@ def draw_scene(view: MapView) -> go.Figure:
     tips = arrow_tips(view.cosines, low, high, (high - low) / shape, ARROW_LENGTH)
     fig = style.figure(
         [
-            axis_line(go.Scatter3d, line_through(view.star, low, high), 3),
+            marks.axis_line(go.Scatter3d, line_through(view.star, low, high), 3),
             *_arrows(view, tips),
-            *role_traces(view, go.Scatter3d, 4 if crowded else 5.5),
-            default_trace(view, go.Scatter3d, {**DEFAULT_MARKER, "size": DEFAULT_SIZE}),
-            *group_legend(view, go.Scatter3d),
-            legend_entry(
+            *marks.role_traces(view, go.Scatter3d, 4 if crowded else 5.5),
+            marks.default_trace(view, go.Scatter3d, {**DEFAULT_MARKER, "size": DEFAULT_SIZE}),
+            *marks.group_legend(view, go.Scatter3d),
+            marks.legend_entry(
                 view, go.Scatter3d, "default Assistant", 20, mode="markers", marker=DEFAULT_MARKER
             ),
         ],
@@ -71,7 +59,7 @@ def draw_scene(view: MapView) -> go.Figure:
         return project((points - (low + high) / 2) / (high - low) * shape, width, HEIGHT)
 
     radius = 7.0
-    wanted = texts(
+    wanted = marks.texts(
         view,
         pixels,
         tips,
@@ -85,7 +73,10 @@ def draw_scene(view: MapView) -> go.Figure:
         width=width,
         height=HEIGHT,
         markers=np.concatenate(
-            [unnamed_markers(view, pixels(view.points), radius), _tick_labels(low, high, pixels)]
+            [
+                marks.unnamed_markers(view, pixels(view.points), radius),
+                _tick_labels(low, high, pixels),
+            ]
         ),
     )
     fig.update_layout(
@@ -107,7 +98,7 @@ def draw_scene(view: MapView) -> go.Figure:
                 if placement is not None
             ],
         },
-        legend=legend_layout(view),
+        legend=marks.legend_layout(view),
         coloraxis=view.color_axis(x=1.02, y=0, yanchor="bottom", len=260),
     )
     caption = "Origin: mean of the roles. Dashed: the Assistant Axis. Only extremes are named; drag to turn. "
@@ -117,7 +108,7 @@ def draw_scene(view: MapView) -> go.Figure:
 
 
 def _arrows(view: MapView, tips: Float[np.ndarray, "trait 3"]) -> list[go.Scatter3d]:
-    return arrow_traces(
+    return marks.arrow_traces(
         view,
         go.Scatter3d,
         tips,

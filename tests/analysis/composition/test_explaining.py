@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from planted import planted_space
 
 from persona_lens import PersonaSpace
 from persona_lens.analysis.composition import aligned, composed_direction, explain, trait_view
-from persona_lens.analysis.composition.planted import planted_space
 from persona_lens.analysis.composition.sides import Method
 from persona_lens.errors import SpaceError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from planted import planted_space
 
 from persona_lens import PersonaSpace
 from persona_lens.analysis.composition import Reconstruction, reconstruct
@@ -18,7 +19,6 @@ from persona_lens.analysis.composition.dictionaries import (
     shuffled_atoms,
 )
 from persona_lens.analysis.composition.halves import halves, question_halves, rows_of
-from persona_lens.analysis.composition.planted import planted_space
 from persona_lens.errors import SpaceError
 
 KS = range(1, 7)
