@@ -42,6 +42,16 @@ class PersonaLensError(Exception):
         super().__init__("\n".join(lines))
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says in one line; some say nothing but their name.
+
+    Examples:
+        >>> first_line(OSError("\\nno route\\nto host")), first_line(OSError())
+        ('no route', 'OSError')
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class CatalogError(PersonaLensError):
     """A role, trait, question or prompt is malformed or unknown."""
 

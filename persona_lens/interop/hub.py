@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from persona_lens.errors import SpaceError
+from persona_lens.errors import SpaceError, first_line
 from persona_lens.files import whole_or_nothing, write_json
-from persona_lens.interop.hub_files import first_line, hub_folder, is_repo_id, without_path
+from persona_lens.interop.hub_files import hub_folder, is_repo_id, without_path
 from persona_lens.interop.model_card import model_card
 from persona_lens.persona_space import PersonaSpace
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from persona_lens.errors import SpaceError
+from persona_lens.errors import SpaceError, first_line
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -19,16 +19,6 @@ def is_repo_id(name: str) -> bool:
         (True, False, False)
     """
     return _REPO_ID.fullmatch(name) is not None
-
-
-def first_line(error: Exception) -> str:
-    """What an error says in one line; some say nothing but their name.
-
-    Examples:
-        >>> first_line(OSError("\\nno route\\nto host")), first_line(OSError())
-        ('no route', 'OSError')
-    """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def without_path(text: str) -> str:

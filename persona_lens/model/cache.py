@@ -25,7 +25,7 @@ from rich.filesize import decimal
 from rich.text import Text
 from safetensors import SafetensorError
 
-from persona_lens.errors import ModelError
+from persona_lens.errors import ModelError, first_line
 from persona_lens.files import sync_folder
 
 CACHE_VARIABLE = "PERSONA_LENS_CACHE"
@@ -270,8 +270,3 @@ class Stages:
     def seconds(self) -> float:
         """Seconds since the beginning."""
         return time.monotonic() - self._begun
-
-
-def first_line(problem: BaseException) -> str:
-    """The first line of what an exception says, or its name if it says nothing."""
-    return (str(problem).strip() or type(problem).__name__).splitlines()[0]

@@ -29,14 +29,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.contents import check_content
-from persona_lens.errors import ModelError, PersonaLensWarning
+from persona_lens.errors import ModelError, PersonaLensWarning, first_line
 from persona_lens.model.cache import (
     Stages,
     appearing,
     build_once,
     cache_root,
     disk_guard,
-    first_line,
 )
 from persona_lens.model.gguf_tensors import recorded_places, replaced, use_all_tensors
 

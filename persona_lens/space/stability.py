@@ -6,14 +6,13 @@ Every number comes with what chance would give and with how much it moves when r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import beta
 
-from persona_lens.statistics import draw_counts, fisher_interval
+from persona_lens.statistics import draw_counts, even_splits, fisher_interval
 from persona_lens.statistics.gram import GramGeometry
 from persona_lens.statistics.pca import unit
 
@@ -156,13 +155,6 @@ def _question_halves(axis_folds: Float[np.ndarray, "fold d_model"]) -> Float[np.
     n_folds = len(known)
     if n_folds < 2:
         return np.full(3, np.nan)
-    halves = [
-        chosen
-        for chosen in combinations(range(n_folds), n_folds // 2)
-        if n_folds % 2 or 0 in chosen
-    ]
-    first = np.zeros((len(halves), n_folds))
-    for split, chosen in enumerate(halves):
-        first[split, list(chosen)] = 1.0
+    first = even_splits(n_folds).astype(float)
     axes = [unit(half @ known) for half in (first, 1 - first)]
     return np.percentile((axes[0] * axes[1]).sum(axis=1), [50, LOW, HIGH])

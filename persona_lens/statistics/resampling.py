@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
@@ -40,6 +41,23 @@ def draw_rows(n_units: int, n_draws: int, rng: np.random.Generator) -> Int[np.nd
         (2, 4)
     """
     return rng.integers(max(n_units, 1), size=(n_draws, n_units))
+
+
+def even_splits(n_folds: int) -> Bool[np.ndarray, "split fold"]:
+    """Which folds make the first half, in every even split once; of an odd number the second has one more.
+
+    Examples:
+        >>> even_splits(2)
+        array([[ True, False]])
+        >>> len(even_splits(5)), len(even_splits(6))
+        (10, 10)
+    """
+    halves = combinations(range(n_folds), n_folds // 2)
+    chosen = [half for half in halves if n_folds % 2 or 0 in half]
+    splits = np.zeros((len(chosen), n_folds), dtype=bool)
+    for split, half in zip(splits, chosen, strict=True):
+        split[list(half)] = True
+    return splits
 
 
 def crossed_means(

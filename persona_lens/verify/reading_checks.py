@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from persona_lens.errors import first_line
 from persona_lens.interventions import Plan
 from persona_lens.interventions.hooks import tap_hooks
 from persona_lens.model.batching import right_padded
@@ -161,13 +162,15 @@ def find_bridge(subject: Subject) -> TransformerBridge:
     try:
         bridge = model.bridge
     except Exception as error:  # TransformerLens refuses models in many ways
-        raise NotApplicable(f"no bridge can be built: {_reason(error)}") from error
+        raise NotApplicable(f"no bridge can be built: {first_line(error)}") from error
     shown: dict[int, torch.Tensor] = {}
     taps = {layer: keep(shown, layer) for layer in range(model.n_layers)}
     try:
         run_lens(subject, bridge, tap_hooks(taps))
     except Exception as error:
-        raise NotApplicable(f"TransformerLens cannot run its bridge: {_reason(error)}") from error
+        raise NotApplicable(
+            f"TransformerLens cannot run its bridge: {first_line(error)}"
+        ) from error
     if len(shown) < model.n_layers:
         hidden = sorted(taps.keys() - shown.keys())
         raise NotApplicable(
@@ -186,10 +189,6 @@ def refuse_other_logits(subject: Subject) -> None:
         raise NotApplicable(
             "log-probabilities would not be the model's own: see the check of logits"
         )
-
-
-def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def run_lens(subject: Subject, lens: Any, hooks: Sequence[tuple[str, Any]]) -> np.ndarray:

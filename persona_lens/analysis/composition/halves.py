@@ -5,12 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from persona_lens.errors import SpaceError
+from persona_lens.statistics import even_splits
 from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
@@ -32,17 +32,9 @@ def question_halves(n_folds: int, at_most: int, seed: int = 0) -> Bool[np.ndarra
         >>> len(question_halves(6, at_most=4))
         4
     """
-    splits = [
-        chosen
-        for chosen in combinations(range(n_folds), n_folds // 2)
-        if n_folds % 2 or 0 in chosen
-    ]
+    splits = even_splits(n_folds)
     rng = np.random.default_rng(seed)
-    kept = np.sort(rng.choice(len(splits), size=min(at_most, len(splits)), replace=False))
-    first = np.zeros((len(kept), n_folds), dtype=bool)
-    for row, place in enumerate(kept):
-        first[row, list(splits[place])] = True
-    return first
+    return splits[np.sort(rng.choice(len(splits), min(at_most, len(splits)), replace=False))]
 
 
 @dataclass(frozen=True, eq=False)

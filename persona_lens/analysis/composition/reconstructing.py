@@ -152,16 +152,12 @@ class Tally:
     Attributes:
         errors: |y - x̂|².
         along: <x̂, y>.
-        norms: |y|².
-        repeats: <x, y>.
-        misses: |y - x|².
+        references: What they are compared with.
     """
 
     errors: list[Float[np.ndarray, "role size"]] = field(default_factory=list)
     along: list[Float[np.ndarray, "role size"]] = field(default_factory=list)
-    norms: list[Float[np.ndarray, " role"]] = field(default_factory=list)
-    repeats: list[Float[np.ndarray, " role"]] = field(default_factory=list)
-    misses: list[Float[np.ndarray, " role"]] = field(default_factory=list)
+    references: list[Reference] = field(default_factory=list)
 
     def enter(
         self, products: Products, reference: Reference, sizes: Int[np.ndarray, " size"]
@@ -171,9 +167,7 @@ class Tally:
         along, squares = products[0][:, kept], products[1][:, kept]
         self.errors.append(reference.norms[:, None] - 2 * along + squares)
         self.along.append(along)
-        self.norms.append(reference.norms)
-        self.repeats.append(reference.repeats)
-        self.misses.append(reference.misses)
+        self.references.append(reference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,7 +236,10 @@ class Design:
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Both measures of each size with their intervals, and the means of each role."""
         errors, along = np.stack(tally.errors), np.stack(tally.along)
-        norms, repeats = np.stack(tally.norms), np.stack(tally.repeats)
+        norms, repeats, misses = (
+            np.stack([getattr(each, name) for each in tally.references])
+            for name in ("norms", "repeats", "misses")
+        )
         n_units, n_roles, n_sizes = errors.shape
         units = draw_counts(n_units, self.n_draws, rng)
         roles = draw_counts(n_roles, self.n_draws, rng)
@@ -266,7 +263,7 @@ class Design:
                 "share": along.sum(axis=(0, 1)) / repeats.sum(),
                 **_ends("share_", share),
                 "n": len(known),
-                "ceiling": 1 - np.sum(tally.misses) / norms.sum(),
+                "ceiling": 1 - misses.sum() / norms.sum(),
                 "signal": repeats.sum() / norms.sum(),
             }
         )

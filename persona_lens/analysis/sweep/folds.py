@@ -13,7 +13,6 @@ scale. The null takes the other half from another unit.
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import Any
 
 import einops
@@ -23,7 +22,7 @@ from scipy.stats import t as student_t
 
 from persona_lens.analysis.sweep.draws import null_columns
 from persona_lens.analysis.sweep.registry import FOLD_METRICS, SHUFFLED
-from persona_lens.statistics import known_mean, to_z
+from persona_lens.statistics import even_splits, known_mean, to_z
 from persona_lens.statistics.pca import unit
 from persona_lens.vectors.table import VectorTable
 
@@ -135,14 +134,11 @@ def split_cosines(
 def _splits(n_folds: int, without: int | None = None) -> Float[np.ndarray, "split fold"]:
     """Every even split of the folds once; of an odd number the second half has one more."""
     folds = [fold for fold in range(n_folds) if fold != without]
-    size = len(folds) // 2
-    if not size:
+    if len(folds) < 2:
         return np.empty((0, n_folds))
-    chosen = [half for half in combinations(folds, size) if len(folds) % 2 or folds[0] in half]
-    splits = np.zeros((len(chosen), n_folds))
-    splits[:, folds] = -1.0
-    for row, half in enumerate(chosen):
-        splits[row, list(half)] = 1.0
+    first = even_splits(len(folds))
+    splits = np.zeros((len(first), n_folds))
+    splits[:, folds] = np.where(first, 1.0, -1.0)
     return splits
 
 
