@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import permutation_test, spearmanr
 
 from persona_lens import PersonaSpace
 from persona_lens.analysis import group_order
@@ -37,6 +38,25 @@ def test_an_order_that_is_not_there_is_not_found() -> None:
     order = group_order(space(0.0), 0, n_permutations=499)
     assert abs(order.correlation) < 0.4
     assert order.p_value > 0.05
+
+
+def test_it_is_the_rank_correlation_and_its_permutation_test() -> None:
+    given = space(0.3)
+    ranking = given.ranking(0)
+    heights = ranking["group"].map(HEIGHT).to_numpy()
+    plain = permutation_test(
+        (heights,),
+        lambda shuffled: spearmanr(shuffled, ranking["projection"])[0],
+        permutation_type="pairings",
+        alternative="greater",
+        n_resamples=299,
+        vectorized=False,
+        rng=np.random.default_rng(0),
+    )
+    order = group_order(given, 0, n_permutations=299)
+    assert order.correlation == pytest.approx(plain.statistic)
+    assert order.p_value == plain.pvalue
+    assert 0.01 < order.p_value < 0.99
 
 
 def test_roles_without_groups_are_refused() -> None:
