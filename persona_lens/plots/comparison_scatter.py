@@ -101,8 +101,7 @@ def comparison_scatter(
         right=RIGHT,
     )
     order = extremes([points[:, 0] - points[:, 1], *points.T], NAMED_A_SIDE)
-    for note in name_roles(points, known["name"].tolist(), order, canvas):
-        fig.add_annotation(note)
+    style.add_notes(fig, name_roles(points, known["name"].tolist(), order, canvas))
     titles = [_axis(name, known, side) for name, side in zip(names, "ab", strict=True)]
     fig.update_layout(
         style.map_axes(titles, canvas.low.tolist(), canvas.high.tolist()),

@@ -83,8 +83,7 @@ def emergence(
         left=LEFT,
         right=RIGHT,
     )
-    for note in notes:
-        fig.add_annotation(note)
+    style.add_notes(fig, notes)
     style.add_caption(fig, _caption(frame, known, kinds, summary))
     style.set_plot_height(fig, ROW * len(kinds))
     fig.update_layout(

@@ -217,8 +217,7 @@ def _finish(
 ) -> None:
     names, groups = roles["name"].tolist(), roles["group"].tolist()
     order = extremes([view.points[:, 0], view.points[:, 1]], NAMED_A_SIDE)
-    for note in name_roles(view.points, names, order, canvas, view.star):
-        fig.add_annotation(note)
+    style.add_notes(fig, name_roles(view.points, names, order, canvas, view.star))
     fig.update_layout(
         style.map_axes(view.titles, canvas.low.tolist(), canvas.high.tolist()),
         legend={

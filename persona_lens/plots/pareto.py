@@ -128,12 +128,11 @@ def _add_labels(fig: go.Figure, view: CappingView) -> int:
     placements = place_labels(
         [text.label for text in wanted], width=width, height=height, markers=markers, lines=lines
     )
-    named = 0
-    for text, placement in zip(wanted, placements, strict=True):
-        if placement is not None:
-            fig.add_annotation(text.annotation(placement))
-            named += text.name.startswith("front:")
-    return named
+    placed = [
+        (text, place) for text, place in zip(wanted, placements, strict=True) if place is not None
+    ]
+    style.add_notes(fig, [text.annotation(place) for text, place in placed])
+    return sum(text.name.startswith("front:") for text, _ in placed)
 
 
 def _caption(view: CappingView, *, lost: int, named: int) -> str:

@@ -83,12 +83,11 @@ def _add_labels(
         markers=marks.unnamed_markers(view, canvas.pixels(view.points), radius),
         lines=canvas.pixels(np.concatenate([axis[None], shafts])).reshape(-1, 4),
     )
-    named = 0
-    for text, placement in zip(wanted, placements, strict=True):
-        if placement is not None:
-            fig.add_annotation(text.annotation(placement))
-            named += text.name.startswith("role:")
-    return named
+    placed = [
+        (text, place) for text, place in zip(wanted, placements, strict=True) if place is not None
+    ]
+    style.add_notes(fig, [text.annotation(place) for text, place in placed])
+    return sum(text.name.startswith("role:") for text, _ in placed)
 
 
 def _arrows(view: MapView, tips: Float[np.ndarray, "trait 2"]) -> list[go.Scatter]:

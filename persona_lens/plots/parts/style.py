@@ -6,7 +6,7 @@ orange (away from the Assistant) through grey, which is visible on white, to blu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,6 +190,12 @@ def map_axes(titles: Sequence[str], low: Sequence[float], high: Sequence[float])
         name: {"title": {"text": title}, "range": [start, end], **zero}
         for name, title, start, end in zip(("xaxis", "yaxis"), titles, low, high, strict=True)
     }
+
+
+def add_notes(fig: go.Figure, notes: Iterable[Mapping[str, Any]]) -> None:
+    """Add annotations at once: `add_annotation` copies all that are there for every further one."""
+    layout = _layout(fig)
+    layout.annotations = [*layout.annotations, *notes]
 
 
 def add_caption(fig: go.Figure, caption: str) -> None:
