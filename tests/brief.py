@@ -1,4 +1,4 @@
-"""Replies of a few tokens, for code of pages and notebooks: what is tested is that it runs, not what is said."""
+"""Less to compute, for code of pages and notebooks: what is tested is that it runs, not what is said."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ import pandas as pd
 import pytest
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
+from persona_lens.catalog.neutral import Exchange, load_neutral
+from persona_lens.runs.engines.worker import Worker
 
-MOST_TOKENS = 8
+MOST_TOKENS = 4
 MOST_CHARACTERS = 40
+MOST_REPLIES = 8
+MOST_TIMED = 4
 
 
 def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
-    """Have every model stop after a few tokens, and cut the replies that come with a space."""
-    whole = PersonaModel.generate
+    """Have every model stop after a few tokens, and cut the replies and the neutral texts that come with us."""
+    whole, known = PersonaModel.generate, PersonaSpace.sample_replies
+    timed = Worker.seconds
 
     def generate(
         model: PersonaModel, prompts: Any, sampling: Sampling | None = None, **options: Any
@@ -26,8 +31,22 @@ def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
 
     def sample_replies(space: PersonaSpace) -> pd.DataFrame:
         replies = known(space)
-        return replies.assign(reply=replies["reply"].str[:MOST_CHARACTERS])
+        some = replies.groupby(["kind", "label"], sort=False, dropna=False).head(MOST_REPLIES)
+        return some.assign(reply=some["reply"].str[:MOST_CHARACTERS])
 
-    known = PersonaSpace.sample_replies
+    def seconds(worker: Worker, asked: Any, settings: Any) -> float:
+        return timed(worker, asked[:MOST_TIMED], settings)
+
+    patch.setattr(Worker, "seconds", seconds)
     patch.setattr(PersonaModel, "generate", generate)
     patch.setattr(PersonaSpace, "sample_replies", sample_replies)
+    shorten_neutral_texts(patch)
+
+
+def shorten_neutral_texts(patch: pytest.MonkeyPatch) -> None:
+    """Cut the answers of the neutral exchanges after their first sentence."""
+    cut = [
+        Exchange(question=each.question, answer=f"{each.answer.split('. ')[0]}.")
+        for each in load_neutral()
+    ]
+    patch.setattr("persona_lens.space.budget.load_neutral", lambda: cut)

@@ -32,19 +32,23 @@ def blocks(page: str) -> list[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def demo_space(
+    smol: PersonaModel, small_space: PersonaSpace, tmp_path_factory: pytest.TempPathFactory
+) -> PersonaSpace:
+    """A calibrated copy; others want `small_space` as it is."""
+    space = PersonaSpace.load(small_space.save(tmp_path_factory.mktemp("spaces") / "plain"))
+    return space.calibrate(smol, replies=8, progress=False)
+
+
 @pytest.mark.embedded
 @pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_a_page_runs(
-    page: str,
-    smol: PersonaModel,
-    small_space: PersonaSpace,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    page: str, demo_space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = blocks(page)
     assert found
-    space = PersonaSpace.load(small_space.save(tmp_path / "plain"))  # others want it as it is
-    space.calibrate(smol, replies=8, progress=False).save(tmp_path / "demo" / "space")
+    demo_space.save(tmp_path / "demo" / "space")
     monkeypatch.chdir(tmp_path)
     if not any("assert " in block for block in found):  # what is asserted holds of whole replies
         keep_replies_brief(monkeypatch)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from brief import shorten_neutral_texts
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
-from persona_lens.catalog.neutral import Exchange, load_neutral
 from persona_lens.judges import LikelihoodJudge
 
 
@@ -33,8 +33,4 @@ def judged_space(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture
 def short_neutral_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neutral exchanges, the answers cut after their first sentence."""
-    cut = [
-        Exchange(question=each.question, answer=f"{each.answer.split('. ')[0]}.")
-        for each in load_neutral()
-    ]
-    monkeypatch.setattr("persona_lens.space.budget.load_neutral", lambda: cut)
+    shorten_neutral_texts(monkeypatch)
