@@ -10,7 +10,7 @@ TL3 := .venv-tl3
 demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
 	$(BIN)/persona-lens demo
 
-test: $(READY)  ## all tests, with coverage, a file to a core
+test: $(READY)  ## all tests, with coverage, a file to a process
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --cov --cov-report=term
 
 test-tl3: $(TL3)/.ready  ## the same model through a HookedTransformer, which TransformerLens 4 no longer has

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -15,10 +16,12 @@ MOST_TOKENS = 4
 MOST_CHARACTERS = 40
 MOST_REPLIES = 8
 MOST_TIMED = 4
+MOST_DRAWS = 20
+MOST_CONTROLS = 4
 
 
 def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
-    """Have every model stop after a few tokens, and cut the replies and the neutral texts that come with us."""
+    """Have every model stop after a few tokens, cut the replies and neutral texts that come with us, draw less."""
     whole, known = PersonaModel.generate, PersonaSpace.sample_replies
     timed = Worker.seconds
 
@@ -37,6 +40,19 @@ def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
     def seconds(worker: Worker, asked: Any, settings: Any) -> float:
         return timed(worker, asked[:MOST_TIMED], settings)
 
+    def fewer(method: Callable[..., Any], **most: int) -> Callable[..., Any]:
+        def limited(space: PersonaSpace, **options: Any) -> Any:
+            few = {name: min(options.get(name, limit), limit) for name, limit in most.items()}
+            return method(space, **{**options, **few})
+
+        return limited
+
+    patch.setattr(PersonaSpace, "sweep", fewer(PersonaSpace.sweep, n_draws=MOST_DRAWS))
+    patch.setattr(
+        PersonaSpace,
+        "reconstruct",
+        fewer(PersonaSpace.reconstruct, n_draws=MOST_DRAWS, n_random=MOST_CONTROLS),
+    )
     patch.setattr(Worker, "seconds", seconds)
     patch.setattr(PersonaModel, "generate", generate)
     patch.setattr(PersonaSpace, "sample_replies", sample_replies)

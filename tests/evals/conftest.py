@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from brief import shorten_neutral_texts
+from sharing import made_once
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
 from persona_lens.judges import LikelihoodJudge
 
 
 @pytest.fixture(scope="session")
-def judged_space(smol: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> PersonaSpace:
+def judged_space(smol_auto: PersonaModel, tmp_path_factory: pytest.TempPathFactory) -> PersonaSpace:
     """The space of three roles, labelled by the likelihood judge and calibrated on a few tokens."""
-    space = PersonaSpace.collect(
-        smol,
-        run=tmp_path_factory.mktemp("runs") / "judged",
-        judge=LikelihoodJudge(smol, max_tokens=7, nulls=3),
-        min_count=1,
-        roles=["pirate", "ghost", "analyst"],
-        traits=None,
-        questions=["q01", "q02", "q03"],
-        prompts=1,
-        default_samples=1,
-        sampling=Sampling(max_new_tokens=8),
-        progress=False,
-    )
+    with made_once(tmp_path_factory, "judged") as shared:
+        PersonaSpace.collect(
+            smol_auto,
+            run=shared,
+            judge=LikelihoodJudge(smol_auto, max_tokens=7, nulls=3),
+            min_count=1,
+            roles=["pirate", "ghost", "analyst"],
+            traits=None,
+            questions=["q01", "q02", "q03"],
+            prompts=1,
+            default_samples=1,
+            sampling=Sampling(max_new_tokens=8),
+            progress=False,
+        )
+        run = shutil.copytree(shared, tmp_path_factory.mktemp("runs") / "judged")
     # Of so few replies hardly any is fully in role: the axis is made of all of them.
-    space = PersonaSpace.from_run(str(space.run), n_resamples=5).fit()
-    return space.calibrate(smol, replies=4, progress=False)
+    space = PersonaSpace.from_run(run, n_resamples=5).fit()
+    return space.calibrate(smol_auto, replies=4, progress=False)
 
 
 @pytest.fixture

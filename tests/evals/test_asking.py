@@ -11,9 +11,9 @@ from persona_lens.evals.asking import calibrated_judge, distinct_pairs
 
 @pytest.mark.embedded
 def test_the_judge_is_set_as_when_it_labelled_the_run(
-    smol: PersonaModel, judged_space: PersonaSpace
+    smol_auto: PersonaModel, judged_space: PersonaSpace
 ) -> None:
-    assert calibrated_judge(smol, judged_space).max_tokens == 7
+    assert calibrated_judge(smol_auto, judged_space).max_tokens == 7
 
 
 def test_distinct_pairs() -> None:

@@ -19,7 +19,10 @@ from persona_lens.plots import pareto as pareto_figure
 @pytest.mark.embedded
 @pytest.mark.usefixtures("short_neutral_texts")
 def test_capping_costs_something_and_comes_with_controls(
-    smol: PersonaModel, judged_space: PersonaSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smol_auto: PersonaModel,
+    judged_space: PersonaSpace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("persona_lens.evals.capping.NEUTRAL_TEXTS", 1)
     options: dict[str, Any] = {
@@ -28,7 +31,7 @@ def test_capping_costs_something_and_comes_with_controls(
         "out": tmp_path / "caps",
         **{**ASKED, "questions": ["q11"]},
     }
-    frame = capping_sweep(smol, judged_space, **options)
+    frame = capping_sweep(smol_auto, judged_space, **options)
     assert frame["direction"].tolist() == ["no cap", "Assistant Axis", "random 1"]
     assert frame["control"].tolist() == [False, False, True]
     assert frame["layers"].tolist() == ["", "21-23", "21-23"]
@@ -43,6 +46,6 @@ def test_capping_costs_something_and_comes_with_controls(
     assert capped["kl_low"] <= capped["kl"] <= capped["kl_high"]
     assert capped["perplexity_ratio"] != 1
     monkeypatch.setattr(Asker, "ask", explode)
-    pd.testing.assert_frame_equal(capping_sweep(smol, judged_space, **options), frame)
+    pd.testing.assert_frame_equal(capping_sweep(smol_auto, judged_space, **options), frame)
     names = {trace.name for trace in pareto_figure(frame).data}  # pyright: ignore[reportAttributeAccessIssue]
     assert {"Assistant Axis", "controls", "no intervention"} <= names

@@ -27,11 +27,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dose(smol: PersonaModel, judged_space: PersonaSpace, folder: Path) -> DoseResponse:
+def dose(smol_auto: PersonaModel, judged_space: PersonaSpace, folder: Path) -> DoseResponse:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
         return dose_response(
-            smol, judged_space, strengths=STRENGTHS, identity_samples=1, out=folder, **ASKED
+            smol_auto, judged_space, strengths=STRENGTHS, identity_samples=1, out=folder, **ASKED
         )
 
 
@@ -85,7 +85,7 @@ def test_measures_and_curves_have_all_their_columns(dose: DoseResponse) -> None:
 
 @pytest.mark.embedded
 def test_a_finished_evaluation_asks_nobody(
-    smol: PersonaModel,
+    smol_auto: PersonaModel,
     judged_space: PersonaSpace,
     dose: DoseResponse,
     folder: Path,
@@ -94,25 +94,25 @@ def test_a_finished_evaluation_asks_nobody(
     monkeypatch.setattr(Asker, "ask", explode)
     monkeypatch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
     options: dict[str, Any] = {"identity_samples": 1, "out": folder, **ASKED}
-    again = dose_response(smol, judged_space, strengths=STRENGTHS, **options)
+    again = dose_response(smol_auto, judged_space, strengths=STRENGTHS, **options)
     for name in ("replies", "measures", "curves", "fits"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(dose, name))
     with pytest.raises(AssertionError, match="asked again"):  # under other conditions
-        dose_response(smol, judged_space, strengths=(0.0, 0.1), **options)
+        dose_response(smol_auto, judged_space, strengths=(0.0, 0.1), **options)
 
 
 @pytest.mark.embedded
 def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
-    smol: PersonaModel,
+    smol_auto: PersonaModel,
     judged_space: PersonaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Asker, "ask", explode)
     with pytest.raises(SpaceError, match=r"(?s)run does not hold.*pirate.*given soldier"):
-        dose_response(smol, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
+        dose_response(smol_auto, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
     bare = PersonaSpace(judged_space.table, n_resamples=5).fit()
     with pytest.raises(SpaceError, match=r"(?s)no run.*keep the run"):
-        dose_response(smol, bare, **ASKED)
+        dose_response(smol_auto, bare, **ASKED)
 
 
 @pytest.mark.embedded

@@ -50,9 +50,9 @@ def test_the_advice_follows_from_the_shares() -> None:
 
 
 @pytest.mark.embedded
-def test_the_gate_of_the_real_model(smol: PersonaModel, tmp_path: Path) -> None:
+def test_the_gate_of_the_real_model(smol_auto: PersonaModel, tmp_path: Path) -> None:
     found = role_play_gate(
-        smol,
+        smol_auto,
         tmp_path / "gate",
         questions=["q01", "q05", "q06"],
         prompts=1,
