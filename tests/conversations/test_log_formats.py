@@ -608,3 +608,64 @@ def test_a_warning_where_something_was_cut() -> None:
     ):
         chats = read_conversations([OPENAI, {"messages": [{"role": "narrator", "content": "x"}]}])
     assert len(chats) == 1
+
+
+def test_calls_of_tools_in_the_responses_api_are_tools() -> None:
+    record = {
+        "request": {"model": "tiny", "input": PAIR[0][1]},
+        "response": {
+            "output": [
+                {"type": "function_call", "name": "timetable"},
+                {"type": "message", "content": [{"type": "output_text", "text": PAIR[1][1]}]},
+            ]
+        },
+    }
+    (chat,) = ConversationLog([record], tools="drop")
+    assert said(chat) == PAIR
+    with pytest.raises(ConversationError, match="tools='drop'"):
+        list(ConversationLog([record]))
+
+
+def test_replies_in_other_shapes() -> None:
+    asked = OPENAI["messages"][:1]
+    for answered in (
+        {"choices": [{"message": PAIR[1][1]}]},
+        {"output": {"message": {"content": PAIR[1][1]}}},
+        {"completion": [OPENAI["messages"][1]]},
+        {"response": json.dumps({"choices": [{"message": OPENAI["messages"][1]}]})},
+    ):
+        (chat,) = ConversationLog([{"messages": asked, **answered}])
+        assert said(chat) == PAIR
+    (chat,) = ConversationLog([{"messages": asked, "response": "{not JSON"}])
+    assert chat.replies == ("{not JSON",)
+
+
+def test_a_system_prompt_that_is_no_text_stays_what_is_known() -> None:
+    (chat,) = ConversationLog([{**OPENAI, "system": {"version": 2}}])
+    assert (said(chat), chat.about) == (PAIR, {"system": {"version": 2}})
+
+
+def test_thoughts_and_calls_in_an_export_of_chatgpt() -> None:
+    def node(parent: str | None, role: str, kind: str, recipient: str = "all") -> dict[str, Any]:
+        content = (
+            {"content_type": kind, "parts": ["x"]} if kind == "text" else {"content_type": kind}
+        )
+        message = {"author": {"role": role}, "content": content, "recipient": recipient}
+        return {"parent": parent, "message": message}
+
+    record = {
+        "current_node": "e",
+        "mapping": {
+            "a": node(None, "user", "text"),
+            "b": node("a", "user", "user_editable_context"),
+            "c": node("b", "assistant", "thoughts"),
+            "d": node("c", "assistant", "text", "web.run"),
+            "e": node("d", "assistant", "text"),
+        },
+    }
+    log = ConversationLog([record], tools="drop")
+    (chat,) = log
+    assert said(chat) == [("user", "x"), ("assistant", "x")]
+    assert log.report.total("cut", "thought") == 1
+    assert log.report.total("cut", "tool message or call") == 1
+    assert log.report.total("noted", "messages that were never shown, left out") == 1

@@ -368,3 +368,9 @@ def test_a_conversation_that_is_refused_leaves_nothing_else_in_the_report() -> N
     log = ConversationLog([{"messages": [user(""), USER, user(3)]}, {"messages": [USER, REPLY]}])
     list(log)
     assert [each.kind for each in log.report.findings] == ["refused"]
+
+
+def test_half_a_hidden_tag_in_a_conversation_that_was_made_is_refused() -> None:
+    chat = Conversation.of([("user", "Hi"), ("user", "<STATE>x")], id="made")
+    with pytest.raises(ConversationError, match=r"message 1: <STATE> is not closed"):
+        list(ConversationLog(chat, hidden_tags=["STATE"]))
