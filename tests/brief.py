@@ -41,9 +41,9 @@ def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
         return timed(worker, asked[:MOST_TIMED], settings)
 
     def fewer(method: Callable[..., Any], **most: int) -> Callable[..., Any]:
-        def limited(space: PersonaSpace, **options: Any) -> Any:
+        def limited(space: PersonaSpace, *given: Any, **options: Any) -> Any:
             few = {name: min(options.get(name, limit), limit) for name, limit in most.items()}
-            return method(space, **{**options, **few})
+            return method(space, *given, **{**options, **few})
 
         return limited
 
@@ -53,6 +53,7 @@ def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
         "reconstruct",
         fewer(PersonaSpace.reconstruct, n_draws=MOST_DRAWS, n_random=MOST_CONTROLS),
     )
+    patch.setattr(PersonaSpace, "calibrate", fewer(PersonaSpace.calibrate, replies=MOST_REPLIES))
     patch.setattr(Worker, "seconds", seconds)
     patch.setattr(PersonaModel, "generate", generate)
     patch.setattr(PersonaSpace, "sample_replies", sample_replies)

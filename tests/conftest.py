@@ -9,7 +9,6 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Processes share the cores; before torch is loaded, which asks for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
-import gc
 import shutil
 import signal
 from collections.abc import Iterator
@@ -43,12 +42,6 @@ SMALL_ROLES = [
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than cores: tests of servers and of Ray wait much of their time."""
     return (os.cpu_count() or 1) + 1
-
-
-def pytest_collection_finish() -> None:
-    """What is loaded by now stays: the garbage collector need not look through it again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
