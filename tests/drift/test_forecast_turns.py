@@ -77,7 +77,11 @@ def test_conversations_of_one_turn_are_said():
 
 def test_directions_are_the_numeric_columns_that_mean_nothing_else():
     table = small(pc1=range(6), label="x", flag=True, **{"before:pc1": 1.0})
-    assert read_turns(table).directions == ("axis", "pc1")
+    assert read_turns(table).directions == ("pc1",)  # which is known to be a projection
+    assert read_turns(table.drop(columns="before:pc1")).directions == ("axis", "pc1")
+    trace = small(since=0, tokens=range(9, 15), reply="Yes.", topic_id=range(6))
+    assert read_turns(trace).directions == ("axis", "topic_id")
+    assert read_turns(trace.assign(**{"before:axis": 0.5})).directions == ("axis",)
     assert read_turns(table, "pc1").directions == ("pc1",)
     assert read_turns(table, ["pc1", "axis", "pc1"]).directions == ("pc1", "axis")
 

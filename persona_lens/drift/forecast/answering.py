@@ -60,6 +60,26 @@ def answer_of(table: pd.DataFrame, direction: str) -> Answer:
     )
 
 
+def doubts(scores: pd.DataFrame, direction: str, target: str) -> tuple[str, ...]:
+    """That messages which are not shown to forecast anything explain nothing; no word where they are.
+
+    Args:
+        scores: As `Forecaster.scores_`.
+        direction: One of its directions.
+        target: One of its targets.
+    """
+    keys = (scores["direction"] == direction) & (scores["target"] == target)
+    row = scores.loc[keys & (scores["predictor"] == "message")].iloc[0]
+    if _adds(row):
+        return ()
+    chance = "no null drawn" if np.isnan(row["q"]) else f"q {row['q']:.3f}"
+    return (
+        f"that messages forecast {direction} ({target}) is not shown to be more than chance (held-out R² "
+        f"{row['r2']:.3f}, 95 % interval {row['low']:.3f} to {row['high']:.3f}, {chance}): take these pulls for "
+        "nothing",
+    )
+
+
 def _adds(row: pd.Series) -> bool:
     """More than nothing by its interval and, where there is a null, more than chance."""
     return bool(row["low"] > 0 and (np.isnan(row["q"]) or row["q"] <= LEVEL))

@@ -1,10 +1,10 @@
 """`Forecaster`: from what the user says to where the model's next reply will be, tested on people it has not met.
 
-forecaster = Forecaster(seed=0).fit(table)
-forecaster.scores_.query("split == 'persona' and target == 'next'")
-print(forecaster.question("axis").sentence)
-forecaster.predict(["What are you, deep down?"])
-forecaster.explain("axis").kinds
+    forecaster = Forecaster(seed=0).fit(trace.wide())
+    forecaster.scores_.query("split == 'persona' and target == 'next'")
+    print(forecaster.question("axis").sentence)
+
+What is fitted and tested is in `measuring`, and what is compared in `predictors`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
-from persona_lens.drift.forecast.answering import LEVEL, Answer, answer_of
+from persona_lens.drift.forecast.answering import Answer, answer_of, doubts
 from persona_lens.drift.forecast.checks import (
     check_known,
     check_parameters,
@@ -145,11 +145,12 @@ class Forecaster(BaseEstimator):
         """Fit and test on a wide table of turns.
 
         Args:
-            table: One row an assistant turn: `conversation`, `turn` (from 0), `message` (what the user said before
-                that reply), of `persona`, `domain` and `simulator` those there are, a column of projections a
-                direction, and `before:<direction>` where known: the projection right before the first token of the
-                reply. It is not changed.
-            directions: Columns to forecast; all other numeric columns by default.
+            table: As `Trace.wide` gives it, a row an assistant turn: `conversation`, `turn` (from 0), `message`
+                (what the user said before that reply), of `persona`, `domain` and `simulator` those there are, a
+                column of projections a direction, and `before:<direction>` where known: the projection right
+                before the first token of the reply. It is not changed.
+            directions: Columns to forecast. By default those that have a `before:` column, and where none has, all
+                numeric columns that have no other meaning in a trace.
             embeddings: Of the messages, row by row, if they are known already; brought to length 1.
 
         Raises:
@@ -250,7 +251,7 @@ class Forecaster(BaseEstimator):
             draws=self.draws,
             units=pd.factorize(self.rows_[self._unit(self.rows_)])[0],
             seed=self.seed,
-            notes=self._doubts(direction, target),
+            notes=doubts(self.scores_, direction, target),
         )
 
     def predict(
@@ -378,22 +379,6 @@ class Forecaster(BaseEstimator):
     def _unit(self, rows: pd.DataFrame) -> str:
         """The column that is resampled."""
         return self.resampled if self.resampled in rows else "conversation"
-
-    def _doubts(self, direction: str, target: str) -> tuple[str, ...]:
-        """That a message which forecasts nothing explains nothing."""
-        row = self.scores_[
-            (self.scores_["direction"] == direction)
-            & (self.scores_["target"] == target)
-            & (self.scores_["predictor"] == "message")
-        ].iloc[0]
-        if row["low"] > 0 and not row["q"] > LEVEL:
-            return ()
-        chance = "no null drawn" if np.isnan(row["q"]) else f"q {row['q']:.3f}"
-        return (
-            f"that messages forecast {direction} ({target}) is not shown to be more than chance "
-            f"(held-out R² {row['r2']:.3f}, "
-            f"95 % interval {row['low']:.3f} to {row['high']:.3f}, {chance}): take these pulls for nothing",
-        )
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "models_"):

@@ -128,7 +128,8 @@ def _fit(
     embeddings: np.ndarray, count: int, seed: int, starts: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
     """Kind of each row, and the centres."""
-    means: Any = KMeans(count, n_init=starts, random_state=seed).fit(embeddings)  # pyright: ignore[reportArgumentType]
+    kmeans: Any = KMeans  # typed as if n_init were text alone
+    means = kmeans(count, n_init=starts, random_state=seed).fit(embeddings)
     return means.labels_, means.cluster_centers_
 
 

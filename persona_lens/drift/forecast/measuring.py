@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from persona_lens.drift.forecast.conformal import fewest_groups, half_width
+from persona_lens.drift.forecast.calibrating import Calibration
 from persona_lens.drift.forecast.predictors import SHUFFLED, Inputs
 from persona_lens.drift.forecast.ridge import HeldOut
 from persona_lens.drift.forecast.scoring import Scorer
@@ -34,7 +34,6 @@ class Measured:
         coverage: As `Forecaster.coverage_`.
         predicted: Forecasts of the main split, by predictor.
         widths: Half-widths of the intervals of new forecasts, by model kept: one a target.
-        unit: What the intervals are calibrated on.
         notes: What has to be said.
     """
 
@@ -44,7 +43,6 @@ class Measured:
     coverage: pd.DataFrame
     predicted: dict[str, Float[np.ndarray, "row target"]]
     widths: dict[str, Float[np.ndarray, " target"]]
-    unit: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -83,6 +81,9 @@ class Measurement:
         self._scorer = Scorer(inputs.targets, units, draws=draws, seed=seed)
         self._shuffler = Shuffler(inputs.turns, seed)
         self._inside: dict[str, np.ndarray] = {}
+        self._partial: list[
+            np.ndarray
+        ] = []  # of messages of other conversations, beside the last place
         # As others choose their penalty, who report R² in the sample: on folds of single rows.
         self._rowwise = np.random.default_rng(seed).permutation(len(inputs.turns)) % _ROW_FOLDS
         kinds = ("next", "change") if inputs.turns.previous is not None else ("next",)
@@ -94,6 +95,7 @@ class Measurement:
             }
         )
         steps = len(splits) * len(inputs.names) * (1 + permutations)
+        steps += permutations if len(kinds) > 1 else 0  # of the question
         self._bar = StageProgress("Forecasting", steps, shown=progress, unit="fits")
 
     def run(self) -> Measured:
@@ -105,29 +107,36 @@ class Measurement:
             for split in self._splits:
                 held = self._held_out(split, calibrating=split is self._splits[0])
                 found = found or held
-                nulls = {name: self._null(name, split, orders) for name in held}
+                nulls = {name: self._null(name, split, orders, held) for name in held}
                 scores += [self._scores(name, split, held[name], nulls[name]) for name in held]
                 gains += [self._gains(name, split, held) for name in held if name != "last"]
                 if split is self._splits[0] and "last" in held:
                     questions.append(self._question(split, held, orders))
-        notes, unit = self._calibration_unit()
-        notes += self._chance_notes()
-        notes += self._edge_notes(found)
+        calibration = Calibration(self._inputs, self._splits[0], self._confidence)
+        coverage = pd.concat(
+            [
+                self._keys.assign(
+                    predictor=name,
+                    **calibration.coverage(found[name], self._scorer),
+                    **self._counts(self._splits[0]),
+                )
+                for name in MODELS
+                if name in found
+            ],
+            ignore_index=True,
+        )
         table = pd.concat(scores, ignore_index=True)
         _insert_q(table, ["target", "predictor", "split"])
         return Measured(
             scores=table,
             gains=pd.concat(gains, ignore_index=True) if "last" in found else pd.DataFrame(),
             question=questions[0] if questions else None,
-            coverage=self._coverage(found, unit),
+            coverage=coverage,
             predicted={name: held.predicted for name, held in found.items()},
             widths={
-                name: self._widths(self._inputs.targets - held.predicted, unit, slice(None))
-                for name, held in found.items()
-                if name in MODELS
+                name: calibration.widths(found[name].predicted) for name in MODELS if name in found
             },
-            unit=unit,
-            notes=notes,
+            notes=[*calibration.notes, *self._chance_notes(), *self._edge_notes(found)],
         )
 
     def _held_out(self, split: Split, *, calibrating: bool) -> dict[str, HeldOut]:
@@ -139,7 +148,9 @@ class Measurement:
             self._bar.advance(1)
         return found
 
-    def _null(self, name: str, split: Split, orders: list[np.ndarray]) -> np.ndarray:
+    def _null(
+        self, name: str, split: Split, orders: list[np.ndarray], held: dict[str, HeldOut]
+    ) -> np.ndarray:
         """R² with inputs of other conversations; NaN where nothing is there to hand over."""
         what = SHUFFLED[name]
         if what is None or not orders:
@@ -147,8 +158,10 @@ class Measurement:
             return np.full((len(orders), len(self._keys)), np.nan)
         draws = []
         for order in orders:
-            held = self._inputs.shuffled(name, split, what, order)
-            draws.append(self._scorer.r2(held.predicted))
+            forecast = self._inputs.shuffled(name, split, what, order).predicted
+            draws.append(self._scorer.r2(forecast))
+            if name == "message+previous" and split is self._splits[0]:
+                self._partial.append(self._scorer.partial(forecast, held["previous"].predicted))
             self._bar.advance(1)
         null = np.array(draws)
         if name == "last":  # which forecasts no change, whatever it is told
@@ -192,20 +205,18 @@ class Measurement:
     ) -> pd.DataFrame:
         both = held["message+previous"].predicted
         tables = []
-        for of, given, what in (
-            ("message", "previous", "messages"),
-            ("previous", "message", "places"),
+        places = []
+        for order in orders:
+            forecast = self._inputs.shuffled("message+previous", split, "places", order).predicted
+            places.append(self._scorer.partial(forecast, held["message"].predicted))
+            self._bar.advance(1)
+        for of, given, null in (
+            ("message", "previous", self._partial),
+            ("previous", "message", places),
         ):
             less = held[given].predicted
             value = self._scorer.partial(both, less)
             low, high = self._scorer.intervals(self._scorer.partial_draws(both, less))
-            null = [
-                self._scorer.partial(
-                    self._inputs.shuffled("message+previous", split, what, order).predicted,
-                    less,
-                )
-                for order in orders
-            ]
             table = self._keys.assign(
                 of=of,
                 given=given,
@@ -220,56 +231,6 @@ class Measurement:
             _insert_q(table, ["of"])
             tables.append(table)
         return pd.concat(tables, ignore_index=True)
-
-    def _coverage(self, found: dict[str, HeldOut], unit: str) -> pd.DataFrame:
-        """How often rows of held-out folds lie within intervals calibrated without them."""
-        split, targets, tables = self._splits[0], self._inputs.targets, []
-        for name in MODELS:
-            if name not in found:
-                continue
-            held = found[name]
-            inside = np.zeros(targets.shape, dtype=bool)
-            widths = np.zeros(targets.shape)
-            for fold, (rows, inner) in zip(np.unique(split.outer), held.inner, strict=True):
-                here = split.outer == fold
-                wide = self._widths(targets[rows] - inner, unit, rows)
-                widths[here] = wide
-                inside[here] = np.abs(targets - held.predicted)[here] <= wide
-            draws = self._scorer.mean_draws(inside.astype(float))
-            low, high = self._scorer.intervals(draws)
-            tables.append(
-                self._keys.assign(
-                    predictor=name,
-                    confidence=self._confidence,
-                    coverage=inside.mean(axis=0),
-                    low=np.clip(low, 0, 1),
-                    high=np.clip(high, 0, 1),
-                    half_width=np.median(widths, axis=0),
-                    calibrated_on=unit,
-                    **self._counts(split),
-                )
-            )
-        return pd.concat(tables, ignore_index=True)
-
-    def _widths(self, errors: np.ndarray, unit: str, rows: np.ndarray | slice) -> np.ndarray:
-        groups = self._inputs.turns.codes(unit)[rows]
-        return np.array([half_width(column, groups, self._confidence) for column in errors.T])
-
-    def _calibration_unit(self) -> tuple[list[str], str]:
-        """Personas where every fold leaves enough of them for a finite interval, else conversations."""
-        main, needed = self._splits[0], fewest_groups(self._confidence)
-        for unit in dict.fromkeys((main.name, "conversation")):
-            codes = self._inputs.turns.codes(unit)
-            least = min(len(np.unique(codes[main.outer != fold])) for fold in np.unique(main.outer))
-            if least >= needed:
-                said = f"prediction intervals are calibrated on conversations: {needed} personas outside of every "
-                said += f"fold would be needed for {self._confidence:.0%}, so they hold for a new conversation of "
-                said += "personas like these, and not surely for a new persona"
-                return ([said] if unit != main.name else []), unit
-        return [
-            f"there are fewer than {needed} conversations outside of a fold: intervals that hold "
-            f"{self._confidence:.0%} of replies are infinite"
-        ], "conversation"
 
     def _chance_notes(self) -> list[str]:
         if not self._permutations:

@@ -16,6 +16,7 @@ from persona_lens.spelling import did_you_mean
 KEYS = ("conversation", "turn", "message")
 GROUPS = ("persona", "domain", "simulator")
 BEFORE = "before:"
+_OF_A_TRACE = ("since", "tokens", "reply")
 _STILL = 1e-9  # of the largest absolute value: a spread below this is none
 
 
@@ -60,7 +61,8 @@ def read_turns(table: pd.DataFrame, directions: Sequence[str] | None = None) -> 
         table: One row an assistant turn. `conversation`, `turn` (counted from 0), `message` (what the user said
             before that reply); of `persona`, `domain` and `simulator` those there are; one column of projections
             a direction; and, for some directions, `before:<direction>`.
-        directions: Columns to forecast; all numeric columns that have no other meaning by default.
+        directions: Columns to forecast. By default those that have a `before:` column, and where none has, all
+            numeric columns that have no other meaning in a trace.
 
     Raises:
         SpaceError: A column is missing, holds something else, or does not vary; a turn occurs twice; a
@@ -204,7 +206,7 @@ def _check_keys(table: pd.DataFrame) -> None:
 
 
 def _directions(table: pd.DataFrame, directions: Sequence[str] | None) -> tuple[str, ...]:
-    taken = {*KEYS, *GROUPS}
+    taken = {*KEYS, *GROUPS, *_OF_A_TRACE}
     found = [
         str(name)
         for name in table.columns
@@ -212,7 +214,9 @@ def _directions(table: pd.DataFrame, directions: Sequence[str] | None) -> tuple[
     ]
     if isinstance(directions, str):
         directions = [directions]
-    chosen = tuple(dict.fromkeys(found if directions is None else directions))
+    # Beside projections a trace has numbers that conversations tell of themselves, such as a topic's.
+    told = [name for name in found if BEFORE + name in table] or found
+    chosen = tuple(dict.fromkeys(told if directions is None else directions))
     if not chosen:
         raise SpaceError(
             "the table has no column of projections",
