@@ -12,6 +12,8 @@ Examples:
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PersonaLensError(Exception):
     """Base of every error a user can cause or mend.
@@ -62,6 +64,20 @@ class ConversationError(PersonaLensError):
 
 class MonitorError(PersonaLensError):
     """A monitor cannot keep what is asked of it, or is asked about something it was not calibrated for."""
+
+
+class DriftAlarm(PersonaLensError):
+    """A conversation drifts; raised by a monitor that is told to.
+
+    Attributes:
+        alarms: A row for each conversation that alarms now, as in `Watch.alarms`.
+        replies: All replies of the call, in its order.
+    """
+
+    def __init__(self, problem: str, *, given: str, alarms: Any, replies: list[Any]) -> None:
+        super().__init__(problem, given=given)
+        self.alarms = alarms
+        self.replies = replies
 
 
 class TranscriptError(PersonaLensError):

@@ -32,6 +32,7 @@ class BatchTokens:
         groups, turns: As in `Transcript`; None if the rows are not transcripts.
         user_turns, assistant_turns: How many the row has, the reply being sampled among them.
         rows: Which row of the whole call each row of the batch is.
+        spared: Rows that nothing is done to, whatever their tokens; None if there are none.
         sinks: Positions of attention sinks, for columns to come.
         padded_masks: Whether masks may be over the padded row; only where who made them knows the padding.
     """
@@ -44,6 +45,7 @@ class BatchTokens:
     user_turns: Int[np.ndarray, " row"]
     assistant_turns: Int[np.ndarray, " row"]
     rows: Int[np.ndarray, " row"]
+    spared: Bool[np.ndarray, " row"] | None = None
     sinks: tuple[int, ...] = ()
     padded_masks: bool = True
 
@@ -56,6 +58,7 @@ class BatchTokens:
         sinks: Sequence[int] = (0,),
         bos_id: int | None = None,
         rows: Sequence[int] | None = None,
+        spared: Sequence[bool] | None = None,
         as_sampled: bool = False,
         padded_masks: bool = True,
     ) -> BatchTokens:
@@ -67,6 +70,7 @@ class BatchTokens:
             sinks: Positions that are attention sinks, counted from each row's first token.
             bos_id: The first token of a row is left out if it is this one.
             rows: Place of each transcript in the whole call; 0, 1, ... by default.
+            spared: Of each transcript, whether nothing is done to it.
             as_sampled: Of a reply appended to its prompt, every token is the assistant's, thinking and tags too:
                 so a plan touches what it touched while the reply was sampled.
             padded_masks: As the attribute.
@@ -101,6 +105,7 @@ class BatchTokens:
             user_turns=np.array([transcript.user_turns for transcript in transcripts]),
             assistant_turns=spoken + waiting,
             rows=np.arange(len(transcripts)) if rows is None else np.asarray(rows),
+            spared=np.asarray(spared) if spared is not None and any(spared) else None,
             sinks=tuple(sinks),
             padded_masks=padded_masks,
         )
@@ -144,6 +149,8 @@ class BatchTokens:
     def chosen(self, where: Where) -> Bool[np.ndarray, "row column"]:
         """Which of the known tokens `where` means."""
         allowed = self.present if where.sinks else self.present & ~self.excluded
+        if self.spared is not None:
+            allowed = allowed & ~self.spared[:, None]
         if where.masks is not None:
             return self._masked(where.masks) & allowed
         chosen = np.zeros_like(self.present)
@@ -166,7 +173,7 @@ class BatchTokens:
                 chosen |= True if where.turn is None else self._is_last(where.turn)
         if not where.sinks:
             chosen &= ~np.isin(self.present.sum(axis=1) + ahead, self.sinks)
-        return chosen
+        return chosen if self.spared is None else chosen & ~self.spared
 
     def _is_last(self, turn: int) -> Bool[np.ndarray, " row"]:
         return np.where(turn < 0, turn == -1, turn == self.assistant_turns - 1)

@@ -19,6 +19,7 @@ from persona_lens.model.backends import Backend
 from persona_lens.model.batching import Ids, left_padded, token_budget_batches
 from persona_lens.model.finiteness import FiniteWatch, warn_not_finite
 from persona_lens.model.intervening import Around
+from persona_lens.model.listening import Call
 from persona_lens.model.loaded import LoadedModel
 from persona_lens.model.pooling import DecodeMeans
 from persona_lens.model.reading import Reader
@@ -39,11 +40,35 @@ def replies_to(
     log_probs: bool,
     on_batch: Callable[[int, int], None] | None,
 ) -> list[Reply]:
-    """One reply a prompt; arguments as for `PersonaModel.generate`.
+    """One reply a prompt, which listeners hear; arguments as for `PersonaModel.generate`.
 
     Raises:
         ModelError: The residual stream is not finite, so that there is nothing to draw from.
     """
+    call = Call(model, prompts, layers)
+    with call.answering():
+        replies = _answers(
+            model,
+            prompts,
+            sampling,
+            layers=call.layers,
+            batch_size=batch_size,
+            log_probs=log_probs,
+            on_batch=on_batch,
+        )
+    return call.told(replies)
+
+
+def _answers(
+    model: LoadedModel,
+    prompts: Sequence[Transcript],
+    sampling: Sampling,
+    *,
+    layers: Sequence[int] | None,
+    batch_size: int,
+    log_probs: bool,
+    on_batch: Callable[[int, int], None] | None,
+) -> list[Reply]:
     reader = Reader(model)
     with model.held.lock:
         if model.interventions.active:

@@ -34,10 +34,19 @@ def unchanged(_rows: Sequence[int], _ids: Int[Tensor, "batch position"] | None) 
 
 @dataclass(frozen=True, eq=False)
 class Intervention:
-    """A plan in force, and the receipt of what it does."""
+    """A plan in force, and the receipt of what it does.
+
+    Attributes:
+        rows: The rows of a call that it acts on; all of them if None.
+    """
 
     plan: Plan
     receipt: Receipt
+    rows: frozenset[int] | None = None
+
+    def acts_on(self, row: int) -> bool:
+        """Whether it acts on a row of a call."""
+        return self.rows is None or row in self.rows
 
 
 class Interventions(threading.local):
@@ -47,9 +56,11 @@ class Interventions(threading.local):
         self.active: list[Intervention] = []
 
     @contextmanager
-    def adding(self, plan: Plan, receipt: Receipt) -> Iterator[None]:
-        """Put a plan in force."""
-        intervention = Intervention(plan, receipt)
+    def adding(
+        self, plan: Plan, receipt: Receipt, rows: frozenset[int] | None = None
+    ) -> Iterator[None]:
+        """Put a plan in force; for one call, it may be for some of its rows only."""
+        intervention = Intervention(plan, receipt, rows)
         self.active.append(intervention)
         try:
             yield
@@ -99,7 +110,11 @@ class Call:
             batch: Indices into `transcripts`.
             ids: What the one forward pass sees; None where `generate` runs several, which are then watched.
         """
-        runs = [self._run(intervention, batch) for intervention in self.active]
+        runs = [
+            self._run(intervention, batch)
+            for intervention in self.active
+            if any(intervention.acts_on(self._in_call[row]) for row in batch)
+        ]
         with ExitStack() as stack:
             for run in runs:
                 if ids is None:
@@ -111,14 +126,20 @@ class Call:
         for run in runs:
             run.close()
 
+    @property
+    def _in_call(self) -> Sequence[int]:
+        """The row of each transcript in the call the user made."""
+        return range(len(self.transcripts)) if self.rows is None else self.rows
+
     def _run(self, intervention: Intervention, batch: Sequence[int]) -> PlanRun:
-        in_call = range(len(self.transcripts)) if self.rows is None else self.rows
+        rows = [self._in_call[row] for row in batch]
         tokens = BatchTokens.of_transcripts(
             [self.transcripts[row] for row in batch],
             padding_side=self.padding_side,
             sinks=self.sinks,
             bos_id=self.bos_id,
-            rows=[in_call[row] for row in batch],
+            rows=rows,
+            spared=[not intervention.acts_on(row) for row in rows],
             as_sampled=self.as_sampled,
             padded_masks=False,
         )

@@ -22,6 +22,7 @@ from persona_lens.model.held import hold
 from persona_lens.model.held_module import HeldModule
 from persona_lens.model.hooked_backend import HookedBackend
 from persona_lens.model.intervening import Interventions
+from persona_lens.model.listening import Listeners
 from persona_lens.model.sinks import common_sinks
 from persona_lens.transcripts import Transcript, TranscriptEncoder
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model that is ready to run.
 
-    Its attributes are those of `PersonaModel`, and `interventions`, the plans in force in each thread.
+    Its attributes are those of `PersonaModel`, `interventions`, the plans in force in each thread, and
+    `listeners`, who hears its replies there.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class LoadedModel:
             tokenizer, chat_template=chat_template, template_kwargs=template_kwargs
         )
         self.interventions = Interventions()
+        self.listeners = Listeners()
         self._measured: tuple[torch.nn.Module, Conduct] | None = None
         backend = self.held.backend
         self.n_layers = backend.n_layers

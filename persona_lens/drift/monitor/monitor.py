@@ -3,6 +3,8 @@
     monitor = Monitor.calibrate(calm_trace, statistic="cusum", false_alarms=0.05)
     monitor.measure(held_out_trace, drifting=drift_trace)    # what the rate really is, power and delay
     monitor.read(trace)                                      # alarms in finished conversations
+    with monitor.watching(model) as watch:                   # or while replies are written
+        model.chat("Who are you?")
 
 Whatever the statistic, its maximum over the turns of each calm conversation is taken, and the threshold is one of
 these maxima: so turns may depend on one another as they like, and conversations are what is counted.
@@ -14,13 +16,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from persona_lens.drift.monitor.alarms import alarm_frame, turn_frame
-from persona_lens.drift.monitor.belonging import check_same
+from persona_lens.drift.monitor.belonging import check_model, check_same
 from persona_lens.drift.monitor.readings import Readings
 from persona_lens.drift.monitor.rule import Rule
 from persona_lens.drift.monitor.setting import (
@@ -39,6 +41,11 @@ from persona_lens.drift.trace import Trace
 from persona_lens.errors import MonitorError, PersonaLensWarning
 from persona_lens.statistics.conformal import cases_needed
 from persona_lens.statistics.resampling import Interval
+
+if TYPE_CHECKING:
+    from persona_lens.drift.monitor.watching import Action, Watch
+    from persona_lens.interventions.plan import Plan
+    from persona_lens.model.persona_model import PersonaModel
 
 Given = Trace | pd.DataFrame
 AUTO: Literal["auto"] = "auto"
@@ -269,8 +276,8 @@ class Monitor:
         """Whether conversations are of the kind it was calibrated on; see `persona_lens.drift.monitor.traffic`."""
         return compare_traffic(self.calm, self.readings(given))
 
-    def doubts(self, readings: Readings, alarms: pd.DataFrame) -> list[str]:
-        """Why the rate may not hold for some conversations."""
+    def doubts(self, readings: Readings, alarms: pd.DataFrame, *, steered: int = 0) -> list[str]:
+        """Why the rate may not hold for some conversations, of which so many turns were written under a plan."""
         longer = int((readings.counts > self.horizon).sum())
         found = []
         if longer:
@@ -283,10 +290,15 @@ class Monitor:
         if other:
             found.append(f"other traffic than calibrated on, so the rate may not hold: {other}")
         silent = int((~readings.read.any(axis=1)).sum())
-        if readings.unread:
+        total = int(readings.counts.sum())
+        if readings.unread > steered:
             found.append(
-                f"{readings.unread} of {int(readings.counts.sum())} turns have no reading and were passed over; "
+                f"{readings.unread - steered} of {total} turns have no reading and were passed over; "
                 f"of {silent} conversations nothing was read"
+            )
+        if steered:
+            found.append(
+                f"{steered} of {total} turns were written under a plan, and count neither as calm nor as alarms"
             )
         return found
 
@@ -302,6 +314,20 @@ class Monitor:
         from persona_lens.drift.monitor.measuring import measure  # noqa: PLC0415
 
         return measure(self, held_out, drifting, changes=changes, statistics=statistics)
+
+    def watching(
+        self,
+        model: PersonaModel,
+        *,
+        action: Action = "log",
+        then: Plan | None = None,
+        keep: int = 10_000,
+    ) -> Watch:
+        """Watch replies while they are written; see `persona_lens.drift.monitor.watching.Watch`."""
+        from persona_lens.drift.monitor.watching import Watch  # noqa: PLC0415
+
+        check_model(self.card, model)
+        return Watch(self, model, action=action, then=then, keep=keep)
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder: safetensors and a JSON card."""
