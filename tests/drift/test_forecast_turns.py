@@ -102,6 +102,7 @@ def test_directions_are_the_numeric_columns_that_mean_nothing_else():
         (small(turn=[0, 1, 1] * 2), "2 turns occur twice, first conversation 'a', turn 1"),
         (small(persona=list("pppqqr")), "conversation 'b' has 2 values of 'persona'"),
         (small(domain=list("cccddw")), "conversation 'b' has 2 values of 'domain'"),
+        (small(persona=[{"name": "p"}] * 6), "'persona' holds dict, not names"),
         (small(axis=2.0), "'axis' has the same projection in every row"),
         (small(axis=np.nan), "'axis' is empty"),
         (small(axis=[1, 2, 3, 4, 5, np.inf]), "'axis' has infinite values"),

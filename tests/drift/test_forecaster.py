@@ -272,14 +272,18 @@ def test_parameters_that_make_no_sense_are_named(name, value):
         fit(table, vectors, **{name: value})
 
 
-def test_tables_of_first_turns_are_forecast_without_a_change():
+def test_tables_of_first_turns_are_forecast_without_a_change(tmp_path):
     table, vectors = talk(conversations=6, turns=1)
-    forecaster = fit(table, vectors)
+    forecaster = fit(table, vectors, alphas=np.logspace(-1, 5, 9))
     assert forecaster.targets_ == ("next",)
     assert set(forecaster.scores_["predictor"]) == {"message", "words", "length", "turn", "mean"}
     assert score(forecaster, "message")["r2"] > 0.3
     assert any("no conversation has two turns" in note for note in forecaster.notes_)
     assert forecaster.gains_.empty
+    back = Forecaster.load(forecaster.save(tmp_path))
+    assert back.gains_.empty
+    assert back.question_ is None
+    pd.testing.assert_frame_equal(back.scores_, forecaster.scores_)
     with pytest.raises(SpaceError, match="no conversation has two turns"):
         forecaster.question()
     with pytest.raises(SpaceError, match="leave previous out"):

@@ -51,8 +51,9 @@ def save(forecaster: Forecaster, folder: str | Path) -> Path:
     arrays |= {f"width/{name}": values for name, values in forecaster.widths_.items()}
     for name, model in forecaster.models_.items():
         arrays |= {f"model/{name}/{part}": value for part, value in model._asdict().items()}
+    parameters = {name: getattr(forecaster, name) for name in _PARAMETERS}
     card = {
-        "parameters": {name: getattr(forecaster, name) for name in _PARAMETERS},
+        "parameters": parameters | {"alphas": [float(alpha) for alpha in forecaster.alphas]},
         "directions": forecaster.directions_,
         "targets": forecaster.targets_,
         "embedder": {"name": made.name, "fingerprint": made.fingerprint},
