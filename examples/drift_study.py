@@ -14,14 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from persona_lens.drift.forecast import Forecaster
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
-from persona_lens.catalog import load_everyday, load_scripts
+from persona_lens.catalog import load_everyday, load_scripts, split_everyday
 from persona_lens.conversations import Conversation, read_conversations
 from persona_lens.drift import Trace, trace
+from persona_lens.drift.monitor import Monitor
 from persona_lens.drift.simulation import everyday, scripted, simulate
 from persona_lens.interventions import Direction, Floor, Plan
-from persona_lens.plots import drift_curves, save_figure
+from persona_lens.plots import (
+    drift_curves,
+    forecast_scores,
+    forecast_truth,
+    message_kinds,
+    monitor_power,
+    save_figure,
+)
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--model", default="smollm2-135m-instruct")
@@ -81,7 +90,10 @@ def main() -> None:
     for name, plan in plans.items():
         simulate(model, casts["scripts"], plan=plan, plan_name=name, out=out / name, **settings)
     traces = {name: read(model, space, out, name) for name in (*casts, *plans)}
-    report(traces, out, list(plans), source=f"{model.name}, layer {traces['scripts'].layers[0]}")
+    source = f"{model.name}, residual stream after block {traces['scripts'].layers[0]}"
+    report_curves(traces, out, list(plans), source)
+    report_forecast(traces["scripts"], out, source)
+    report_monitor(traces, out, source)
 
 
 def read(model: PersonaModel, space: PersonaSpace, out: Path, name: str) -> Trace:
@@ -101,22 +113,81 @@ def read(model: PersonaModel, space: PersonaSpace, out: Path, name: str) -> Trac
     return found
 
 
-def report(traces: dict[str, Trace], out: Path, plans: list[str], source: str) -> None:
-    """Curves by domain and condition, and the drop of each domain against everyday talk."""
+def report_curves(traces: dict[str, Trace], out: Path, plans: list[str], source: str) -> None:
+    """Curves by domain and condition."""
+    told = {"no plan": traces["scripts"], **{name: traces[name] for name in plans}}
     curves = pd.concat(
         [
-            traces["scripts"].curves("domain").assign(condition="no plan"),
             traces["everyday"].curves("domain").assign(condition="no plan"),
-            *(traces[name].curves("domain").assign(condition=name) for name in plans),
+            *(found.curves("domain").assign(condition=name) for name, found in told.items()),
         ]
     )
     curves.to_csv(out / "curves.csv", index=False)
     plain = curves.loc[curves["condition"] == "no plan"].drop(columns="condition")
     save_figure(drift_curves(plain, source=source), out / "domains.html")
-    both = curves.loc[curves["condition"].isin(["no plan", "floor"])]
+    both = curves.loc[
+        curves["condition"].isin(["no plan", "floor"]) & (curves["group"] != "everyday")
+    ]
     save_figure(drift_curves(both, source=source), out / "capped.html")
-    shown = curves.loc[curves["turn"].isin([0, curves["turn"].max()])]
-    print(shown.to_string(index=False, float_format="%.2f"))
+    print(curves.to_string(index=False, float_format="%.2f"))
+    moved = pd.concat(
+        [
+            found.motion().assign(condition=name)
+            for name, found in {**told, "everyday": traces["everyday"]}.items()
+        ]
+    )
+    print(moved.groupby("condition")[["path", "largest_jump", "net", "slope"]].mean().to_string())
+
+
+def report_forecast(scripts: Trace, out: Path, source: str) -> None:
+    """What the message tells of the next reply, held out three ways."""
+    forecaster = Forecaster().fit(scripts.wide(), directions=list(scripts.directions))
+    forecaster.save(out / "forecaster")
+    forecaster.scores_.to_csv(out / "forecast.csv", index=False)
+    shown = [
+        "direction",
+        "target",
+        "predictor",
+        "split",
+        "r2",
+        "low",
+        "high",
+        "null_95",
+        "r2_in_sample",
+        "q",
+    ]
+    print(forecaster.scores_[shown].to_string(index=False, float_format="%.3f"))
+    print(forecaster.question("axis").sentence, *forecaster.notes_, sep="\n")
+    kinds = forecaster.explain("axis").kinds
+    print(kinds.to_string(index=False, max_colwidth=60, float_format="%.2f"))
+    rows = forecaster.rows_.reset_index(drop=True)
+    rows["forecast"] = np.asarray(forecaster.held_out_["message"])[:, 0]
+    rows["truth"] = scripts.wide()["axis"].to_numpy()[rows["row"]]
+    figures = {
+        "forecast": forecast_scores(forecaster.scores_, source=source),
+        "truth": forecast_truth(rows, by="domain", source=source),
+        "kinds": message_kinds(kinds, source=source),
+    }
+    for name, figure in figures.items():
+        save_figure(figure, out / f"{name}.html")
+
+
+def report_monitor(traces: dict[str, Trace], out: Path, source: str) -> None:
+    """Calibrated on half of the everyday conversations, tried on the other half and on scripts that drift."""
+    calibration, test = split_everyday(load_everyday())
+    calm = traces["everyday"].select(conversation=[chat.id for chat in calibration])
+    held_out = traces["everyday"].select(conversation=[chat.id for chat in test])
+    drifting = traces["scripts"].select(domain=["therapy", "philosophy"])
+    people = sorted(drifting.turns["persona"].unique())
+    chosen_by, tried_on = (drifting.select(persona=people[half::2]) for half in (0, 1))
+    for rate in (0.05, 0.1):
+        monitor = Monitor.calibrate(
+            calm, false_alarms=rate, layer=calm.layers[0], directions=["axis"], drifting=chosen_by
+        )
+        measured = monitor.measure(held_out, drifting=tried_on)
+        measured.to_csv(out / f"monitor_{rate}.csv", index=False)
+        print(monitor, measured.to_string(index=False, float_format="%.3f"), sep="\n")
+        save_figure(monitor_power(measured, source=source), out / f"monitor_{rate}.html")
 
 
 if __name__ == "__main__":

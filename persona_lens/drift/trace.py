@@ -13,7 +13,7 @@ operations at the layer itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,31 @@ class Trace:
         if direction is not None:
             rows &= frame["direction"] == self._one("direction", direction, self.directions)
         return frame.loc[rows]
+
+    def select(self, **wanted: Any) -> Trace:
+        """The trace of some conversations alone.
+
+        Args:
+            **wanted: A value, or several, that a column of `turns` must have: `domain="coding"`,
+                `conversation=["a", "b"]`.
+
+        Raises:
+            ConversationError: No such column, or no conversation like that.
+        """
+        kept = pd.Series(True, index=self.turns.index)
+        for name, values in wanted.items():
+            listed = [values] if isinstance(values, str | int | float | bool) else list(values)
+            kept &= self._column(name).isin(listed)
+        if not kept.any():
+            raise ConversationError("no conversation of the trace is like that", given=wanted)
+        names = set(self.turns.loc[kept, "conversation"])
+        own, tokens = self.frame["conversation"].isin(names), self.tokens
+        return replace(
+            self,
+            frame=self.frame.loc[own].reset_index(drop=True),
+            turns=self.turns.loc[kept].reset_index(drop=True),
+            tokens=tokens.loc[tokens["conversation"].isin(names)] if len(tokens) else tokens,
+        )
 
     def wide(self, layer: int | None = None, *, reading: str | None = None) -> pd.DataFrame:
         """One row a turn with a column for each direction: what forecasts are made of.

@@ -289,6 +289,15 @@ class TestResult:
         with pytest.raises(ConversationError, match=r"(?s)nothing of their 'topic'.*domain"):
             found.curves(by="topic")
 
+    def test_some_conversations_alone(self, found):
+        own = found.select(conversation="short")
+        assert own.turns["conversation"].unique().tolist() == ["short"]
+        assert len(own.frame) == 2 * 2 * 2
+        assert own.tokens["conversation"].unique().tolist() == ["short"]
+        assert len(found.select(domain=["cooking", "none"]).turns) == 5
+        with pytest.raises(ConversationError, match="no conversation of the trace is like that"):
+            found.select(domain="therapy")
+
     def test_saving_and_loading(self, found, tmp_path):
         found.save(tmp_path)
         again = Trace.load(tmp_path)
