@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from persona_lens.drift.forecast import Forecaster
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
 from persona_lens.catalog import load_everyday, load_scripts, split_everyday
 from persona_lens.conversations import Conversation, read_conversations
 from persona_lens.drift import Trace, trace
+from persona_lens.drift.forecast import Forecaster, truth_beside
 from persona_lens.drift.monitor import Monitor
 from persona_lens.drift.simulation import everyday, scripted, simulate
 from persona_lens.interventions import Direction, Floor, Plan
@@ -39,6 +39,7 @@ parser.add_argument("--turns", type=int, default=8)
 parser.add_argument("--tokens", type=int, default=32, help="of a reply, at most")
 parser.add_argument("--percentile", type=float, default=75)
 parser.add_argument("--controls", type=int, default=2, help="random directions")
+parser.add_argument("--uses", type=int, default=26, help="kinds of everyday conversations, of 8 each")
 parser.add_argument("--out", type=Path, default=Path("drift"))
 
 MEASURED_ON = 40
@@ -77,7 +78,7 @@ def main() -> None:
         "sampling": Sampling(max_new_tokens=arguments.tokens, temperature=0.7),
         "batch_size": 32,
     }
-    casts = {"scripts": scripted(load_scripts()), "everyday": everyday(load_everyday())}
+    casts = {"scripts": scripted(load_scripts()), "everyday": everyday(load_everyday()[: 8 * arguments.uses])}
     for name, cast in casts.items():
         simulate(model, cast, out=out / name, **settings)
     said = read_conversations(out / "scripts" / "conversations.jsonl")
@@ -160,12 +161,9 @@ def report_forecast(scripts: Trace, out: Path, source: str) -> None:
     print(forecaster.question("axis").sentence, *forecaster.notes_, sep="\n")
     kinds = forecaster.explain("axis").kinds
     print(kinds.to_string(index=False, max_colwidth=60, float_format="%.2f"))
-    rows = forecaster.rows_.reset_index(drop=True)
-    rows["forecast"] = np.asarray(forecaster.held_out_["message"])[:, 0]
-    rows["truth"] = scripts.wide()["axis"].to_numpy()[rows["row"]]
     figures = {
         "forecast": forecast_scores(forecaster.scores_, source=source),
-        "truth": forecast_truth(rows, by="domain", source=source),
+        "truth": forecast_truth(truth_beside(forecaster), by="domain", source=source),
         "kinds": message_kinds(kinds, source=source),
     }
     for name, figure in figures.items():

@@ -14,6 +14,7 @@ from persona_lens.cli import (
     atlas,
     catalog,
     collecting,
+    forecasting,
     judging,
     layers,
     spaces,
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (collecting, judging, spaces, layers, atlas, steering, tracing, verifying):
+for part in (collecting, judging, spaces, layers, atlas, steering, tracing, forecasting, verifying):
     app.add_typer(part.app)
 app.add_typer(catalog.app, name="catalog")
 

@@ -13,5 +13,6 @@ from persona_lens.drift.forecast.answering import Answer
 from persona_lens.drift.forecast.explaining import Explanation
 from persona_lens.drift.forecast.forecaster import Forecaster
 from persona_lens.drift.forecast.predictors import PREDICTORS
+from persona_lens.drift.forecast.truth import truth_beside
 
-__all__ = ["PREDICTORS", "Answer", "Explanation", "Forecaster"]
+__all__ = ["PREDICTORS", "Answer", "Explanation", "Forecaster", "truth_beside"]

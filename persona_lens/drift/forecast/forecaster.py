@@ -1,10 +1,6 @@
 """`Forecaster`: from what the user says to where the model's next reply will be, tested on people it has not met.
 
-    forecaster = Forecaster(seed=0).fit(trace.wide())
-    forecaster.scores_.query("split == 'persona' and target == 'next'")
-    print(forecaster.question("axis").sentence)
-
-What is fitted and tested is in `measuring`, and what is compared in `predictors`.
+`persona_lens.drift.forecast` shows its use.
 """
 
 from __future__ import annotations
@@ -90,6 +86,7 @@ class Forecaster(BaseEstimator):
         directions_, targets_: What is forecast.
         rows_: The scored rows: `row` of the table given, `conversation`, `turn`, `message`, and the groups.
         held_out_: By predictor, forecasts of these rows by models of the other folds; a column a target.
+        observed_: What came to be, likewise.
         embedder_: What made the embeddings: its name and fingerprint.
 
     Raises:
@@ -185,7 +182,7 @@ class Forecaster(BaseEstimator):
         }
         self.widths_ = found.widths
         self._embeddings = vectors
-        self._observed = inputs.targets
+        self.observed_ = inputs.targets
         self._means = inputs.training_means(splits[0].outer)
         return self
 
@@ -243,7 +240,7 @@ class Forecaster(BaseEstimator):
             self.rows_,
             self._embeddings,
             (self.held_out_["message"] - self._means)[:, column],
-            (self._observed - self._means)[:, column],
+            (self.observed_ - self._means)[:, column],
             direction=direction,
             target=target,
             k=k,

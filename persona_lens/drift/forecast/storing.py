@@ -41,7 +41,7 @@ def save(forecaster: Forecaster, folder: str | Path) -> Path:
     named = rows.assign(**{name: rows[name].astype(str) for name in _groups(rows)})
     arrays = {
         "embeddings": forecaster._embeddings,
-        "observed": forecaster._observed,
+        "observed": forecaster.observed_,
         "means": forecaster._means,
     }
     made = forecaster.embedder_
@@ -94,7 +94,7 @@ def load(
     forecaster.notes_, forecaster.counts_ = tuple(card["notes"]), dict(card["counts"])
     forecaster.directions_, forecaster.targets_ = tuple(card["directions"]), tuple(card["targets"])
     forecaster._embeddings, forecaster._means = arrays["embeddings"], arrays["means"]
-    forecaster._observed = arrays["observed"]
+    forecaster.observed_ = arrays["observed"]
     forecaster.held_out_ = _under("held_out/", arrays)
     forecaster.widths_ = _under("width/", arrays)
     forecaster.models_ = {
