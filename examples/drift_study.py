@@ -39,7 +39,9 @@ parser.add_argument("--turns", type=int, default=8)
 parser.add_argument("--tokens", type=int, default=32, help="of a reply, at most")
 parser.add_argument("--percentile", type=float, default=75)
 parser.add_argument("--controls", type=int, default=2, help="random directions")
-parser.add_argument("--uses", type=int, default=26, help="kinds of everyday conversations, of 8 each")
+parser.add_argument(
+    "--uses", type=int, default=26, help="kinds of everyday conversations, of 8 each"
+)
 parser.add_argument("--out", type=Path, default=Path("drift"))
 
 MEASURED_ON = 40
@@ -78,7 +80,10 @@ def main() -> None:
         "sampling": Sampling(max_new_tokens=arguments.tokens, temperature=0.7),
         "batch_size": 32,
     }
-    casts = {"scripts": scripted(load_scripts()), "everyday": everyday(load_everyday()[: 8 * arguments.uses])}
+    casts = {
+        "scripts": scripted(load_scripts()),
+        "everyday": everyday(load_everyday()[: 8 * arguments.uses]),
+    }
     for name, cast in casts.items():
         simulate(model, cast, out=out / name, **settings)
     said = read_conversations(out / "scripts" / "conversations.jsonl")

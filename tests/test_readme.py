@@ -18,6 +18,7 @@ PAGES = [
     "docs/collecting.md",
     "docs/layers.md",
     "docs/steering.md",
+    "docs/drift.md",
     "docs/gotchas.md",
     "docs/howto.md",
 ]
