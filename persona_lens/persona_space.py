@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from persona_lens.analysis.sweep import Sweep
     from persona_lens.conversations import Conversation
     from persona_lens.drift import Trace
+    from persona_lens.drift.monitor import Monitor
     from persona_lens.judges import Judge
     from persona_lens.model.persona_model import PersonaModel
 
@@ -193,6 +194,12 @@ class PersonaSpace(Space):
         from persona_lens.drift import trace  # noqa: PLC0415
 
         return trace(self, model, conversations, **options)
+
+    def monitor(self, model: PersonaModel, **options: Any) -> Monitor:
+        """An alert whose false-alarm rate is calibrated; `options`: `persona_lens.drift.monitor.space_monitor`."""
+        from persona_lens.drift.monitor import space_monitor  # noqa: PLC0415
+
+        return space_monitor(self, model, **options)
 
     # For others -------------------------------------------------------------------------------------
 

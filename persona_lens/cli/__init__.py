@@ -17,6 +17,7 @@ from persona_lens.cli import (
     forecasting,
     judging,
     layers,
+    monitoring,
     spaces,
     steering,
     tracing,
@@ -32,7 +33,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (collecting, judging, spaces, layers, atlas, steering, tracing, forecasting, verifying):
+for part in (
+    collecting,
+    judging,
+    spaces,
+    layers,
+    atlas,
+    steering,
+    tracing,
+    forecasting,
+    monitoring,
+    verifying,
+):
     app.add_typer(part.app)
 app.add_typer(catalog.app, name="catalog")
 

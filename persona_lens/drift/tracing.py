@@ -101,10 +101,48 @@ def trace(
     model.refuse_interventions("no clean reading can be made")
     if space.origin is not None:
         warn_of_foreign_weights([space.origin], model, stacklevel=2)
-    places = Places.of(space, _layers(layers, model), directions)
+    return trace_places(
+        Places.of(space, _layers(layers, model), directions),
+        model,
+        conversations,
+        space_name=space.model_name,
+        plan=plan,
+        readings=readings,
+        tokens=tokens or ("paper" if space.as_in_paper else "answer"),
+        detail=detail,
+        long=long,
+        context=context,
+        token_budget=token_budget,
+        progress=progress,
+    )
+
+
+def trace_places(
+    places: Places,
+    model: PersonaModel,
+    conversations: Iterable[Conversation],
+    *,
+    space_name: str,
+    plan: Plan | None = None,
+    readings: Sequence[Reading] | None = None,
+    tokens: Tokens = "answer",
+    detail: bool = False,
+    long: Long = "refuse",
+    context: int | None = None,
+    token_budget: int | None = None,
+    progress: bool = True,
+) -> Trace:
+    """The same where the directions were taken from a space before; other arguments and errors as for `trace`.
+
+    Args:
+        places: Of that space.
+        model: The one they were read from, which is not checked here.
+        conversations: What was said.
+        space_name: What the card calls the space.
+    """
+    model.refuse_interventions("no clean reading can be made")
     made = _readings(readings, plan)
-    kind: Tokens = tokens or ("paper" if space.as_in_paper else "answer")
-    finder = TurnFinder(model, tokens=kind, long=long, context=context)
+    finder = TurnFinder(model, tokens=tokens, long=long, context=context)
     rows = _Rows(places, model, detail)
     held, total = _counted(conversations)
     bar = StageProgress("Tracing", total, shown=progress, unit="conversations")
@@ -124,11 +162,11 @@ def trace(
         )
     card = {
         "model": model.card(),
-        "space": space.model_name,
+        "space": space_name,
         "layers": list(places.layers),
         "directions": list(places.names),
         "readings": list(made),
-        "tokens": kind,
+        "tokens": tokens,
         "plan": None if plan is None else str(plan),
         "conversations": total,
     }

@@ -2,12 +2,13 @@
 
 from persona_lens.drift.monitor import Monitor
 
-monitor = Monitor.calibrate(calm_trace, "cusum", false_alarms=0.05)
+monitor = space.monitor(model, false_alarms=0.05)        # or Monitor.calibrate(calm_trace, "cusum", ...)
 monitor.measure(held_out_trace, drifting=drift_trace)
 monitor.read(trace)
 """
 
 from persona_lens.drift.monitor.monitor import Monitor
+from persona_lens.drift.monitor.of_space import space_monitor
 from persona_lens.drift.monitor.statistics import (
     Statistic,
     find,
@@ -16,4 +17,12 @@ from persona_lens.drift.monitor.statistics import (
     statistic,
 )
 
-__all__ = ["Monitor", "Statistic", "find", "forget", "known_statistics", "statistic"]
+__all__ = [
+    "Monitor",
+    "Statistic",
+    "find",
+    "forget",
+    "known_statistics",
+    "space_monitor",
+    "statistic",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from persona_lens.drift.places import Places
 from persona_lens.errors import MonitorError
 from persona_lens.interventions.origin import Origin
 from persona_lens.model.origins import foreign_weights
@@ -52,7 +53,7 @@ def check_model(ours: Mapping[str, Any], model: PersonaModel) -> None:
     """Refuse a model that the monitor was not calibrated on.
 
     Raises:
-        MonitorError: Other weights or another template; or tokens that no reply is read over while it is written.
+        MonitorError: Other weights or another template.
     """
     told = ours.get("model") or {}
     origin = Origin.of_card(told)
@@ -64,12 +65,34 @@ def check_model(ours: Mapping[str, Any], model: PersonaModel) -> None:
             remedy=_REMEDY,
         )
     _check("chat template", told.get("template_hash"), model.encoder.template_hash)
+
+
+def check_live(ours: Mapping[str, Any]) -> None:
+    """Refuse a monitor of tokens over which no reply is read while it is written.
+
+    Raises:
+        MonitorError: It is one.
+    """
     if ours.get("tokens") == "paper":
         raise MonitorError(
             "the monitor was calibrated on tokens around replies, which are not there while they are written",
             expected="the tokens of the answer",
             remedy='trace the calm conversations with tokens="answer"',
         )
+
+
+def needed_places(places: Places | None, layer: int | None) -> Places:
+    """How residuals are read, if the monitor knows.
+
+    Raises:
+        MonitorError: It was calibrated without a space.
+    """
+    if places is None or layer not in places.layers:
+        raise MonitorError(
+            "the monitor knows no directions in residuals, so it can only read traces",
+            expected="a monitor of a space: space.monitor(model, ...), or Monitor.calibrate(..., places=...)",
+        )
+    return places
 
 
 def _check(what: str, ours: Any, theirs: Any) -> None:

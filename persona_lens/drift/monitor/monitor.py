@@ -13,7 +13,7 @@ these maxima: so turns may depend on one another as they like, and conversations
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,14 +22,21 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.drift.monitor.alarms import alarm_frame, turn_frame
-from persona_lens.drift.monitor.belonging import check_model, check_same
+from persona_lens.drift.monitor.belonging import (
+    check_live,
+    check_model,
+    check_same,
+    needed_places,
+)
 from persona_lens.drift.monitor.readings import Readings
 from persona_lens.drift.monitor.rule import Rule
 from persona_lens.drift.monitor.setting import (
     Threshold,
     check_rate,
+    choice_in_words,
     choose,
     reference_rows,
+    told_short,
     too_few,
     usable_statistics,
     usual_horizon,
@@ -38,11 +45,13 @@ from persona_lens.drift.monitor.statistics import Statistic, find
 from persona_lens.drift.monitor.traffic import compare_traffic, told_traffic
 from persona_lens.drift.places import Places
 from persona_lens.drift.trace import Trace
+from persona_lens.drift.tracing import trace_places
 from persona_lens.errors import MonitorError, PersonaLensWarning
 from persona_lens.statistics.conformal import cases_needed
 from persona_lens.statistics.resampling import Interval
 
 if TYPE_CHECKING:
+    from persona_lens.conversations import Conversation
     from persona_lens.drift.monitor.watching import Action, Watch
     from persona_lens.interventions.plan import Plan
     from persona_lens.model.persona_model import PersonaModel
@@ -133,7 +142,8 @@ class Monitor:
         rate = check_rate(false_alarms)
         high = tuple(high)
         card = dict(calm.card) if isinstance(calm, Trace) else {}
-        layer = _only(layer, card.get("layers"))
+        layers = card.get("layers") or ()
+        layer = layers[0] if layer is None and len(layers) == 1 else layer
         if reading is None and isinstance(calm, Trace):
             reading = "clean" if "clean" in calm.readings else calm.readings[0]
         given = Readings.of(calm, layer=layer, directions=directions, reading=reading)
@@ -157,7 +167,7 @@ class Monitor:
             kept = reference_rows(len(whole), rate, reference, needed=needed, seed=seed)
         except MonitorError as error:
             short = len(read) - len(whole)
-            raise _told_short(error, short, turns) from error
+            raise told_short(error, short, turns) from error
         chosen = pd.DataFrame()
         if auto and drifting is not None:
             drift = Readings.of(
@@ -173,7 +183,7 @@ class Monitor:
             "space": card.get("space"),
             "tokens": card.get("tokens"),
             "chosen_on": card.get("chosen_on"),
-            "choice": _choice(auto, named, chosen),
+            "choice": choice_in_words(auto, named, chosen),
             "unread": len(given) - len(read),
             "shorter": len(read) - len(whole),
             "seed": seed,
@@ -263,6 +273,23 @@ class Monitor:
             warnings.warn(problem, PersonaLensWarning, stacklevel=2)
         return found
 
+    def trace(
+        self, model: PersonaModel, conversations: Iterable[Conversation], **options: Any
+    ) -> Trace:
+        """Read conversations as this monitor wants them, for `read`; options as for `persona_lens.drift.trace`.
+
+        Raises:
+            MonitorError: The model is another, or the monitor knows no directions in residuals.
+        """
+        check_model(self.card, model)
+        return trace_places(
+            needed_places(self.places, self.layer),
+            model,
+            conversations,
+            space_name=str(self.card.get("space") or ""),
+            **{"tokens": self.card.get("tokens") or "answer", **options},
+        )
+
     def values(self, given: Given) -> pd.DataFrame:
         """What the rule says after every turn: `conversation`, `turn`, `value`, `threshold`, `direction`,
         `alarming`, `within`.
@@ -327,6 +354,7 @@ class Monitor:
         from persona_lens.drift.monitor.watching import Watch  # noqa: PLC0415
 
         check_model(self.card, model)
+        check_live(self.card)
         return Watch(self, model, action=action, then=then, keep=keep)
 
     def save(self, folder: str | Path) -> Path:
@@ -345,31 +373,3 @@ class Monitor:
         from persona_lens.drift.monitor.storage import load_monitor  # noqa: PLC0415
 
         return load_monitor(folder)
-
-
-def _only(layer: int | None, layers: Sequence[int] | None) -> int | None:
-    """The layer, if there is one only."""
-    return layers[0] if layer is None and layers and len(layers) == 1 else layer
-
-
-def _told_short(error: MonitorError, short: int, turns: int) -> MonitorError:
-    """The same refusal with what was left out, since that may be why."""
-    if not short:
-        return error
-    return MonitorError(
-        f"{error}\n  {short} conversations have fewer than {turns} turns and do not count: choose a shorter "
-        "horizon="
-    )
-
-
-def _choice(auto: bool, named: Statistic, chosen: pd.DataFrame) -> str:
-    """How the statistic was chosen, in words."""
-    if not auto:
-        return ""
-    if not len(chosen):
-        return f"{named} was taken as the simplest, with no drifting conversations to choose by"
-    row = chosen[chosen["statistic"] == str(named)].iloc[0]
-    return (
-        f"{named} was chosen among {len(chosen)} for finding {100 * row['power']:.0f} % "
-        f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}] of {row['drifting']} drifting conversations"
-    )

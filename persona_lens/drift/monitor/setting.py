@@ -216,3 +216,26 @@ def usable_statistics(readings: Readings) -> list[str]:
         for name in known_statistics()
         if not find(name).of_residuals or readings.residuals is not None
     ]
+
+
+def told_short(error: MonitorError, short: int, turns: int) -> MonitorError:
+    """The same refusal with what was left out, since that may be why."""
+    if not short:
+        return error
+    return MonitorError(
+        f"{error}\n  {short} conversations have fewer than {turns} turns and do not count: choose a shorter "
+        "horizon="
+    )
+
+
+def choice_in_words(auto: bool, named: Statistic, chosen: pd.DataFrame) -> str:
+    """How the statistic was chosen, in words."""
+    if not auto:
+        return ""
+    if not len(chosen):
+        return f"{named} was taken as the simplest, with no drifting conversations to choose by"
+    row = chosen[chosen["statistic"] == str(named)].iloc[0]
+    return (
+        f"{named} was chosen among {len(chosen)} for finding {100 * row['power']:.0f} % "
+        f"[{100 * row['low']:.0f}, {100 * row['high']:.0f}] of {row['drifting']} drifting conversations"
+    )

@@ -33,6 +33,7 @@ from jaxtyping import Float
 from typing_extensions import Self
 
 from persona_lens.drift.monitor.alarms import COLUMNS, reason
+from persona_lens.drift.monitor.belonging import needed_places
 from persona_lens.drift.monitor.memory import Memory, Recognised, stacked
 from persona_lens.drift.monitor.readings import Readings
 from persona_lens.errors import DriftAlarm, MonitorError, PersonaLensWarning
@@ -87,11 +88,7 @@ class Watch:
         then: Plan | None = None,
         keep: int = 10_000,
     ) -> None:
-        if monitor.places is None or monitor.layer not in monitor.places.layers:
-            raise MonitorError(
-                "the monitor knows no directions in residuals, so it can only read traces",
-                expected="a monitor of a space: space.monitor(model, ...), or Monitor.calibrate(..., places=...)",
-            )
+        self._places = needed_places(monitor.places, monitor.layer)
         if monitor.rule.statistic.of_residuals:
             raise MonitorError(
                 "nobody forecasts replies while they are written",
@@ -104,7 +101,8 @@ class Watch:
                 "no such action", expected=", ".join(get_args(Action)), given=repr(action)
             )
         self.monitor = monitor
-        self.layers = (monitor.layer,)
+        self.layers = self._places.layers
+        self._place = self.layers.index(monitor.layer)
         self.receipt = None if then is None else _receipt(then, model)
         self._model, self._action, self._then = model, action, then
         self._lock = threading.RLock()
@@ -213,11 +211,10 @@ class Watch:
 
     def _noted(self, written: Sequence[Written]) -> list[dict[str, Any]]:
         asked, self._here.asked = self._here.asked, []
-        places = self.monitor.places
-        assert places is not None
+        places = self._places
         which = [places.names.index(name) for name in self.monitor.directions]
         means = np.stack([_mean_of(each) for each in written]).astype(np.float64)
-        values = places.along.coordinates(means)[:, 0, which]
+        values = places.along.coordinates(means)[:, self._place, which]
         now = []
         for one, each, value in zip(asked, written, values, strict=True):
             counted = np.isfinite(value).all() and not each.steered
@@ -245,7 +242,7 @@ class Watch:
             if crossed and past.tripped is None:
                 past = replace(past, tripped=turn)  # noqa: PLW2901
                 near = places.turn(Segments(_mean_of(each)[None], []), 0)
-                at = which[place]
+                at = self._place * len(places.names) + which[place]
                 found.append(
                     {
                         **told,
