@@ -124,11 +124,14 @@ class SentenceEmbedder:
     ) -> None:
         from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415
 
+        from persona_lens.model.loading import quiet_transformers  # noqa: PLC0415 - loads torch
+
         self._batch_size = batch_size
         self._max_tokens = max_tokens
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
-            self._model: Any = AutoModel.from_pretrained(str(source)).eval()
+            with quiet_transformers():
+                self._tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
+                self._model: Any = AutoModel.from_pretrained(str(source)).eval()
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"cannot load the sentence model {str(source)!r}",
