@@ -21,7 +21,6 @@ from persona_lens.cli.options import (
     parse_names,
 )
 from persona_lens.errors import MonitorError
-from persona_lens.files import whole_or_nothing
 from persona_lens.paths import check_path
 
 if TYPE_CHECKING:
@@ -194,6 +193,8 @@ def monitor(
 
 
 def _write(found: pd.DataFrame, path: Path) -> None:
+    from persona_lens.files import whole_or_nothing  # noqa: PLC0415
+
     with whole_or_nothing(path) as partial:
         if path.suffix == ".csv":
             found.to_csv(partial, index=False)
