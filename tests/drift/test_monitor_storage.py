@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from persona_lens.drift.monitor import Monitor, find, forget, statistic
 from persona_lens.drift.places import Places
 from persona_lens.drift.trace import Trace
-from persona_lens.errors import MonitorError
+from persona_lens.errors import MonitorError, PersonaLensWarning
 from persona_lens.space.directions import CalibratedDirections
 
 MODEL = {
@@ -191,3 +192,12 @@ def test_a_damaged_or_newer_folder_is_refused(tmp_path):
         Monitor.load(folder)
     with pytest.raises(MonitorError, match="no monitor in"):
         Monitor.load(tmp_path / "nothing")
+
+
+def test_conversations_that_a_trace_refused_are_counted():
+    calm, other = traced(), traced(7)
+    lost = pd.DataFrame({"conversation": ["long", "odd"], "reason": ["too long", "no reply"]})
+    monitor = Monitor.calibrate(replace(calm, refused=lost), "lowest", false_alarms=0.05)
+    assert "2 without a reading left out" in repr(monitor)
+    with pytest.warns(PersonaLensWarning, match="2 conversations could not be read"):
+        monitor.read(replace(other, refused=lost))

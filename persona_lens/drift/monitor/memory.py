@@ -128,8 +128,8 @@ class Memory:
         self.count += 1
         return f"chat {self.count}"
 
-    def remember(self, recognised: Recognised, past: Past, written: Written) -> None:
-        """A reply was written; the conversation is now like this."""
+    def remember(self, recognised: Recognised, past: Past, written: Written) -> list[str]:
+        """A reply was written; the conversation is now like this. Returns which others are forgotten for it."""
         if recognised.node is not None:
             recognised.node.continued = True
         name = recognised.conversation
@@ -137,10 +137,13 @@ class Memory:
         self._known.add(node, written.prompt, written.reply)
         self._nodes.setdefault(name, []).append(node)
         self._nodes.move_to_end(name)
+        gone = []
         while len(self._nodes) > self._keep:
-            _, nodes = self._nodes.popitem(last=False)
+            oldest, nodes = self._nodes.popitem(last=False)
             self._known.forget(nodes)
-            self.forgotten += 1
+            gone.append(oldest)
+        self.forgotten += len(gone)
+        return gone
 
     def readings(self) -> Readings:
         """All that is remembered."""

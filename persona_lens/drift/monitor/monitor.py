@@ -184,7 +184,7 @@ class Monitor:
             "tokens": card.get("tokens"),
             "chosen_on": card.get("chosen_on"),
             "choice": choice_in_words(auto, named, chosen),
-            "unread": len(given) - len(read),
+            "unread": len(given) - len(read) + _refused(calm),
             "shorter": len(read) - len(whole),
             "seed": seed,
         }
@@ -269,7 +269,12 @@ class Monitor:
         """
         readings = self.readings(given)
         found = alarm_frame(self, readings, given)
-        for problem in self.doubts(readings, found):
+        problems = self.doubts(readings, found)
+        if refused := _refused(given):
+            problems.append(
+                f"{refused} conversations could not be read, so nobody knows whether they would alarm"
+            )
+        for problem in problems:
             warnings.warn(problem, PersonaLensWarning, stacklevel=2)
         return found
 
@@ -373,3 +378,8 @@ class Monitor:
         from persona_lens.drift.monitor.storage import load_monitor  # noqa: PLC0415
 
         return load_monitor(folder)
+
+
+def _refused(given: Given) -> int:
+    """Conversations that a trace could not read."""
+    return len(given.refused) if isinstance(given, Trace) else 0

@@ -12,6 +12,8 @@
 Residuals are pooled while replies are written, so nothing is read twice. What belongs together is told by what was
 sent before (`persona_lens.drift.monitor.recognising`), or said: `with watch.naming("chat 7"): model.chat(...)`.
 
+All that the model writes in the thread is heard. Where it plays the users as well, load it twice.
+
 A conversation alarms once. Where `then` is given its plan acts from the next reply of that conversation on, and on
 no other. A reply under any plan lies where the plan puts it: it is noted with the reading `after`, and counts
 neither for nor against its conversation.
@@ -109,7 +111,8 @@ class Watch:
         self._here = _Here()
         self._memory = Memory(monitor.directions, model.tokenizer.decode, keep)
         self._alarms: list[dict[str, Any]] = []
-        self._turns: list[dict[str, Any]] = []
+        self._turns: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        self._heard = 0
 
     # Where it listens --------------------------------------------------------------------------------
 
@@ -154,10 +157,14 @@ class Watch:
         """One row for each reply that was heard: `conversation`, `turn`, `value`, `threshold`, `direction`,
         `projection`, `tokens`, `reading` (`clean`, or `after` a plan's operations), `alarming`, `within`.
 
-        Under a plan the value is that of the turns before.
+        Under a plan the value is that of the turns before. Those of forgotten conversations are gone.
         """
         with self._lock:
-            return pd.DataFrame(self._turns, columns=TURN_COLUMNS)
+            rows = sorted(
+                (each for turns in self._turns.values() for each in turns),
+                key=lambda numbered: numbered[0],
+            )
+        return pd.DataFrame([row for _, row in rows], columns=TURN_COLUMNS)
 
     def readings(self) -> Readings:
         """The conversations that are remembered, without what was read under a plan."""
@@ -169,8 +176,7 @@ class Watch:
         heard = self.readings()
         if not len(heard):
             return []
-        with self._lock:
-            steered = sum(turn["reading"] == "after" for turn in self._turns)
+        steered = int((self.turns["reading"] == "after").sum())
         found = self.monitor.doubts(heard, self.alarms, steered=steered)
         if self._memory.forgotten:
             found.append(
@@ -182,7 +188,7 @@ class Watch:
     def __repr__(self) -> str:
         alarms = self.alarms
         return (
-            f"Watch({len(self.turns)} replies of {self._memory.count} conversations, {len(alarms)} alarms, "
+            f"Watch({self._heard} replies of {self._memory.count} conversations, {len(alarms)} alarms, "
             f"action {self._action}{'' if self._then is None else ', then a plan'})"
         )
 
@@ -238,7 +244,9 @@ class Watch:
                 "reading": "after" if steered else "clean",
                 "within": turn < self.monitor.horizon,
             }
-            self._turns.append({**told, "tokens": int(past.tokens[turn]), "alarming": crossed})
+            row_told = {**told, "tokens": int(past.tokens[turn]), "alarming": crossed}
+            self._turns.setdefault(one.conversation, []).append((self._heard, row_told))
+            self._heard += 1
             if crossed and past.tripped is None:
                 past = replace(past, tripped=turn)  # noqa: PLW2901
                 near = places.turn(Segments(_mean_of(each)[None], []), 0)
@@ -256,7 +264,8 @@ class Watch:
                         "message": self._message(each.prompt),
                     }
                 )
-            self._memory.remember(one, past, each)
+            for forgotten in self._memory.remember(one, past, each):
+                self._turns.pop(forgotten, None)
         self._alarms += found
         return found
 
