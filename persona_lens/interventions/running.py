@@ -39,6 +39,7 @@ class PlanRun:
         end_ids: Tokens that end a reply; what is fed after one is not counted.
         n_rows: Rows of the whole call; those of the batch by default.
         call: What the batches of one call have in common, for the receipt.
+        start: The first column that is run, where others were before; only with a batch.
 
     Raises:
         InterventionError: The plan is made for another number of rows.
@@ -53,6 +54,7 @@ class PlanRun:
         end_ids: Int[Tensor, " end"] | None = None,
         n_rows: int | None = None,
         call: object = None,
+        start: int = 0,
     ) -> None:
         self._plan = plan
         self._track: Track | None = None
@@ -75,6 +77,7 @@ class PlanRun:
         if isinstance(tokens, BatchTokens):
             check_rows(plan, len(tokens) if n_rows is None else n_rows)
             self._track = Track(tokens)
+            self._track.stop = start
             self._find: Callable[[Tensor], Track] = self._next
         else:
             self._find = tokens

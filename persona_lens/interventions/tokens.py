@@ -138,6 +138,32 @@ class BatchTokens:
         }
         return replace(self, **arrays)
 
+    def laid_out(self, columns: Sequence[Int[np.ndarray, " token"]], width: int) -> BatchTokens:
+        """The same tokens in other columns, with holes between them.
+
+        Args:
+            columns: Of each row, the column of each of its tokens.
+            width: Columns there are.
+        """
+
+        def moved(array: np.ndarray, empty: int) -> np.ndarray:
+            laid = np.full((len(array), width), empty, dtype=array.dtype)
+            for row, places in enumerate(columns):
+                laid[row, places] = array[row, self.present[row]]
+            return laid
+
+        by_group = {
+            name: None if array is None else moved(array, _NO_GROUP)
+            for name, array in (("groups", self.groups), ("turns", self.turns))
+        }
+        return replace(
+            self,
+            present=moved(self.present, 0),
+            excluded=moved(self.excluded, 0),
+            sampled=moved(self.sampled, 0),
+            **by_group,
+        )
+
     @property
     def width(self) -> int:
         """Columns known beforehand."""

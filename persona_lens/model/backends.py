@@ -72,6 +72,20 @@ class Backend(Protocol):
         """Continue left-padded ids with a KV cache; `options` are those of transformers' `generate`."""
         ...
 
+    def generate_on(
+        self,
+        ids: Int[Tensor, "batch position"],
+        mask: Bool[Tensor, "batch position"],
+        past: Any = None,
+        **options: Any,
+    ) -> tuple[Int[Tensor, "batch longer"], Any]:
+        """The same behind the keys and values in `past`; `ids` and `mask` cover both.
+
+        Returns:
+            Ids and sampled ids, and the keys and values of all of them but the last. Do not use `past` again.
+        """
+        ...
+
     def before_forward(self, watch: Callable[[Tensor], None]) -> Any:
         """Context manager: show `watch` the input ids of every forward pass."""
         ...
@@ -150,12 +164,25 @@ class NativeBackend:
         The module's generation config is set aside for the call: a repetition penalty or beams in it would change
         the replies without being asked for, and without being recorded.
         """
+        return self._generated(ids, mask, options)
+
+    def _generated(self, ids: Tensor, mask: Tensor, options: Mapping[str, Any]) -> Any:
         configured = self._module.generation_config
         self._module.generation_config = GenerationConfig()
         try:
             return self._module.generate(input_ids=ids, attention_mask=mask.long(), **options)  # pyright: ignore[reportCallIssue]
         finally:
             self._module.generation_config = configured
+
+    @torch.inference_mode()
+    def generate_on(
+        self, ids: Tensor, mask: Tensor, past: Cache | None = None, **options: Any
+    ) -> tuple[Tensor, Cache]:
+        """`generate` of transformers, which runs only the columns that are not in the cache."""
+        held = {} if past is None else {"past_key_values": past}
+        whole = {**options, **held, "return_dict_in_generate": True}
+        output = self._generated(ids, mask, whole)
+        return output.sequences, output.past_key_values
 
     @contextmanager
     def before_forward(self, watch: Callable[[Tensor], None]) -> Iterator[None]:

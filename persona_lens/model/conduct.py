@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend
 from persona_lens.model.batching import Batches, Ids, left_padded, right_padded
+from persona_lens.model.memory import Marks, Memory, attends_to_all, keeps_all
 from persona_lens.model.scoring import TokenLogProbs, reply_log_probs
 from persona_lens.model.sinks import PROBES
 
@@ -142,16 +143,8 @@ class Conduct:
     def _greedy(self, prompts: Sequence[Ids]) -> tuple[list[Ids], list[np.ndarray]]:
         """A few tokens after each prompt, and their log-probabilities as they were sampled."""
         ids, mask = left_padded(prompts, self.pad_id, self.device)
-        noted = TokenLogProbs()
-        output = self.backend.generate(
-            ids,
-            mask,
-            max_new_tokens=_NEW_TOKENS,
-            eos_token_id=[],
-            pad_token_id=self.pad_id,
-            do_sample=False,
-            logits_processor=[noted],
-        )
+        noted, options = self._noted()
+        output = self.backend.generate(ids, mask, **options)
         return output[:, ids.shape[1] :].tolist(), list(noted.result(output[:, -1]))
 
     @cached_property
@@ -176,6 +169,64 @@ class Conduct:
             return False
         replies, scores = got
         return self._equal(scores, list(zip(self.texts, replies, strict=True)))
+
+    @cached_property
+    def keeps_conversations(self) -> bool:
+        """Whether what is kept of a conversation serves its next turn, in a batch whose rows have holes."""
+        config = getattr(self.backend.module, "config", None)
+        if config is None or not attends_to_all(config.get_text_config()):
+            return False
+        got = self._tried(self._next_turns)
+        return got is not None and self._equal(*got)
+
+    def _next_turns(self) -> tuple[list[np.ndarray], list[tuple[Ids, Ids]]]:
+        """Log-probabilities of the second turn of two conversations, and what they are of.
+
+        Raises:
+            ValueError: The model was fed more than what is new, or has kept something else than keys and values.
+        """
+        long, short = self.texts
+        memory, texts = Memory(), [list(long), list(short)]
+        scores: list[np.ndarray] = []
+        replies: list[list[int]] = [[], []]
+        for parts in ((short[:3], long[:7]), ((), ())):
+            laid = memory.lay_out(
+                texts,
+                _unmarked(texts),
+                self.backend,
+                (),
+                pad_id=self.pad_id,
+                device=self.device,
+            )
+            fed: list[int] = []
+            with self.backend.before_forward(lambda ids, fed=fed: fed.append(ids.shape[1])):
+                noted, options = self._noted()
+                output, past = self.backend.generate_on(
+                    laid.ids, laid.mask, memory.take(), **options
+                )
+            if fed[0] != laid.width - laid.start or not keeps_all(past):
+                raise ValueError("nothing of the first turn was used")
+            replies = output[:, laid.width :].tolist()
+            scores = list(noted.result(output[:, -1]))
+            if not parts[0]:
+                break
+            said = [
+                [*text, *reply[:n]] for text, reply, n in zip(texts, replies, (1, 2), strict=True)
+            ]
+            memory.hold(past, laid, self.backend, said, _unmarked(said))
+            texts = [[*text, *part] for text, part in zip(said, parts, strict=True)]
+        return scores, list(zip(texts, replies, strict=True))
+
+    def _noted(self) -> tuple[TokenLogProbs, dict[str, Any]]:
+        """Options of a greedy generation of a few tokens, and what notes their log-probabilities."""
+        noted = TokenLogProbs()
+        return noted, {
+            "max_new_tokens": _NEW_TOKENS,
+            "eos_token_id": [],
+            "pad_token_id": self.pad_id,
+            "do_sample": False,
+            "logits_processor": [noted],
+        }
 
     def _holds(
         self, scores: Callable[[], list[np.ndarray]], pairs: Sequence[tuple[Ids, Ids]]
@@ -209,6 +260,11 @@ class Conduct:
     @property
     def _rounding(self) -> float:
         return rounding(self.backend.embedding.dtype)
+
+
+def _unmarked(texts: Sequence[Ids]) -> list[Marks]:
+    """No plan does anything to them."""
+    return [np.zeros((len(text), 0), dtype=bool) for text in texts]
 
 
 def _chosen(logits: Float[Tensor, "token vocab"], tokens: Ids) -> Float[np.ndarray, " token"]:

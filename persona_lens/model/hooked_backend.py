@@ -129,6 +129,12 @@ class HookedBackend:
                 break
         return ids
 
+    def generate_on(
+        self, ids: Tensor, mask: Tensor, past: Any = None, **options: Any
+    ) -> tuple[Tensor, Any]:
+        """Not here: `Conduct.keeps_conversations` says so, and nobody asks."""
+        raise ModelError("a HookedTransformer keeps nothing from reply to reply")
+
     @contextmanager
     def before_forward(self, watch: Callable[[Tensor], None]) -> Iterator[None]:
         """Show `watch` the input ids of every forward pass (the prompt first, then one column a step)."""

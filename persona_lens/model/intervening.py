@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from persona_lens.interventions.plan import Plan
@@ -21,6 +22,7 @@ from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.tokens import BatchTokens
 from persona_lens.model.backends import Backend
+from persona_lens.model.memory import Laid
 from persona_lens.transcripts import Transcript
 
 Around = Callable[[Sequence[int], Int[Tensor, "batch position"] | None], AbstractContextManager]
@@ -100,18 +102,51 @@ class Call:
     noted: bool = True
     mark: object = field(default_factory=object)
 
+    @property
+    def forgets(self) -> str:
+        """Why what a model keeps of a text would not serve the text once it is longer; empty where it does."""
+        for plan, receipt in ((acting.plan, acting.receipt) for acting in self.active):
+            if receipt.detail:
+                return "the receipt keeps every token"
+            if plan.rows is not None:
+                return "the plan is made for single rows"
+            if any(step.operation.history is not None for step in plan.steps):
+                return "what the plan does to a token depends on those before it"
+        return ""
+
+    def marks(self, batch: Sequence[int], sampled: int = 0) -> list[Bool[np.ndarray, "token step"]]:
+        """Which steps of the plans choose each token of some rows, and of as many sampled ones behind them."""
+        lengths = [len(self.transcripts[row]) for row in batch]
+        n_steps = sum(len(acting.plan) for acting in self.active)
+        marks = [np.zeros((length + sampled, n_steps), dtype=bool) for length in lengths]
+        step = 0
+        for acting in self.active:
+            tokens = self._tokens(acting, batch)
+            for each in acting.plan.steps:
+                known = tokens.chosen(each.where)
+                later = [tokens.chosen_later(each.where, ahead) for ahead in range(sampled)]
+                for row, length in enumerate(lengths):
+                    marks[row][:length, step] = known[row, tokens.present[row]]
+                    marks[row][length:, step] = [chosen[row] for chosen in later]
+                step += 1
+        return marks
+
     @contextmanager
     def around(
-        self, batch: Sequence[int], ids: Int[Tensor, "batch position"] | None = None
+        self,
+        batch: Sequence[int],
+        ids: Int[Tensor, "batch position"] | None = None,
+        laid: Laid | None = None,
     ) -> Iterator[None]:
         """Attach every plan while these rows run.
 
         Args:
             batch: Indices into `transcripts`.
             ids: What the one forward pass sees; None where `generate` runs several, which are then watched.
+            laid: Where the rows stand behind what is kept of them, if anything is.
         """
         runs = [
-            self._run(intervention, batch)
+            self._run(intervention, batch, laid)
             for intervention in self.active
             if any(intervention.acts_on(self._in_call[row]) for row in batch)
         ]
@@ -131,9 +166,9 @@ class Call:
         """The row of each transcript in the call the user made."""
         return range(len(self.transcripts)) if self.rows is None else self.rows
 
-    def _run(self, intervention: Intervention, batch: Sequence[int]) -> PlanRun:
+    def _tokens(self, intervention: Intervention, batch: Sequence[int]) -> BatchTokens:
         rows = [self._in_call[row] for row in batch]
-        tokens = BatchTokens.of_transcripts(
+        return BatchTokens.of_transcripts(
             [self.transcripts[row] for row in batch],
             padding_side=self.padding_side,
             sinks=self.sinks,
@@ -143,6 +178,11 @@ class Call:
             as_sampled=self.as_sampled,
             padded_masks=False,
         )
+
+    def _run(self, intervention: Intervention, batch: Sequence[int], laid: Laid | None) -> PlanRun:
+        tokens = self._tokens(intervention, batch)
+        if laid is not None:
+            tokens = tokens.laid_out(laid.columns, laid.width)
         return PlanRun(
             intervention.plan,
             tokens,
@@ -150,4 +190,5 @@ class Call:
             end_ids=torch.tensor(sorted(self.end_ids)) if self.end_ids else None,
             n_rows=len(self.transcripts) if self.n_rows is None else self.n_rows,
             call=self.mark,
+            start=0 if laid is None else laid.start,
         )

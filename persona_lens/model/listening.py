@@ -184,7 +184,9 @@ class Call:
     def _at(self, reply: Reply, layers: Sequence[int] | None) -> Reply:
         """The reply with its mean at some layers."""
         if layers is None or reply.mean is None or self.layers is None:
-            return replace(reply, mean=None)
+            return replace(reply, mean=None, before=None)
         if tuple(layers) == self.layers:
             return reply
-        return replace(reply, mean=reply.mean[[self.layers.index(layer) for layer in layers]])
+        places = [self.layers.index(layer) for layer in layers]
+        before = None if reply.before is None else reply.before[places]
+        return replace(reply, mean=reply.mean[places], before=before)

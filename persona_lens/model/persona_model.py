@@ -34,6 +34,7 @@ from persona_lens.model.loading import (
     resolve_source,
     wrapped,
 )
+from persona_lens.model.memory import Memory
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.projecting import TokenProjections
 from persona_lens.model.reading import Reader
@@ -136,8 +137,10 @@ class PersonaModel(LoadedModel):
         sampling: Sampling | None = None,
         *,
         layers: Sequence[int] | None = None,
+        before: bool = False,
         batch_size: int = 64,
         log_probs: bool = False,
+        memory: Memory | None = None,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> list[Reply]:
         """Sample one reply a prompt, batched, with a KV cache; interventions in force act on it.
@@ -147,8 +150,10 @@ class PersonaModel(LoadedModel):
             sampling: The paper's settings by default.
             layers: Pool the residual stream over each reply at these layers while it is generated; equal to
                 reading the finished reply, for less than a tenth of the time.
+            before: Pool too what plans in force found at those layers, as `Reply.before`.
             batch_size: Replies at a time.
             log_probs: Note the log-probability of every sampled token, for about 2 % of the time.
+            memory: Keeps keys and values of conversations for their next turn (`persona_lens.model.memory`).
             on_batch: Called with the number of replies and tokens of each finished batch.
 
         Examples:
@@ -168,8 +173,10 @@ class PersonaModel(LoadedModel):
             prompts,
             sampling,
             layers=chosen,
+            before=before,
             batch_size=batch_size,
             log_probs=log_probs,
+            memory=memory,
             on_batch=on_batch,
         )
 

@@ -68,9 +68,16 @@ class Reader:
         self, transcripts: Sequence[Transcript], *, padding_side: Side = "right", **options: Any
     ) -> Around:
         """What each batch of a call runs in: the plans in force; options as for `Call`."""
+        call = self.call(transcripts, padding_side=padding_side, **options)
+        return unchanged if call is None else call.around
+
+    def call(
+        self, transcripts: Sequence[Transcript], *, padding_side: Side = "right", **options: Any
+    ) -> Call | None:
+        """The plans in force on the rows of a call; None if there are none."""
         model = self.model
         if not model.interventions.active:
-            return unchanged
+            return None
         return Call(
             model.held.backend,
             tuple(model.interventions.active),
@@ -79,7 +86,7 @@ class Reader:
             sinks=tuple(model.sinks),
             bos_id=model.tokenizer.bos_token_id,  # pyright: ignore[reportArgumentType]
             **options,
-        ).around
+        )
 
     def pooled(
         self, transcripts: Sequence[Transcript], positions: Any, layers: Any
@@ -97,8 +104,12 @@ class Reader:
         *,
         rows: Sequence[int] | None = None,
         n_rows: int | None = None,
+        before: bool = False,
     ) -> Float[np.ndarray, "transcript layer d_model"]:
-        """Mean residuals of all rows of a call or, read once more, of the sampled `rows` of one with `n_rows`."""
+        """Mean residuals of all rows of a call or, read once more, of the sampled `rows` of one with `n_rows`.
+
+        At each layer after what plans do there, or `before` it.
+        """
         model, again = self.model, rows is not None
         means = np.empty((len(transcripts), len(layers), model.d_model), dtype=np.float32)
         if not transcripts:
@@ -110,7 +121,9 @@ class Reader:
             batches = self._batches
             for batch in batches.of(_ids(transcripts)):
                 pool = ReadMeans(batch.chosen(positions), layers)
-                with around(batch.rows, batch.ids), batches.backend.taps(pool.taps()):
+                plans, taps = around(batch.rows, batch.ids), batches.backend.taps(pool.taps())
+                first, second = (taps, plans) if before else (plans, taps)
+                with first, second:
                     batches.backend.encode(batch.ids, batch.mask)
                 means[batch.rows] = pool.result().numpy()
         read = np.array([np.any(mask) for mask in positions])

@@ -29,6 +29,7 @@ class Reply:
             None if not recorded.
         thinking: What a server gives as the reply's thought, apart from its text; never part of the answer.
         mean: Mean residual over the answer at each layer asked for; NaN if there is none, None if not asked for.
+        before: The same before the plans in force acted at each layer; None where none did, or if not asked for.
         said: The reply without its thoughts, as whoever knows its prompt and its writer's marks has cut it; by
             default as the text alone tells.
 
@@ -45,6 +46,7 @@ class Reply:
     finish: Finish = "stop"
     log_probs: Float[np.ndarray, " token"] | None = None
     mean: Float[np.ndarray, "layer d_model"] | None = None
+    before: Float[np.ndarray, "layer d_model"] | None = None
     thinking: str = ""
     said: Said | None = None
 

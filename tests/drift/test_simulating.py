@@ -190,6 +190,11 @@ def test_thoughts_are_in_no_message_and_what_drops_them_is_told():
 
 def test_a_plan_acts_on_the_replies_and_on_what_is_read_of_them():
     plain, steered = run(), run(plan=pushed(1))
+    assert plain.before is None
+    assert steered.before is not None
+    assert steered.means is not None
+    moved = np.linalg.norm(steered.means - steered.before, axis=-1)
+    np.testing.assert_allclose(moved, [[30.0, 0.0]] * len(moved), rtol=1e-3)
     assert [chat.users for chat in plain.conversations] == [c.users for c in steered.conversations]
     assert plain.conversations[0].about["plan"] is None
     assert steered.conversations[0].about["plan"] == "add ghost"
@@ -273,3 +278,19 @@ def test_a_refusal_of_the_template_is_an_error():
 
 def test_parts_have_a_limit():
     assert Part("a nurse", "sleep", limit=3).limit == 3
+
+
+@pytest.mark.parametrize("plan", [None, pushed(1), pushed(2).where("generated")])
+def test_a_kept_cache_changes_no_reply(plan):
+    sampling = Sampling(max_new_tokens=8, temperature=1.0)
+    kept, reread = (run(plan=plan, sampling=sampling, cached=cached) for cached in (True, False))
+    assert kept.frame.equals(reread.frame)
+    assert kept.means is not None
+    np.testing.assert_allclose(kept.means, reread.means, rtol=1e-3, atol=1e-3)
+    told = [said.conversations[0].about["cache"] for said in (kept, reread)]
+    assert told == ["kept from turn to turn", "not kept: asked for"]
+
+
+def test_a_model_that_cannot_keep_its_cache_says_so():
+    said = run(shared_model("gemma2"))
+    assert said.conversations[0].about["cache"].startswith("not kept: this model")

@@ -49,6 +49,7 @@ class Simulated:
             was rendered anew; empty where it is the ids that were sent and came back), `ids`.
         means: Mean residual of each reply over its answer, after the plan acted; NaN where there is none. In the
             order of `frame`; None if no layers were asked for.
+        before: The same before the plan acted at each layer; None without a plan that acts at one of them.
         layers: The blocks read.
         receipt: What the plan did, one row for each batch, operation and layer; empty without a plan.
         conditions: All that decided the replies.
@@ -57,6 +58,7 @@ class Simulated:
     conversations: tuple[Conversation, ...]
     frame: pd.DataFrame
     means: Float[np.ndarray, "reply layer d_model"] | None
+    before: Float[np.ndarray, "reply layer d_model"] | None
     layers: tuple[int, ...]
     receipt: pd.DataFrame
     conditions: Mapping[str, Any]
@@ -66,10 +68,12 @@ class Simulated:
         """Batches put together."""
         layers = tuple(conditions["layers"])
         means = [batch.means for batch in batches if batch.means is not None]
+        before = [batch.before for batch in batches if batch.before is not None]
         return cls(
             tuple(chat for batch in batches for chat in batch.conversations),
             pd.concat([batch.frame for batch in batches], ignore_index=True),
-            np.concatenate(means) if layers else None,
+            np.concatenate(means) if means else None,
+            np.concatenate(before) if before else None,
             layers,
             pd.concat([batch.receipt for batch in batches], ignore_index=True),
             conditions,
@@ -104,12 +108,13 @@ class Batch:
     conversations: tuple[Conversation, ...]
     frame: pd.DataFrame
     means: Float[np.ndarray, "reply layer d_model"] | None
+    before: Float[np.ndarray, "reply layer d_model"] | None
     receipt: pd.DataFrame
 
     @classmethod
     def of(cls, played: Played, simulation: Simulation, number: int) -> Batch:
         """What is kept of conversations."""
-        rows, means = [], []
+        rows, means, before = [], [], []
         for talk in played.talks:
             for turn, answered in enumerate(talk.answers):
                 reply = answered.reply
@@ -127,27 +132,38 @@ class Batch:
                     }
                 )
                 means.append(reply.mean)
+                before.append(reply.before)
         _tell_silent(played)
         conversations = tuple(
-            Conversation.of(talk.messages, id=talk.user.name, **about_talk(talk, simulation))
+            Conversation.of(
+                talk.messages, id=talk.user.name, **about_talk(talk, simulation, played.reread)
+            )
             for talk in played.talks
             if talk.messages
         )
         shape = (len(means), len(simulation.layers), simulation.model.d_model)
+        acts = simulation.plan is not None and {*simulation.plan.layers} & {*simulation.layers}
         return cls(
             conversations,
             pd.DataFrame(rows, columns=COLUMNS),
             np.array(means, dtype=np.float32).reshape(shape) if simulation.layers else None,
+            np.array(before, dtype=np.float32).reshape(shape) if acts else None,
             receipt_frame(played.receipt, number),
         )
 
     def save(self, folder: Path) -> None:
         """Write it; the card comes last."""
+        # safetensors reads no file without a tensor.
+        arrays = {
+            "means": self.means,
+            "before": self.before,
+            "replies": np.array([len(self.frame)]),
+        }
         BATCH.save(
             folder,
             {"conversations": [_packed(chat) for chat in self.conversations]},
             frames={"replies": self.frame, "receipt": self.receipt},
-            arrays={"means": self.means} if self.means is not None else {"none": np.zeros(0)},
+            arrays={name: array for name, array in arrays.items() if array is not None},
         )
 
     @classmethod
@@ -164,7 +180,8 @@ class Batch:
         ]
         frame = kept.frames["replies"]
         frame["ids"] = [ids.tolist() for ids in frame["ids"]]
-        return cls(tuple(chats), frame, kept.arrays.get("means"), kept.frames["receipt"])
+        means, before = (kept.arrays.get(name) for name in ("means", "before"))
+        return cls(tuple(chats), frame, means, before, kept.frames["receipt"])
 
 
 COLUMNS = [

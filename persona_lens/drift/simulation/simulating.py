@@ -38,6 +38,7 @@ def simulate(
     layers: Sequence[int] | None = None,
     out: str | Path | None = None,
     batch_size: int = 16,
+    cached: bool = True,
     progress: bool = True,
 ) -> Simulated:
     """Have a model talk with users, and pool the residual stream over each of its replies on the way.
@@ -53,6 +54,8 @@ def simulate(
         layers: Blocks to read; none by default.
         out: Keep the conversations in this folder, and continue what is there.
         batch_size: Conversations at a time; with them come other replies.
+        cached: Keep keys and values from turn to turn, where that gives the same replies; the conversations tell
+            whether it was done.
         progress: Show a progress bar on standard error.
 
     Returns:
@@ -87,6 +90,7 @@ def simulate(
         plan_name=_named(plan) if plan_name is None else plan_name,
         layers=() if layers is None else checked_layers(layers, model.n_layers),
         batch_size=batch_size,
+        cached=cached,
     )
     return run(simulation, out, progress=progress)
 

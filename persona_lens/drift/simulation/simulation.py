@@ -21,6 +21,7 @@ from persona_lens.errors import RunError
 from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.storage import plan_digest
+from persona_lens.model.memory import Memory
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ class Workload:
     replies: int
     tokens: int
 
+    @classmethod
+    def of(cls, users: Sequence[User], turns: int, sampling: Sampling) -> Workload:
+        """Of conversations of at most so many turns."""
+        replies = sum(_most_turns(user, turns) for user in users)
+        return cls(len(users), replies, replies * sampling.max_new_tokens)
+
     def __str__(self) -> str:
         return (
             f"{self.conversations:,} conversations, at most {self.replies:,} replies and "
@@ -54,10 +61,12 @@ class Played:
     Attributes:
         talks: The conversations.
         receipt: What the plan did in them; None without a plan.
+        reread: Why every turn was read from its first token on; empty where keys and values were kept.
     """
 
     talks: list[Talk]
     receipt: Receipt | None
+    reread: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +83,7 @@ class Simulation:
         plan_name: What the conversations call it.
         layers: Blocks to read.
         batch_size: Conversations at a time.
+        cached: Keep keys and values from turn to turn, where that gives the same replies.
 
     Raises:
         RunError: No users, two of one name, no turns, batches without a conversation, or a plan with strengths or
@@ -90,6 +100,7 @@ class Simulation:
     plan_name: str = ""
     layers: tuple[int, ...] = ()
     batch_size: int = 16
+    cached: bool = True
 
     def __post_init__(self) -> None:
         for name, least in (("turns", 1), ("batch_size", 1)):
@@ -134,6 +145,7 @@ class Simulation:
             "system": self.system,
             "turns": self.turns,
             "batch_size": self.batch_size,
+            "cached": self.cached,
             "layers": list(self.layers),
             "plan": None if self.plan is None else plan_digest(self.plan),
             "plan_name": self.plan_name,
@@ -143,11 +155,7 @@ class Simulation:
     @property
     def workload(self) -> Workload:
         """What it comes to at most."""
-        replies = sum(self._most_turns(user) for user in self.users)
-        return Workload(len(self.users), replies, replies * self.sampling.max_new_tokens)
-
-    def _most_turns(self, user: User) -> int:
-        return min(self.turns, user.most_turns or self.turns)
+        return Workload.of(self.users, self.turns, self.sampling)
 
     def batches(self) -> list[Sequence[User]]:
         """The users in the batches in which they speak."""
@@ -156,7 +164,7 @@ class Simulation:
 
     def most_replies(self, batch: Sequence[User]) -> int:
         """Of a batch."""
-        return sum(map(self._most_turns, batch))
+        return sum(_most_turns(user, self.turns) for user in batch)
 
     def play(self, number: int, *, on_replies: Callable[[int, int], None] | None = None) -> Played:
         """Have the conversations of one batch.
@@ -173,12 +181,18 @@ class Simulation:
         model.refuse_interventions("conversations are simulated")
         talks = [Talk(user, model.encoder, self.system) for user in self.batches()[number]]
         receipt: Receipt | None = None
+        # An idle memory has prompts run in the same order, so that the same is drawn.
+        memory, spoke = Memory(), list(talks)
         for turn in range(self.turns):
             speaking = [talk for talk in talks if talk.goes_on]
             self._speak(speaking)
             asked = [talk for talk in speaking if talk.goes_on]
             if not asked:
                 break
+            memory.keep([place for place, talk in enumerate(spoke) if talk in asked])
+            if not self.cached:
+                memory.forget()
+            spoke = asked
             seed = turn_seed(self.sampling.seed, number, turn)
             sampling = self.sampling.model_copy(update={"seed": seed})
             acting = (
@@ -189,14 +203,16 @@ class Simulation:
                     [talk.prompt for talk in asked if talk.prompt is not None],
                     sampling,
                     layers=self.layers or None,
+                    before=True,
                     batch_size=len(asked),
+                    memory=memory,
                 )
             receipt = noted
             for talk, reply in zip(asked, replies, strict=True):
                 talk.answer(reply, self.turns)
             if on_replies is not None:
                 on_replies(len(replies), sum(len(reply.ids) for reply in replies))
-        return Played(talks, receipt)
+        return Played(talks, receipt, memory.why if self.cached else "asked for")
 
     def _speak(self, talks: Sequence[Talk]) -> None:
         """Every user has its turn; those of one class are asked together."""
@@ -210,6 +226,10 @@ class Simulation:
                     talk.prompt, self.sampling.max_new_tokens
                 ):
                     talk.ended = "context"
+
+
+def _most_turns(user: User, turns: int) -> int:
+    return min(turns, user.most_turns or turns)
 
 
 def _by_class(users: Sequence[User]) -> Iterator[list[int]]:
@@ -226,8 +246,8 @@ def receipt_frame(receipt: Receipt | None, batch: int) -> pd.DataFrame:
     return frame
 
 
-def about_talk(talk: Talk, simulation: Simulation) -> Mapping[str, Any]:
-    """What a conversation records of how it came about."""
+def about_talk(talk: Talk, simulation: Simulation, reread: str) -> Mapping[str, Any]:
+    """What a conversation records of how it came about; `reread` as in `Played`."""
     sampling = simulation.sampling
     return {
         **talk.user.about,
@@ -238,6 +258,7 @@ def about_talk(talk: Talk, simulation: Simulation) -> Mapping[str, Any]:
         "max_new_tokens": sampling.max_new_tokens,
         "seed": sampling.seed,
         "ended": talk.ended,
+        "cache": f"not kept: {reread}" if reread else "kept from turn to turn",
         **({"ended_why": talk.why} if talk.why else {}),
         **({"rendered_anew": "; ".join(talk.anew)} if talk.anew else {}),
     }
