@@ -183,7 +183,8 @@ class _Generator:
             for number, batch in enumerate(batches):
                 # Each batch has its own state: pooling draws once more than plain sampling does.
                 torch.manual_seed(_mixed(self.sampling.seed, number))
-                done = self._answered([prompts[row] for row in batch], batch, call, memory)
+                kept = self._usable(memory, call, whole=len(batches) == 1)
+                done = self._answered([prompts[row] for row in batch], batch, call, kept)
                 replies.update(zip(batch, done, strict=True))
                 if on_batch is not None:
                     on_batch(len(done), sum(len(reply.ids) for reply in done))
@@ -193,11 +194,7 @@ class _Generator:
         self, prompts: Sequence[Ids], batch: Sequence[int], call: Call | None, memory: Memory | None
     ) -> list[Reply]:
         """The replies to a batch, behind what is kept of its prompts where that serves."""
-        if memory is not None:
-            memory.why = self._forgets(len(batch), len(prompts), call)
-            if memory.why:
-                memory.forget(memory.why)
-        if memory is None or memory.why:
+        if memory is None:
             ids, mask = left_padded(prompts, self.model.pad_id, self.model.device)
             with self._pooled_raw() as raw, nullcontext() if call is None else call.around(batch):
                 return self._sample_batch(ids, mask, raw)[0]
@@ -219,10 +216,18 @@ class _Generator:
         memory.hold(past, laid, self.backend, texts, done)
         return replies
 
-    def _forgets(self, n_batch: int, n_prompts: int, call: Call | None) -> str:
-        """Why nothing is kept of these prompts; empty where it is."""
-        if n_batch < n_prompts:
-            return "the prompts do not fit one batch"
+    def _usable(self, memory: Memory | None, call: Call | None, *, whole: bool) -> Memory | None:
+        """The memory, if it serves; else it is told why not. `whole` says that one batch has all prompts."""
+        if memory is None:
+            return None
+        memory.why = self._forgets(call) if whole else "the prompts do not fit one batch"
+        if memory.why:
+            memory.forget(memory.why)
+            return None
+        return memory
+
+    def _forgets(self, call: Call | None) -> str:
+        """Why nothing is kept of what is run; empty where it is."""
         if self.model.has_hooks:
             return "hooks of yours act on the model"
         if not self.model.conduct.keeps_conversations:
