@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,14 @@ def test_a_simulation_without_layers_has_no_means(tmp_path: Path):
     assert said.means is None
     assert said.layers == ()
     assert len(said.frame) == 7
+
+
+@pytest.mark.parametrize("name", ["replies.parquet", "means.safetensors", "batch.json"])
+def test_a_damaged_batch_is_told_and_had_again(tmp_path: Path, name: str):
+    expected = run(tmp_path / "sim")
+    batch = tmp_path / "sim" / "batches" / "0001"
+    (batch / name).write_bytes((batch / name).read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"0001 is damaged(.|\n)*remove it"):
+        run(tmp_path / "sim")
+    shutil.rmtree(batch)
+    assert_same(run(tmp_path / "sim"), expected)

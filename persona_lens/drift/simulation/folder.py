@@ -11,6 +11,7 @@ had again, with the same replies.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +86,7 @@ class SimulationFolder:
         Raises:
             RunError: The simulation here had other inputs.
         """
-        wanted = plain(conditions)
+        wanted = json.loads(json.dumps(plain(conditions)))  # as it is read back
         if not self._record.exists():
             write_record(self._record, {"format": FORMAT, "conditions": wanted})
             return
@@ -126,7 +127,7 @@ class SimulationFolder:
                 f"no batch of the simulation in {self.path} is finished",
                 remedy="give the command that began it again: it continues",
             )
-        return Simulated.of([Batch.load(card.parent) for card in folders], conditions)
+        return Simulated.of([_loaded(card.parent) for card in folders], conditions)
 
     def finish(self) -> Simulated:
         """All batches are there: write the conversations beside them."""
@@ -137,3 +138,14 @@ class SimulationFolder:
 
     def _batch(self, number: int) -> Path:
         return self.path / "batches" / f"{number:04}"
+
+
+def _loaded(folder: Path) -> Batch:
+    try:
+        return Batch.load(folder)
+    except (RunError, OSError, ValueError, LookupError) as error:
+        raise RunError(
+            f"{folder} is damaged",
+            given=str(error).splitlines()[0],
+            remedy="remove it and give the same command again: the batch is had again, with the same replies",
+        ) from error
