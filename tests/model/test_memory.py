@@ -14,6 +14,7 @@ from persona_lens import PersonaModel, Reply, Sampling
 from persona_lens.errors import ModelError
 from persona_lens.interventions import Ablate, Add, Direction, Plan, Receipt
 from persona_lens.interventions.operations.gating import Gate
+from persona_lens.model.listening import Acting, listening
 from persona_lens.model.memory import Memory, attends_to_all
 from persona_lens.transcripts.next_turns import next_turn
 
@@ -315,3 +316,37 @@ def test_what_was_there_before_a_plan_acted_is_read_too():
     np.testing.assert_allclose(ghost, 8.0, rtol=1e-3)  # layer 0, where the plan acts
     np.testing.assert_array_equal(reply.before[1], reply.mean[1])  # layer 2, where it does not
     assert Chats(model, (), None).answer(before=True)[0].before is None
+
+
+class Pushing:
+    """A listener that has a plan act on the first row of every call."""
+
+    layers = (1,)
+
+    def __init__(self) -> None:
+        self.plan = push("all")
+        self.receipt = Receipt(self.plan)
+        self.means: list[np.ndarray | None] = []
+
+    def before(self, prompts):
+        return [Acting(self.plan, self.receipt, frozenset({0}))]
+
+    def after(self, written):
+        self.means += [each.reply.mean for each in written]
+
+
+def test_plans_of_single_rows_and_listeners():
+    model = shared_model("llama")
+    kept, alone = (Chats(model, (), memory) for memory in (Memory(), None))
+    heard = Pushing(), Pushing()
+    for _ in range(2):
+        with listening(model, heard[0]):
+            one = kept.answer(before=True)
+        with listening(model, heard[1]):
+            assert_same(one, alone.answer(before=True))
+    assert kept.memory is not None
+    assert kept.memory.tokens > 0
+    np.testing.assert_allclose(heard[0].means, heard[1].means, rtol=1e-4, atol=1e-4)
+    assert one[0].before is not None
+    assert not np.allclose(one[0].before[0], one[0].mean[0])
+    np.testing.assert_array_equal(one[1].before[0], one[1].mean[0])
