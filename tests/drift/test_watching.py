@@ -13,11 +13,14 @@ import pytest
 from tiny import shared_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
+from persona_lens.catalog import load_everyday, split_everyday
 from persona_lens.conversations import Conversation
 from persona_lens.drift import trace
 from persona_lens.drift.monitor import Monitor
 from persona_lens.drift.monitor.watching import Watch
 from persona_lens.drift.places import Places
+from persona_lens.drift.simulation import simulate
+from persona_lens.drift.simulation.casts import everyday
 from persona_lens.errors import DriftAlarm, ModelError, MonitorError, PersonaLensWarning
 from persona_lens.interventions import Add, Direction, Plan
 from persona_lens.model.listening import Written, listening
@@ -435,6 +438,38 @@ def test_turns_beyond_the_horizon_are_marked(model, space):
             chats.say(turn)
     assert any("1 of 1 conversations are longer than the 2 turns" in str(w.message) for w in told)
     assert watch.turns["within"].tolist() == [True, True, False]
+
+
+def test_a_space_calibrates_on_everyday_conversations_that_the_model_answers(
+    model, space, tmp_path
+):
+    brief = Sampling(temperature=1.0, max_new_tokens=2)
+    options = {
+        "layer": LAYER,
+        "turns": 2,
+        "sampling": brief,
+        "progress": False,
+        "out": tmp_path / "calm",
+    }
+    monitor = space.monitor(model, **options)
+    assert (monitor.n, monitor.horizon, monitor.threshold.rate) == (104, 2, 0.01)
+    assert monitor.card["calm"] == "the calibration half of the everyday conversations"
+    calibration, test = split_everyday(load_everyday())
+    assert set(monitor.calm.names) == {chat.id for chat in calibration}
+    assert (
+        space.monitor(model, **options).threshold.value == monitor.threshold.value
+    )  # kept in the folder
+    said = simulate(model, everyday(test[:20]), turns=2, sampling=brief, progress=False)
+    found = monitor.measure(
+        monitor.trace(model, said.conversations, progress=False), statistics=["path"]
+    )
+    assert found["calm"].tolist() == [20, 20, 20]
+    with pytest.raises(MonitorError, match="at least 109, 4 of them for the constants"):
+        space.monitor(model, statistic="cusum", false_alarms=0.0095, **options)
+    with warnings.catch_warnings(record=True) as told, monitor.watching(model) as watch:
+        Chats(model).say(0, brief)
+    assert len(watch.turns) == 2
+    assert not [each for each in told if "no reading" in str(each.message)]
 
 
 def test_what_cannot_be_watched_is_refused(model, space, between):

@@ -136,7 +136,7 @@ class Monitor:
             ...                      "turn": np.tile(np.arange(10), 99), "projection": rng.normal(5.0, 1.0, 990)})
             >>> Monitor.calibrate(calm, "lowest", false_alarms=0.05)
             Monitor: lowest along axis
-              alarms above -2.064 within 10 turns
+              alarms above -2.064, which is a projection below 2.064, within 10 turns
               false alarms: 5 % of calm conversations (this threshold: 1.7 to 10 %, 95 %), set on 99
         """
         rate = check_rate(false_alarms)
@@ -226,13 +226,21 @@ class Monitor:
         lines = [
             f"Monitor: {self.rule.statistic} along {', '.join(self.directions)}{where}"
             + (f" of {name}" if name else ""),
-            f"  alarms above {self.threshold.value:.4g} within {self.horizon} turns",
+            f"  alarms above {self.threshold.value:.4g}{self._in_projections()} within {self.horizon} turns",
             f"  false alarms: {100 * self.threshold.rate:g} % of calm conversations (this threshold: "
             f"{100 * low:.2g} to {100 * high:.2g} %, 95 %), {', '.join(counted)}",
         ]
         if self.card["choice"]:
             lines.append(f"  {self.card['choice']}")
         return "\n".join(lines)
+
+    def _in_projections(self) -> str:
+        """The same as a projection, where the statistic is one."""
+        if self.rule.statistic.name != "lowest" or self.rule.ladder is not None:
+            return ""
+        if self.rule.high:
+            return f", which is a projection above {self.threshold.value:.4g},"
+        return f", which is a projection below {-self.threshold.value:.4g},"
 
     # What it is used for -----------------------------------------------------------------------------
 
