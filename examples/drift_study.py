@@ -22,6 +22,7 @@ from persona_lens.drift import Trace, trace
 from persona_lens.drift.forecast import Forecaster, truth_beside
 from persona_lens.drift.monitor import Monitor
 from persona_lens.drift.simulation import everyday, scripted, simulate
+from persona_lens.drift.turns import TurnFinder
 from persona_lens.interventions import Direction, Floor, Plan
 from persona_lens.plots import (
     drift_curves,
@@ -56,8 +57,7 @@ def control(model: PersonaModel, floor: Plan, chats: list[Conversation], seed: i
     drawn = axis.random(seed)
     both = np.stack([axis.units, drawn.units], axis=1)
     texts = [
-        model.encoder.encode([*model.encoder.messages(chat.users[0]), *chat.as_dicts()[1:2]])
-        for chat in chats[:MEASURED_ON]
+        text.transcript for chat in chats[:MEASURED_ON] for text in TurnFinder(model).texts(chat)
     ]
     read = model.projections(texts, both, layers=axis.layers)
     tokens = np.concatenate([each.values for each in read])
