@@ -142,7 +142,8 @@ def report_curves(traces: dict[str, Trace], out: Path, plans: list[str], source:
             for name, found in {**told, "everyday": traces["everyday"]}.items()
         ]
     )
-    print(moved.groupby("condition")[["path", "largest_jump", "net", "slope"]].mean().to_string())
+    means = moved.pivot_table(index="condition", values=["path", "largest_jump", "net", "slope"])
+    print(means.to_string(float_format="%.2f"))
 
 
 def report_forecast(scripts: Trace, out: Path, source: str) -> None:

@@ -47,6 +47,7 @@ def forecast(
 
     from persona_lens.drift import Trace  # noqa: PLC0415
     from persona_lens.drift.forecast import Forecaster, truth_beside  # noqa: PLC0415
+    from persona_lens.embedding import MINILM  # noqa: PLC0415
     from persona_lens.plots import (  # noqa: PLC0415
         forecast_scores,
         forecast_truth,
@@ -58,8 +59,9 @@ def forecast(
     chosen = found[0].layers[0] if layer is None else layer
     named = parse_names(directions) or list(found[0].directions)
     table = pd.concat([each.wide(chosen) for each in found], ignore_index=True)
-    options = {"embedder": embedder} if embedder else {}
-    forecaster = Forecaster(permutations=permutations, seed=seed, progress=not quiet, **options)
+    forecaster = Forecaster(
+        embedder or MINILM, permutations=permutations, seed=seed, progress=not quiet
+    )
     forecaster.fit(table, directions=named)
     forecaster.save(folder / "forecaster")
     forecaster.scores_.to_csv(folder / "scores.csv", index=False)
