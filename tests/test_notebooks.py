@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ NAMES = [
     "02_steer_and_cap",
     "03_layers_traits_and_personas",
     "04_your_own_roles_and_model",
+    "05_drift",
 ]
 MEGABYTE = 1_000_000
 BRIEF = f"""
@@ -43,6 +45,7 @@ def test_a_notebook_runs(name: str, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(BRIEF))
     nbformat.write(notebook, copy)
+    shutil.copytree(NOTEBOOKS / "data", tmp_path / "data")
     done = runner().run(copy, renderer="json")  # raises where a cell fails
     code = [cell for cell in done.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in code)

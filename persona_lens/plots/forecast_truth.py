@@ -24,6 +24,7 @@ KINDS = (
 )
 SIDE, LEFT, RIGHT = 460, 76, 190
 LONGEST = 46
+ROW = 32
 
 
 def forecast_truth(
@@ -163,6 +164,7 @@ def message_kinds(
         head=26,
     )
     set_rows(fig, ticks)
+    style.set_plot_height(fig, ROW * (len(ticks) + 1))
     fig.update_layout(
         xaxis={
             "title": {

@@ -54,8 +54,8 @@ def monitor_power(
         head=HEAD,
     )
     panels = (
-        ("False alarms on held-out calm conversations", "rate", ".0%"),
-        ("Power on drifting conversations", "power", ".0%"),
+        ("False alarms, calm", "rate", ".0%"),
+        ("Found, drifting", "power", ".0%"),
         ("Delay of those found, in turns", "delay", ".1f"),
     )
     for place, (head, value, form) in enumerate(panels):
@@ -70,8 +70,8 @@ def monitor_power(
     calm, drifting = int(measured["calm"].iloc[0]), int(measured["drifting"].iloc[0])
     style.add_caption(
         fig,
-        f"Dotted: the rate that was asked for, {number(nominal, '.1%')} of conversations. {calm:,} calm and "
-        f"{drifting:,} drifting conversations. Bars: 95 % (Clopper and Pearson; of delays, bootstrap).",
+        f"Dotted: the rate that was asked for, {number(nominal, '.1%')} of conversations. {calm:,} held-out calm "
+        f"and {drifting:,} drifting conversations. Bars: 95 % (Clopper and Pearson; of delays, bootstrap).",
     )
     style.set_plot_height(fig, ROW * (len(ticks) + 1))
     fig.update_layout(showlegend=False)

@@ -121,7 +121,9 @@ class TestDriftCurves:
     def test_a_curve_and_a_count_for_every_group(self, curves):
         fig = drift_curves(curves)
         told = [trace for trace in fig.data if trace.hoverinfo == "text"]
-        assert [trace.name for trace in told] == ["coding", "therapy"] * 2
+        assert [trace.name for trace in told] == ["coding", "therapy"]
+        (caption,) = [note for note in fig.layout.annotations if note.name == "caption"]
+        assert "coding 20, therapy 20" in caption.text
         assert "turn 4" in told[0].hovertext[4]
         assert fig.layout.xaxis.title.text.startswith("Turn")
 
@@ -130,17 +132,23 @@ class TestDriftCurves:
         note = next(note for note in fig.layout.annotations if note.name == "curve:therapy")
         assert note.y == 5.0
 
-    def test_conditions_share_a_colour_and_differ_in_dash(self, curves):
-        both = pd.concat([curves.assign(condition="no cap"), curves.assign(condition="floor")])
-        told = [trace for trace in drift_curves(both).data if trace.hoverinfo == "text"][:4]
-        assert [trace.name for trace in told] == [
-            "coding, no cap",
-            "coding, floor",
-            "therapy, no cap",
-            "therapy, floor",
+    def test_conditions_are_compared_group_by_group_on_one_scale(self, curves):
+        both = pd.concat([curves.assign(condition="no plan"), curves.assign(condition="floor")])
+        fig = drift_curves(both)
+        told = [trace for trace in fig.data if trace.hoverinfo == "text"]
+        assert [(trace.name, trace.yaxis) for trace in told] == [
+            ("no plan", "y"),
+            ("floor", "y"),
+            ("no plan", "y2"),
+            ("floor", "y2"),
         ]
-        assert told[0].line.color == told[1].line.color != told[2].line.color
-        assert [trace.line.dash for trace in told[:2]] == ["solid", "dash"]
+        assert fig.layout.yaxis.range == fig.layout.yaxis2.range
+
+    def test_a_group_that_thins_out_says_so(self, curves):
+        curves.loc[curves["turn"] == 2, "conversations"] = 11
+        fig = drift_curves(curves)
+        (caption,) = [note for note in fig.layout.annotations if note.name == "caption"]
+        assert "coding 20 to 11" in caption.text
 
     def test_nothing_to_draw_is_refused(self, curves):
         with pytest.raises(FigureError, match="nothing to draw"):

@@ -142,4 +142,4 @@ class TestMonitorPower:
 
     def test_counts_are_told(self, measured):
         (caption,) = [n for n in monitor_power(measured).layout.annotations if n.name == "caption"]
-        assert "104 calm and 40 drifting" in caption.text.replace("<br>", " ")
+        assert "104 held-out calm and 40 drifting" in caption.text.replace("<br>", " ")
