@@ -76,8 +76,8 @@ class PlayedUser(User):
         self.model = model
         self.part = Part(description, topic, **part)
         self.sampling = sampling or DEFAULT
-        own = {"simulator": model.name, **self.part.about(), **sampling_about(self.sampling)}
-        super().__init__(name or topic, {**(about or {}), **own})
+        own = {"simulator": model.name, **sampling_about(self.sampling)}
+        super().__init__(name or topic, {**self.part.about(), **(about or {}), **own})
         self._card = model.card()
 
     def next(self, messages: Messages) -> str | None:

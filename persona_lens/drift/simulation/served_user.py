@@ -59,12 +59,8 @@ class ServedUser(User):
         self.part = Part(description, topic, **part)
         self.sampling = sampling or DEFAULT
         self.settings = self.endpoint.settings
-        own = {
-            "simulator": self.settings.model,
-            **self.part.about(),
-            **sampling_about(self.sampling),
-        }
-        super().__init__(name or topic, {**(about or {}), **own})
+        own = {"simulator": self.settings.model, **sampling_about(self.sampling)}
+        super().__init__(name or topic, {**self.part.about(), **(about or {}), **own})
 
     def next(self, messages: Messages) -> str | None:
         """What the server's model makes the person say."""
