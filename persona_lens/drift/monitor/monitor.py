@@ -111,7 +111,8 @@ class Monitor:
             false_alarms: Share of calm conversations that may alarm, each counted once.
             horizon: Turns of a conversation; by default as many as nine of ten have. Shorter calm conversations
                 are left out, as they would make the threshold too low for others.
-            layer, reading: Where the trace has several.
+            layer: Where the trace has several.
+            reading: Likewise.
             directions: All of the trace by default; of several, the most alarming counts.
             high: Directions of which high projections are alarming. Of the others low ones are, as of the axis,
                 where low is far from the Assistant.
