@@ -87,7 +87,9 @@ def forecast(
         err.print(note, markup=False, highlight=False, soft_wrap=True)
     shown = ["direction", "target", "predictor", "split", "r2", "low", "high", "null_95"]
     table = forecaster.scores_[[*shown, "r2_in_sample", "n_rows"]]
-    out.print(table.round(3).to_string(index=False), markup=False, highlight=False)
+    out.print(table.round(3).to_string(index=False), markup=False, highlight=False, soft_wrap=True)
     if forecaster.question_ is not None:
-        out.print(forecaster.question(named[0]).sentence, markup=False, highlight=False)
+        out.print(
+            forecaster.question(named[0]).sentence, markup=False, highlight=False, soft_wrap=True
+        )
     err.print(f"Saved: {folder}", soft_wrap=True)

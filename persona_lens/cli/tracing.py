@@ -97,5 +97,5 @@ def trace(
     for refused in found.refused.to_dict("records"):
         err.print(f"{refused['conversation']}: {refused['reason']}", markup=False, highlight=False)
     lowest = found.motion().sort_values("lowest", ignore_index=True).head(MOST_ROWS)
-    out.print(lowest.round(2).to_string(index=False), markup=False, highlight=False)
+    out.print(lowest.round(2).to_string(index=False), markup=False, highlight=False, soft_wrap=True)
     err.print(f"Written: {page}", soft_wrap=True)
