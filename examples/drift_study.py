@@ -148,7 +148,9 @@ def report_curves(traces: dict[str, Trace], out: Path, plans: list[str], source:
 
 def report_forecast(scripts: Trace, out: Path, source: str) -> None:
     """What the message tells of the next reply, held out three ways."""
-    forecaster = Forecaster().fit(scripts.wide(), directions=list(scripts.directions))
+    forecaster = Forecaster(permutations=50, draws=500).fit(
+        scripts.wide(), directions=list(scripts.directions)
+    )
     forecaster.save(out / "forecaster")
     forecaster.scores_.to_csv(out / "forecast.csv", index=False)
     shown = [
@@ -182,13 +184,11 @@ def report_monitor(traces: dict[str, Trace], out: Path, source: str) -> None:
     calm = traces["everyday"].select(conversation=[chat.id for chat in calibration])
     held_out = traces["everyday"].select(conversation=[chat.id for chat in test])
     drifting = traces["scripts"].select(domain=["therapy", "philosophy"])
-    people = sorted(drifting.turns["persona"].unique())
-    chosen_by, tried_on = (drifting.select(persona=people[half::2]) for half in (0, 1))
     for rate in (0.05, 0.1):
         monitor = Monitor.calibrate(
-            calm, false_alarms=rate, layer=calm.layers[0], directions=["axis"], drifting=chosen_by
+            calm, "lowest", false_alarms=rate, layer=calm.layers[0], directions=["axis"]
         )
-        measured = monitor.measure(held_out, drifting=tried_on)
+        measured = monitor.measure(held_out, drifting=drifting)
         measured.to_csv(out / f"monitor_{rate}.csv", index=False)
         print(monitor, measured.to_string(index=False, float_format="%.3f"), sep="\n")
         save_figure(monitor_power(measured, source=source), out / f"monitor_{rate}.html")

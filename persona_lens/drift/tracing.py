@@ -226,6 +226,7 @@ class _Rows:
         self._detail = detail
         self._parts: list[_Columns] = []
         self._details: list[_Columns] = []
+        self._names: set[str] = set()
         self.turns: list[dict[str, Any]] = []
         self.refused: list[tuple[str, str]] = []
 
@@ -236,6 +237,7 @@ class _Rows:
         texts = []
         for conversation in chunk:
             try:
+                self._note(conversation.id)
                 own = finder.texts(conversation)
             except (ConversationError, TranscriptError) as error:
                 self.refused.append((conversation.id, str(error)))
@@ -263,6 +265,16 @@ class _Rows:
                     }
                 )
         return texts
+
+    def _note(self, name: str) -> None:
+        """Refuse a second conversation of a name: their turns could not be told apart."""
+        if name in self._names:
+            raise ConversationError(
+                "another conversation has this id",
+                expected="an id of its own for each",
+                given=repr(name),
+            )
+        self._names.add(name)
 
     def read(
         self,

@@ -113,6 +113,7 @@ def _title(rows: pd.DataFrame) -> str:
 def _panel(own: pd.DataFrame, place: int) -> list[go.Scatter]:
     axes = {"xaxis": f"x{axis_end(place)}", "yaxis": f"y{axis_end(place)}", "showlegend": False}
     at = list(range(len(own)))
+    drawn = own[["r2", "low", "high"]].clip(lower=FLOOR)
     hover = [
         _hover(str(name), row) for name, row in zip(own.index, own.to_dict("records"), strict=True)
     ]
@@ -134,10 +135,10 @@ def _panel(own: pd.DataFrame, place: int) -> list[go.Scatter]:
             **axes,
         ),
         go.Scatter(
-            x=own["r2"].clip(lower=FLOOR),
+            x=drawn["r2"],
             y=at,
             mode="markers",
-            error_x=bars(own, "r2", "low", "high", color=HELD_OUT),
+            error_x=bars(drawn, "r2", "low", "high", color=HELD_OUT),
             marker={"color": HELD_OUT, "size": 9},
             hovertext=hover,
             hoverinfo="text",

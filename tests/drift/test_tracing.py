@@ -125,6 +125,13 @@ class TestFrame:
         assert "no reply to read" in found.refused["reason"][1]
         assert "2 refused" in repr(found)
 
+    def test_a_second_conversation_of_a_name_is_refused_by_itself(self, model, space):
+        found = trace(space, model, [CHAT, CHAT], progress=False)
+        assert found.refused["conversation"].tolist() == ["beans"]
+        assert "another conversation has this id" in found.refused["reason"][0]
+        assert found.turns["turn"].tolist() == [0, 1, 2]
+        assert found.motion()["turns"].tolist() == [3]
+
     def test_nothing_to_read_is_an_error(self, model, space, chats):
         with pytest.raises(
             ConversationError, match=r"(?s)no conversation could be read.*unanswered"

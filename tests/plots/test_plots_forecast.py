@@ -57,6 +57,7 @@ class TestForecastScores:
     def test_what_is_far_worse_than_the_mean_is_drawn_at_the_edge_and_told_in_full(self, scores):
         held = forecast_scores(scores).data[5]
         assert held.x[2] == -0.6
+        assert held.error_x.array[2] == held.error_x.arrayminus[2] == 0.0  # all of it lies beyond
         assert "−3.000" in held.hovertext[2]
 
     def test_another_direction(self, scores):
