@@ -2,7 +2,8 @@
 
 The same prompts are answered with nobody listening, and in `monitor.watching(model)`: the mean of every reply at
 one layer is pooled on the way, which takes one decoding step more than the reply is long, its conversation is
-recognised, and the statistic is computed. Prompts are second turns, so that there is a past to recognise.
+recognised, and the statistic is computed. Prompts are second turns, so that there is a past to recognise. No
+token ends a reply, and no special one is drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from harness import add_model_options, add_rounds, heading, interleave, parser, requirement
-from workload import MODEL, never_end
+from workload import MODEL, never_end, only_words
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling, Transcript, load_questions
 from persona_lens.drift.monitor import Monitor
@@ -31,7 +32,7 @@ def main() -> None:
     options = parser(__doc__)
     add_rounds(options, 7)
     add_model_options(options)
-    options.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 16, 64])
+    options.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 16])
     options.add_argument("--new-tokens", type=int, default=128, help="default: 128")
     args = options.parse_args()
     if args.quick:
@@ -41,6 +42,7 @@ def main() -> None:
 
     model = PersonaModel.load(MODEL, dtype=args.dtype, device=args.device)
     never_end(model)
+    only_words(model)
     monitor = _monitor()
     heading(f"Watching while writing {args.new_tokens} tokens with {model}")
     for batch_size in args.batch_sizes:

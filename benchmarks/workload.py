@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+import torch
 
 from persona_lens import load_questions, load_roles
 from persona_lens.model.embedded import embedded_folder
 from persona_lens.model.loading import quiet_transformers
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
     from persona_lens import PersonaModel, Transcript
@@ -66,3 +68,15 @@ def plain_model(model: PersonaModel) -> PreTrainedModel:
 def never_end(model: PersonaModel) -> None:
     """Let no token end a reply, so that all replies have the same length and all variants the same work."""
     model.end_ids = (_NO_TOKEN,)
+
+
+def only_words(model: PersonaModel) -> None:
+    """Let no special token be drawn: a reply with one inside is read again, which replies that end never are."""
+    special = sorted(set(model.tokenizer.all_special_ids))
+
+    def silence(_module: nn.Module, _args: tuple, logits: Tensor) -> Tensor:
+        logits[..., special] = -torch.inf
+        return logits
+
+    head = cast("PreTrainedModel", model.held.backend.module).get_output_embeddings()
+    cast("nn.Module", head).register_forward_hook(silence)

@@ -3,12 +3,12 @@
 A turn is right where its tokens stand behind the very ids that the model was asked with: the conversation up to
 the user's message and the generation prompt. The finished conversation has those ids for most templates. Where one
 writes the past otherwise than the present (Qwen3 leaves out earlier thoughts, Mistral moves the system text), the
-turn gets a text of its own.
+turn gets a text of its own; so does one that is not shown as it was given, as where templates trim it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ from persona_lens.errors import ConversationError
 from persona_lens.model.persona_model import PersonaModel
 from persona_lens.model.segments import NOWHERE
 from persona_lens.transcripts import Transcript
+from persona_lens.transcripts.alignment import canonical
 from persona_lens.transcripts.continuing import Continuation
 from persona_lens.transcripts.paper_span import paper_reply
 
@@ -159,10 +160,11 @@ class TurnFinder:
             if not _answers(messages, place):
                 continue
             start = self._begins(whole, messages[:place])
-            if start is None:
+            chosen = None if start is None else self._said(whole, turn, start)
+            if chosen is None or not self._as_written(whole, start, chosen, messages[place]):
                 apart.append(self._alone(messages, place, since + turn, since))
             else:
-                shared.append(Turn(since + turn, since, self._said(whole, turn, start)))
+                shared.append(Turn(since + turn, since, chosen))
         return [*([TurnText(whole, tuple(shared))] if shared else ()), *apart]
 
     def _in_windows(
@@ -186,6 +188,28 @@ class TurnFinder:
         prompt = self._model.encoder.waiting_ids(before)
         same = np.array_equal(whole.ids[: len(prompt)], prompt)
         return len(prompt) if same else None
+
+    def _as_written(
+        self,
+        whole: Transcript,
+        start: int | None,
+        chosen: Bool[np.ndarray, " token"],
+        message: Mapping[str, str],
+    ) -> bool:
+        """Whether a text has a reply as it was given.
+
+        Templates that trim messages (Gemma, Llama 3) leave out a space that the model began with, or the line
+        where it was cut; others leave out what was thought in earlier turns.
+        """
+        if not chosen.any():
+            return True
+        given = message["content"]
+        shown = self._model.encoder.reader.decode(
+            whole.ids[start : int(np.flatnonzero(chosen)[-1]) + 1].tolist()
+        )
+        if given == given.strip():
+            return canonical(shown) == canonical(given)
+        return shown in (given, self._continuation.led(given))
 
     def _alone(self, messages: Messages, place: int, number: int, since: int = 0) -> TurnText:
         """One turn in a text of its own."""

@@ -129,7 +129,7 @@ class Continuation:
                 text.startswith(answer) for text in self._acceptable(said)
             ):
                 return ids
-        return self._ids(prompt, self._led(said), spaced=said[:1].isspace())
+        return self._ids(prompt, self.led(said), spaced=said[:1].isspace())
 
     def check(self, prompt: Transcript) -> None:
         """See that a reply to this prompt could be read.
@@ -167,7 +167,7 @@ class Continuation:
             return None
         return whole.text[len(prompt) :].partition(answer)[0]
 
-    def _led(self, text: str) -> str:
+    def led(self, text: str) -> str:
         """A reply with what the template writes before it and its server has taken off."""
         lead = self.frame.lead
         if not text or text.lstrip().startswith(tuple(self._reader.special_texts)):

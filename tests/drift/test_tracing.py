@@ -10,9 +10,11 @@ import pytest
 import torch
 from tiny import shared_module, tiny_tokenizer
 
-from persona_lens import PersonaModel, PersonaSpace
+from persona_lens import PersonaModel, PersonaSpace, Sampling
+from persona_lens.catalog import load_scripts
 from persona_lens.conversations import Conversation
 from persona_lens.drift import Trace, trace
+from persona_lens.drift.simulation import ScriptedUser, Simulated, simulate
 from persona_lens.errors import ConversationError, InterventionError, SpaceError
 from persona_lens.transcripts.continuing import Continuation
 
@@ -79,13 +81,46 @@ def test_equals_each_turn_alone_for_a_family_of_templates(family):
     check(model, random_space(model), BRIEF, layer=1)
 
 
-def test_equals_each_turn_alone_on_smollm2(smol: PersonaModel):
-    check(smol, PersonaSpace.load("smollm2-135m-instruct"), CHAT, layer=20)
+def written_by(model: PersonaModel, layer: int) -> Simulated:
+    """What the model itself answers to two scripts of the catalogue."""
+    users = [
+        ScriptedUser(script.messages[:3], name=script.id) for script in load_scripts("all")[::50]
+    ]
+    return simulate(
+        model,
+        users,
+        turns=3,
+        layers=[layer],
+        sampling=Sampling(max_new_tokens=16, seed=3),
+        progress=False,
+    )
 
 
-def test_equals_each_turn_alone_on_gemma_3():
+def check_own(model: PersonaModel, space: PersonaSpace, layer: int) -> None:
+    """Of its own conversations a trace is each turn alone, and what was pooled while they were written."""
+    had = written_by(model, layer)
+    assert [chat.n_turns for chat in had.conversations] == [3, 3]
+    for chat in had.conversations:
+        check(model, space, chat, layer)
+    found = trace(space, model, had.conversations, layers=layer, progress=False)
+    assert had.means is not None
+    pooled = space.project(had.means[:, 0], layer)
+    np.testing.assert_allclose(
+        found.at(direction="axis")["projection"], pooled, rtol=1e-3, atol=1e-3
+    )
+
+
+def test_equals_each_turn_alone_on_what_smollm2_answered(smol: PersonaModel):
+    space = PersonaSpace.load("smollm2-135m-instruct")
+    check(smol, space, CHAT, layer=20)
+    check_own(smol, space, layer=20)
+
+
+def test_equals_each_turn_alone_on_what_gemma_3_answered():
     model = PersonaModel.load("gemma-3-270m", dtype=torch.float32, device="cpu")
-    check(model, random_space(model), CHAT, layer=9)
+    space = random_space(model)
+    check(model, space, CHAT, layer=9)
+    check_own(model, space, layer=9)
 
 
 @pytest.fixture(scope="module")

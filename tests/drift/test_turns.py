@@ -47,6 +47,18 @@ def test_templates_that_write_the_past_otherwise_give_turns_texts_of_their_own(t
         assert len(texts) == 3
 
 
+@pytest.mark.parametrize("reply", [" To the touch.", "To the touch.\n\n"])
+@pytest.mark.parametrize("template", ["llama3", "gemma2"])
+def test_a_reply_that_a_template_trims_is_read_as_it_was_given(template, reply):
+    model = model_with(template)
+    said = [("user", "Wet?"), ("assistant", reply), ("user", "Ice?"), ("assistant", "No.")]
+    shared, apart = TurnFinder(model).texts(Conversation.of(said, id="a"))
+    assert [turn.number for turn in shared.turns] == [1]
+    (turn,) = apart.turns
+    assert turn.number == 0
+    assert model.tokenizer.decode(apart.transcript.ids[turn.chosen]) == reply
+
+
 def test_where_there_is_no_system_text_none_is_invented():
     model = model_with("chatml_default")
     chat = Conversation.of([("user", "Hi"), ("assistant", "Hello.")], id="a")

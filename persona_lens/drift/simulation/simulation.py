@@ -23,6 +23,7 @@ from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.storage import plan_digest
 from persona_lens.model.memory import Memory
 from persona_lens.rollouts.sampling import Sampling
+from persona_lens.transcripts.continuing import Continuation
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -157,6 +158,11 @@ class Simulation:
         """What it comes to at most."""
         return Workload.of(self.users, self.turns, self.sampling)
 
+    @cached_property
+    def _lead(self) -> str:
+        lead = Continuation(self.model.encoder).frame.lead
+        return "" if lead.strip() else lead
+
     def batches(self) -> list[Sequence[User]]:
         """The users in the batches in which they speak."""
         step = self.batch_size
@@ -179,7 +185,8 @@ class Simulation:
         """
         model = self.model
         model.refuse_interventions("conversations are simulated")
-        talks = [Talk(user, model.encoder, self.system) for user in self.batches()[number]]
+        users = self.batches()[number]
+        talks = [Talk(user, model.encoder, self.system, self._lead) for user in users]
         receipt: Receipt | None = None
         # An idle memory has prompts run in the same order, so that the same is drawn.
         memory, spoke = Memory(), list(talks)

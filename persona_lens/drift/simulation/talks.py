@@ -42,6 +42,7 @@ class Talk:
         user: Speaks in it.
         encoder: Of the model under test.
         system: What that is told.
+        lead: White space that the template of the model writes before replies, so that none is said twice.
         messages: What was said so far.
         answers: The replies.
         prompt: What the next reply is written to, once the user has spoken.
@@ -52,6 +53,7 @@ class Talk:
     user: User
     encoder: TranscriptEncoder
     system: str = ""
+    lead: str = ""
     messages: list[dict[str, str]] = field(default_factory=list)
     answers: list[Answered] = field(default_factory=list)
     prompt: Transcript | None = None
@@ -88,7 +90,8 @@ class Talk:
         assert self.prompt is not None, "a reply follows a message"
         self.answers.append(Answered(reply, len(self.prompt), self._anew))
         self._said = self.encoder.with_reply(self.prompt, np.asarray(reply.ids))
-        self.messages.append({"role": "assistant", "content": reply.answer})
+        said = reply.answer.removeprefix(self.lead)
+        self.messages.append({"role": "assistant", "content": said})
         self.prompt = None
         if self._last:
             self.ended = "user"
