@@ -108,6 +108,10 @@ class SpaceError(PersonaLensError):
     """A persona space is not fitted, or is asked for something it does not hold."""
 
 
+class EvaluationError(PersonaLensError):
+    """An evaluation that cannot be asked, judged or read."""
+
+
 class PathError(PersonaLensError):
     """A path cannot be read from or written to."""
 

@@ -1,0 +1,148 @@
+"""Items answered under all conditions at once: one batch whose rows have plans of their own, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from persona_lens.evals.conditions import Condition
+from persona_lens.evals.items import Item
+from persona_lens.interventions.receipt import Receipt
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.transcripts import TranscriptEncoder
+
+if TYPE_CHECKING:
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.rollouts.reply import Reply
+    from persona_lens.space import Space
+    from persona_lens.transcripts import Transcript
+
+NO_TEMPLATE = "{{- bos_token }}{{- messages[0].content }}"
+"""Plain text for a model to go on with; BOS where the tokenizer itself adds one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answerer:
+    """Asks a model.
+
+    Attributes:
+        model: Answers.
+        sampling: Of the replies.
+        samples: Replies to each item under each condition.
+        space: Replies are read on its axis, with nothing acting; None leaves that out.
+        layer: Where they are read.
+        batch_size: Replies at a time.
+    """
+
+    model: PersonaModel
+    sampling: Sampling
+    samples: int = 1
+    space: Space | None = None
+    layer: int = 0
+    batch_size: int = 64
+
+    def rows(self, items: Sequence[Item], conditions: Sequence[Condition]) -> pd.DataFrame:
+        """One row for each item, condition and sample.
+
+        Columns: `item`, `condition`, `sample`; `text`, what was answered; `finish`, `tokens`; `engaged`, the share
+        of the tokens and layers that the plan was to touch and moved, and `moved`, by how much of the residual
+        norm on average, those not moved included (both 0 without a plan); `projection`, of the reply's mean on
+        the axis, re-read with nothing acting, in standard deviations of default replies (NaN without a space).
+        """
+        prompts = [self.prompt(item) for item in items]
+        cells = [
+            (place, condition, sample)
+            for place in range(len(items))
+            for condition in conditions
+            for sample in range(self.samples)
+        ]
+        asked = [prompts[place] for place, _, _ in cells]
+        receipts: dict[str, tuple[Receipt, list[int]]] = {}
+        with ExitStack() as stack:
+            for condition in conditions:
+                if condition.plan is None:
+                    continue
+                rows = [row for row, cell in enumerate(cells) if cell[1] is condition]
+                receipt = Receipt(condition.plan, detail=True)
+                acting = self.model.interventions.adding(condition.plan, receipt, frozenset(rows))
+                stack.enter_context(acting)
+                receipts[condition.name] = receipt, rows
+            replies = self.model.generate(asked, self.sampling, batch_size=self.batch_size)
+        frame = pd.DataFrame(
+            [
+                {
+                    "item": items[place].id,
+                    "condition": condition.name,
+                    "sample": sample,
+                    "text": reply.answer,
+                    "finish": reply.finish,
+                    "tokens": len(reply.ids),
+                    "engaged": 0.0,
+                    "moved": 0.0,
+                }
+                for (place, condition, sample), reply in zip(cells, replies, strict=True)
+            ]
+        )
+        for receipt, rows in receipts.values():
+            for row, did in _by_row(receipt).items():
+                if row in rows:
+                    frame.loc[row, ["engaged", "moved"]] = did
+        return frame.assign(projection=self._projections(asked, replies))
+
+    def prompt(self, item: Item) -> Transcript:
+        """What the model is asked.
+
+        Raises:
+            TranscriptError: Its template refuses the messages.
+        """
+        if item.prefill:
+            return self._plain.prompt([{"role": "user", "content": item.prefill}])
+        encoder, messages = self.model.encoder, [dict(each) for each in item.messages]
+        if messages[0]["role"] == "user":
+            return encoder.prompt([*encoder.messages(messages[0]["content"]), *messages[1:]])
+        return encoder.prompt(messages)
+
+    def depends(self) -> dict[str, Any]:
+        """What replies hang on beside items and conditions."""
+        return {
+            "model": self.model.card(),
+            "sampling": self.sampling.model_dump(),
+            "samples": self.samples,
+            "batch_size": self.batch_size,
+            "layer": self.layer if self.space is not None else None,
+        }
+
+    @cached_property
+    def _plain(self) -> TranscriptEncoder:
+        return TranscriptEncoder(self.model.tokenizer, chat_template=NO_TEMPLATE)
+
+    def _projections(self, prompts: Sequence[Transcript], replies: Sequence[Reply]) -> np.ndarray:
+        found = np.full(len(replies), np.nan)
+        if self.space is None:
+            return found
+        encoder = self.model.encoder
+        whole = [
+            encoder.with_reply(prompt, reply.ids)
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        means = self.model.pooled(whole, layers=[self.layer])[:, 0]
+        known = np.isfinite(means).all(axis=-1)
+        found[known] = self.space.project(means[known], self.layer, units="default")
+        return found
+
+
+def _by_row(receipt: Receipt) -> Mapping[int, tuple[float, float]]:
+    """Share of tokens moved, and mean move, of each row of the call."""
+    found = {}
+    for touched in receipt.tokens():
+        change = touched.change[np.isfinite(touched.change)]
+        found[touched.row] = (
+            (float((change > 0).mean()), float(change.mean())) if change.size else (0.0, 0.0)
+        )
+    return found

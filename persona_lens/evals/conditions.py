@@ -1,0 +1,239 @@
+"""What is done to a model while it answers an evaluation: nothing, plans, and the controls matched to each.
+
+    conditions = [UNTOUCHED, *steered(space, "assistant", (-0.2, 0.2), layers=15, controls=2)]
+    conditions += capped(model, space, percentile=75, controls=2)
+
+A control of a push is a push of the same length along a random direction. A control of a cap is a cap along a
+random direction that moves as large a share of tokens (`matched="engagement"`), or a push along one, on every
+token, whose length is what the cap moves a token by on average (`matched="norm"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from persona_lens.errors import EvaluationError
+from persona_lens.interventions.plan import Plan
+from persona_lens.interventions.storage import plan_digest
+from persona_lens.space.budget import neutral_transcripts
+
+if TYPE_CHECKING:
+    from persona_lens.interventions import Receipt
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.space import Space
+    from persona_lens.transcripts import Transcript
+
+Kind = Literal["none", "plan", "control"]
+Matched = Literal["", "norm", "engagement"]
+
+_SHARE_TOLERANCE, _BISECTIONS = 0.01, 12
+MATCHING_TEXTS = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What is done while a model answers.
+
+    Attributes:
+        name: Its key in frames and figures.
+        plan: Acts on the model; None for nothing.
+        kind: "none", "plan", or "control".
+        strength: Where it stands on the figure's axis: fractions of the residual norm of a push, percentile of a
+            cap; 0 without a plan.
+        series: Conditions of one series differ in strength alone.
+        control_of: Series of which it is a control.
+        matched: In what a control is like its plan.
+    """
+
+    name: str
+    plan: Plan | None = None
+    kind: Kind = "none"
+    strength: float = 0.0
+    series: str = ""
+    control_of: str = ""
+    matched: Matched = ""
+
+    def about(self) -> dict[str, Any]:
+        """As columns of a frame."""
+        return {
+            "kind": self.kind,
+            "series": self.series or self.name,
+            "strength": self.strength,
+            "control_of": self.control_of,
+            "matched": self.matched,
+        }
+
+    def depends(self) -> list[Any]:
+        """What a reply under it hangs on."""
+        return [self.name, None if self.plan is None else plan_digest(self.plan)]
+
+
+UNTOUCHED = Condition("as it is")
+
+
+def checked_conditions(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    """The conditions, if no two have one name, no plan is made for single rows, and something is compared.
+
+    Raises:
+        EvaluationError: That is not so.
+    """
+    names = [condition.name for condition in conditions]
+    if not names or len(set(names)) < len(names):
+        raise EvaluationError(
+            "conditions cannot be told apart",
+            expected="at least one, each with a name of its own",
+            given=", ".join(names) or "none",
+        )
+    for condition in conditions:
+        if condition.plan is not None and condition.plan.rows is not None:
+            raise EvaluationError(
+                f"the plan of condition {condition.name!r} is made for single rows",
+                expected="one strength, and tokens chosen by names",
+                given=f"strengths or masks for {condition.plan.rows} rows",
+                remedy="make a condition of each strength",
+            )
+    return tuple(conditions)
+
+
+def steered(
+    space: Space,
+    what: Any = "assistant",
+    strengths: Sequence[float] = (-0.2, -0.1, 0.1, 0.2),
+    *,
+    layers: Any = None,
+    controls: int = 2,
+) -> list[Condition]:
+    """Pushes along a direction, and as long ones along random directions.
+
+    Args:
+        space: Calibrated on tokens.
+        what: Where to.
+        strengths: Fractions of the mean residual norm, zero left out; negative goes the other way.
+        layers: As for `space.add`.
+        controls: Random directions.
+    """
+    plan = space.add(what, layers=layers)
+    direction = plan.steps[0].operation.direction
+    series = [(str(direction.name), plan, "")]
+    series += [
+        (f"random {seed}", space.add(direction.random(seed)), str(direction.name))
+        for seed in range(1, controls + 1)
+    ]
+    return [
+        Condition(
+            f"{name} {strength:+g}",
+            strength * pushed,
+            "control" if control_of else "plan",
+            strength,
+            name,
+            control_of,
+            "norm" if control_of else "",
+        )
+        for name, pushed, control_of in series
+        for strength in strengths
+        if strength
+    ]
+
+
+def capped(
+    model: PersonaModel,
+    space: Space,
+    what: Any = "assistant",
+    percentile: float = 75,
+    *,
+    layers: Any = None,
+    controls: int = 2,
+    texts: Sequence[Transcript] | None = None,
+) -> list[Condition]:
+    """A floor under the projection, and controls of equal engagement and of equal norm.
+
+    Args:
+        model: Is read to match the controls.
+        space: Its space.
+        what: The direction.
+        percentile: As for `space.floor`.
+        layers: As for `space.floor`.
+        controls: Random directions of each kind.
+        texts: On which they are matched; packaged neutral exchanges by default.
+    """
+    plan = space.floor(what, percentile=percentile, layers=layers)
+    direction = plan.steps[0].operation.direction
+    name = f"floor {direction.name}"
+    cap = Condition(f"{name} p{percentile:g}", plan, "plan", percentile, name)
+    texts = neutral_transcripts(model, MATCHING_TEXTS) if texts is None else texts
+    share, length = effect(model, plan, texts)
+    found = [cap]
+    for seed in range(1, controls + 1):
+        drawn = direction.random(seed)
+
+        def floored(at: float, drawn: Any = drawn) -> Plan:
+            return space.floor(drawn, percentile=at)
+
+        matches = {
+            "engagement": matched_percentile(model, floored, share, texts),
+            "norm": space.add(drawn, length),
+        }
+        for matched, control in matches.items():
+            title = f"random {seed}, equal {matched}"
+            found.append(
+                replace(
+                    cap,
+                    name=f"{title} p{percentile:g}",
+                    plan=control,
+                    kind="control",
+                    series=title,
+                    control_of=name,
+                    matched=matched,
+                )
+            )
+    return found
+
+
+def effect(model: PersonaModel, plan: Plan, texts: Sequence[Transcript]) -> tuple[float, float]:
+    """What a plan does to texts: share of tokens and layers it moves, and mean move over the residual norm.
+
+    Tokens that are not moved count as a move of zero.
+    """
+    with model.intervene(plan) as receipt:
+        model.pooled(texts, layers=[plan.layers[-1]])
+    return engagement(receipt)
+
+
+def engagement(receipt: Receipt) -> tuple[float, float]:
+    """The same of what a receipt has seen."""
+    did = receipt.frame()
+    seen = max(1, int((did["seen"] - did["not_finite"]).sum()))
+    moved = float((did["mean_change"] * did["changed"]).sum())
+    return float(did["changed"].sum()) / seen, moved / seen
+
+
+def matched_percentile(
+    model: PersonaModel,
+    floored: Callable[[float], Plan],
+    share: float,
+    texts: Sequence[Transcript],
+) -> Plan:
+    """The floor that moves a share of tokens within one in a hundred, found by halving.
+
+    Args:
+        model: Is read.
+        floored: From a percentile to a plan that moves the more the higher it is.
+        share: Of tokens and layers.
+        texts: On which it is measured.
+    """
+    low, high = 0.0, 100.0
+    best, off = floored(50.0), np.inf
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        plan = floored(middle)
+        found, _ = effect(model, plan, texts)
+        if abs(found - share) < off:
+            best, off = plan, abs(found - share)
+        if off <= _SHARE_TOLERANCE:
+            break
+        low, high = (middle, high) if found < share else (low, middle)
+    return best
