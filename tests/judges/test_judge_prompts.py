@@ -11,7 +11,7 @@ import pytest
 from judged_cases import ATTACKS, make_case
 from tiny import tiny_tokenizer
 
-from persona_lens.judges import Case, prompts
+from persona_lens.judges import Case, fence
 from persona_lens.judges.prompts import PROMPT_VERSION, judge_messages
 from persona_lens.transcripts import TranscriptEncoder
 
@@ -80,7 +80,7 @@ def test_a_mark_that_stands_in_the_text_is_not_taken(monkeypatch: pytest.MonkeyP
             digest=lambda: b"#" + bytes([number + 1]),
         )
 
-    monkeypatch.setattr(prompts.hashlib, "sha256", counting)
+    monkeypatch.setattr(fence.hashlib, "sha256", counting)
     case = make_case("000000000000 and 000000000001")
     assert mark_of(judge_messages(case)) == "000000000002"
 
