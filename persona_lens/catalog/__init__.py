@@ -9,7 +9,7 @@ mixed with the packaged ones.
 
 Beside them stand users for studies of drift: who talks to a model, about what, and what they say
 (`load_users`, `load_scripts`); and ordinary conversations, in which nothing should drift
-(`load_everyday`).
+(`load_everyday`). `load_rules` has made-up rules and personas that pull against them.
 
 Examples:
     >>> from persona_lens.catalog import load_questions, load_roles
@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
 from persona_lens.catalog.everyday import EverydayChat, load_everyday, split_everyday
+from persona_lens.catalog.house_rules import HouseRule, RuleSpec, load_rules, rule_kinds
 from persona_lens.catalog.loader import (
     CatalogSpec,
     load_defaults,
@@ -68,9 +69,11 @@ __all__ = [
     "EverydayChat",
     "Exchange",
     "Group",
+    "HouseRule",
     "PromptPair",
     "Question",
     "Role",
+    "RuleSpec",
     "Script",
     "Topic",
     "Trait",
@@ -83,11 +86,13 @@ __all__ = [
     "load_neutral",
     "load_questions",
     "load_roles",
+    "load_rules",
     "load_scripts",
     "load_traits",
     "load_users",
     "new_role",
     "new_trait",
+    "rule_kinds",
     "slug",
     "split_everyday",
     "user_domains",

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from persona_lens.catalog.doubles import TOKEN_LIMITS, Embedder, Limits, find_doubles
+from persona_lens.catalog.house_rules import HouseRule
 from persona_lens.catalog.report import Fault, Report
 from persona_lens.catalog.rules import Standard, leaks, lengths, repeated_names, shortfalls
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
@@ -31,6 +32,7 @@ def check_catalog(
     traits: Sequence[Trait] = (),
     questions: Sequence[Question] = (),
     defaults: Sequence[DefaultPrompt] = (),
+    rules: Sequence[HouseRule] = (),
     *,
     embedder: Embedder | None = None,
     limits: Limits = TOKEN_LIMITS,
@@ -44,6 +46,7 @@ def check_catalog(
         traits: Traits.
         questions: Questions for everyone.
         defaults: Prompts of the default Assistant.
+        rules: House rules, with their personas, neutral twins and requests.
         embedder: Makes unit vectors of texts, such as `TokenEmbedder`; without one, doubles are
             found by their words alone.
         limits: What is too alike, which depends on the embedder.
@@ -55,7 +58,7 @@ def check_catalog(
     Returns:
         A report, which Rich prints as a table and a list of faults.
     """
-    texts = catalog_texts(roles, traits, questions, defaults)
+    texts = catalog_texts(roles, traits, questions, defaults, rules)
     has_own = any(text.owner not in imported for text in texts)
     doubles, measures = find_doubles(texts, embedder, limits) if has_own else ([], [])
     found = [
@@ -71,6 +74,7 @@ def check_catalog(
         "traits": len(traits),
         "questions": len(questions),
         "default prompts": len(defaults),
+        "house rules": len(rules),
         "system prompts": sum(text.family == "prompt" for text in texts),
         "questions of single entries": sum(text.field.startswith("questions[") for text in texts),
         "texts": len(texts),

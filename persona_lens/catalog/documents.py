@@ -44,7 +44,7 @@ def read_values(
         CatalogError: The file cannot be read, is empty, of another encoding or malformed.
     """
     suffix = path.suffix.lower()
-    text = _text(path, kind.plural)
+    text = read_text(path, kind.plural)
     if suffix == ".jsonl":
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
@@ -65,10 +65,15 @@ def read_json(path: Path, content: str) -> Any:
     Raises:
         CatalogError: The file cannot be read, is not UTF-8 or not JSON.
     """
-    return _parsed(_text(path, content), path)
+    return _parsed(read_text(path, content), path)
 
 
-def _text(path: Path, content: str) -> str:
+def read_text(path: Path, content: str) -> str:
+    """The text of a file, whichever mark or line ending it has.
+
+    Raises:
+        CatalogError: The file cannot be read, is empty or of another encoding.
+    """
     check_content(path, CatalogError)
     try:
         raw = path.read_bytes()

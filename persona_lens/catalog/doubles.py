@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -25,7 +26,7 @@ from persona_lens.catalog.texts import Family, Text
 Embedder = Callable[[list[str]], Float[np.ndarray, "text d"]]
 """Unit vectors of texts, such as `persona_lens.model.text_embedding.TokenEmbedder`."""
 
-_FAMILIES: tuple[Family, ...] = ("prompt", "question", "description", "rubric")
+_FAMILIES: tuple[Family, ...] = get_args(Family)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ _WORDS: Mapping[Family, Bounds] = {
     "question": (0.6, 0.6),
     "description": (0.5, 0.5),
     "rubric": (0.5, 0.5),
+    "rule": (0.4, 0.4),
+    "neutral": (0.6, 0.6),
 }
 TOKEN_LIMITS = Limits(
     words=_WORDS,
@@ -58,6 +61,8 @@ TOKEN_LIMITS = Limits(
         "question": (0.75, 0.75),
         "description": (0.75, 0.75),
         "rubric": (0.65, 0.65),
+        "rule": (0.75, 0.75),
+        "neutral": (0.75, 0.75),
     },
 )
 """For the cosines of `persona_lens.model.text_embedding.TokenEmbedder`."""
@@ -68,6 +73,8 @@ SENTENCE_LIMITS = Limits(
         "question": (0.85, 0.85),
         "description": (0.85, 0.85),
         "rubric": (0.82, 0.82),
+        "rule": (0.9, 0.9),  # those of one kind demand the same
+        "neutral": (0.9, 0.9),
     },
 )
 """For the cosines of all-MiniLM-L6-v2 and of models like it."""

@@ -24,6 +24,8 @@ RANGES: dict[Family, tuple[int, int]] = {
     "question": (3, 40),
     "description": (4, 25),
     "rubric": (8, 45),
+    "rule": (6, 45),
+    "neutral": (5, 25),
 }
 """Fewest and most words of a text. Default prompts may be shorter, and are not measured."""
 

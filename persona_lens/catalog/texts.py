@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from persona_lens.catalog.house_rules import HouseRule
 from persona_lens.catalog.schema import DefaultPrompt, Question, Role, Trait
 
-Family = Literal["prompt", "question", "description", "rubric"]
+Family = Literal["prompt", "question", "description", "rubric", "rule", "neutral"]
 """Texts that do the same work, and so can be doubles of each other."""
 
 
@@ -48,12 +49,14 @@ def catalog_texts(
     traits: Sequence[Trait] = (),
     questions: Sequence[Question] = (),
     defaults: Sequence[DefaultPrompt] = (),
+    rules: Sequence[HouseRule] = (),
 ) -> list[Text]:
     """All texts of these entries; empty ones are left out."""
     found = [text for role in roles for text in _of_role(role)]
     found += [text for trait in traits for text in _of_trait(trait)]
     found += [Text(f"question {each.id}", "text", "question", each.text) for each in questions]
     found += [Text(f"default {each.id}", "text", "prompt", each.text) for each in defaults]
+    found += [text for rule in rules for text in _of_rule(rule)]
     return [text for text in found if text.text.strip()]
 
 
@@ -79,3 +82,11 @@ def _of_either(entry: Role | Trait, owner: str) -> Iterator[Text]:
         yield Text(owner, f"questions[{index}]", "question", question)
     yield Text(owner, "description", "description", entry.description)
     yield Text(owner, "rubric", "rubric", entry.rubric)
+
+
+def _of_rule(rule: HouseRule) -> Iterator[Text]:
+    owner = f"rule {rule.id}"
+    yield Text(owner, "rule", "rule", rule.rule)
+    yield Text(owner, "persona", "prompt", rule.persona)
+    yield Text(owner, "neutral", "neutral", rule.neutral)
+    yield Text(owner, "request", "question", rule.request)

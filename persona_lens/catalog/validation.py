@@ -22,19 +22,26 @@ from persona_lens.catalog.kinds import Kind, Model
 from persona_lens.errors import CatalogError
 
 
-def validated(kind: Kind[Model], value: Mapping[Any, Any], where: str) -> Model:
+def validated(
+    kind: Kind[Model],
+    value: Mapping[Any, Any],
+    where: str,
+    *,
+    context: Mapping[str, Any] | None = None,
+) -> Model:
     """The entry that `value` describes.
 
     Args:
         kind: What it should be.
         value: Fields and their contents.
         where: The words that say where it came from.
+        context: For validators that hang on more than the entry.
 
     Raises:
         CatalogError: A field is missing, unknown or malformed.
     """
     try:
-        return kind.model.model_validate(dict(value))
+        return kind.model.model_validate(dict(value), context=dict(context or {}))
     except ValidationError as error:
         first, *others = error.errors(include_url=False)
         name = value.get(kind.key)
