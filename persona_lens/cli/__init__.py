@@ -14,6 +14,7 @@ from persona_lens.cli import (
     atlas,
     catalog,
     collecting,
+    evaluating,
     forecasting,
     judging,
     layers,
@@ -45,6 +46,7 @@ for part in (
     tracing,
     forecasting,
     monitoring,
+    evaluating,
     verifying,
 ):
     app.add_typer(part.app)

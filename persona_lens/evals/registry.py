@@ -1,0 +1,93 @@
+"""The evaluations by name, each loaded when it is asked for.
+
+>>> [entry.name for entry in entries()][:2]
+['susceptibility', 'rules']
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from persona_lens.errors import EvaluationError
+from persona_lens.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    from persona_lens.evals.evaluation import Evaluated, Evaluation
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An evaluation that can be asked for by name.
+
+    Attributes:
+        name: What it is called.
+        summary: What it tells, in a line.
+        made_by: `module:function`, which returns the `Evaluation`; all arguments have defaults.
+        drawn_by: `module:function` from an `Evaluated` to its figures, by name; the common one if there is none.
+    """
+
+    name: str
+    summary: str
+    made_by: str
+    drawn_by: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """What it can be made with, and what is taken by default."""
+        parameters = signature(_named(self.made_by)).parameters.values()
+        return {each.name: each.default for each in parameters}
+
+    def make(self, **options: Any) -> Evaluation:
+        """The evaluation.
+
+        Raises:
+            EvaluationError: It knows no such option.
+        """
+        known = self.options()
+        for name in options:
+            if name not in known:
+                raise EvaluationError(
+                    f"evaluation {self.name!r} has no such option",
+                    expected=", ".join(known) or "none",
+                    given=name,
+                    remedy=did_you_mean(name, known),
+                )
+        return _named(self.made_by)(**options)
+
+    def figures(self, result: Evaluated) -> Mapping[str, Any]:
+        """What is drawn of a result."""
+        own = _named(self.drawn_by)(result) if self.drawn_by else {}
+        return {"measures": result.figure(), **own}
+
+
+_ENTRIES: tuple[Entry, ...] = ()
+
+
+def entries() -> tuple[Entry, ...]:
+    """All of them."""
+    return _ENTRIES
+
+
+def entry(name: str) -> Entry:
+    """The one of that name.
+
+    Raises:
+        EvaluationError: There is none.
+    """
+    known = {each.name: each for each in _ENTRIES}
+    if name in known:
+        return known[name]
+    raise EvaluationError(
+        "no such evaluation",
+        expected=", ".join(known),
+        given=name,
+        remedy=did_you_mean(name, known, "see them all: persona-lens eval list"),
+    )
+
+
+def _named(where: str) -> Callable[..., Any]:
+    module, _, function = where.partition(":")
+    return getattr(import_module(module), function)
