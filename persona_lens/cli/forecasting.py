@@ -16,7 +16,7 @@ app = typer.Typer()
 
 @command(
     app,
-    "persona-lens forecast traces/scripts --out forecast",
+    "persona-lens forecast traces/plain --out forecast",
     "persona-lens forecast traces/gemma --layer 22 --directions axis,pc2 --out forecast",
 )
 def forecast(

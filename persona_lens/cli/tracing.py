@@ -33,6 +33,8 @@ MOST_ROWS = 10
 @command(
     app,
     "persona-lens trace smollm2-135m-instruct chats.jsonl --model smollm2-135m-instruct --out trace.html",
+    "persona-lens trace smollm2-135m-instruct sims/plain/conversations.jsonl -m smollm2-135m-instruct "
+    "--out trace.html --save traces/plain",
     "persona-lens trace spaces/gemma chats/ -m google/gemma-2-27b-it --by domain --out trace.html",
     "persona-lens trace spaces/first chats.jsonl -m gemma-3-270m --plan capped --out capped.html",
 )
