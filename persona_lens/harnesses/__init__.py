@@ -1,0 +1,1 @@
+"""Other people's evaluation harnesses, run on a model with a plan acting on it."""
