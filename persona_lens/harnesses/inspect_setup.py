@@ -258,6 +258,8 @@ def layers_of(given: Any) -> Any:
             if not 0 <= begin <= end < _MOST_LAYERS:
                 raise ValueError(part)
             found += range(begin, end + 1)
+        if not found:
+            raise ValueError("no layer")
     except ValueError as error:
         raise SpaceError(
             "cannot read the layers", expected="14-18, 3,7,11 or paper", given=repr(given)
