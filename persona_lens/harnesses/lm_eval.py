@@ -75,6 +75,7 @@ class PersonaLM(_HFLM):
         batch_size: Replies at a time; texts that are scored are batched by their tokens.
         max_length: Tokens of a text, the reply included; the model's context by default.
         default_system: Leave the chat template its own default system prompt where a task has none.
+        progress: Show lm-eval's progress bars.
 
     Attributes:
         receipt: What the plan has done so far, all tasks together; None without a plan.
@@ -101,6 +102,7 @@ class PersonaLM(_HFLM):
         batch_size: int = 16,
         max_length: int | None = None,
         default_system: bool = False,
+        progress: bool = True,
     ) -> None:
         module = model.held.backend.module
         if not isinstance(module, PreTrainedModel):
@@ -121,7 +123,7 @@ class PersonaLM(_HFLM):
                 )
             caution = warn_of_foreign_weights(plan.origins, model, stacklevel=2)
             self.receipt = Receipt(plan, caution=caution)
-        self.persona_model, self.plan = model, plan
+        self.persona_model, self.plan, self.progress = model, plan, progress
         self.book = PromptBook(model, default_system=default_system)
         # HFLM never sees the module: what it might run past this class would run without the plan.
         stand_in: Any = SimpleNamespace(device=model.device, config=module.config)
@@ -152,7 +154,7 @@ class PersonaLM(_HFLM):
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether it is the most likely one token by token."""
-        model = self.persona_model
+        model, hidden = self.persona_model, disable_tqdm or not self.progress
         answers: list[tuple[float, bool]] = [(np.nan, False)] * len(requests)
         with self._acting(), model.held.lock, torch.no_grad():
             model.conduct.check_logits()
@@ -164,7 +166,7 @@ class PersonaLM(_HFLM):
             around = Reader(model).around(rows, as_sampled=True)
             budget = default_token_budget(model.device)
             batches = Batches(model.held.backend, model.pad_id, model.device, budget)
-            with tqdm(total=len(requests), desc="scoring", disable=disable_tqdm) as bar:
+            with tqdm(total=len(requests), desc="scoring", disable=hidden) as bar:
                 for batch in batches.of([row.ids for row in rows]):
                     with around(batch.rows, batch.ids):
                         states, _ = batches.backend.advance(batch.ids, batch.mask)
@@ -182,6 +184,19 @@ class PersonaLM(_HFLM):
             if texts is not None:
                 self.cache_hook.add_partial("loglikelihood", texts, answer)
         return answers
+
+    def loglikelihood(self, requests: Any, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """As lm-eval has it."""
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm or not self.progress)
+
+    def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+        """As lm-eval has it."""
+        hidden = disable_tqdm or not self.progress
+        return super().loglikelihood_rolling(requests, disable_tqdm=hidden)
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        """As lm-eval has it."""
+        return super().generate_until(requests, disable_tqdm=disable_tqdm or not self.progress)
 
     def _fed(self, request: Scored) -> tuple[str | None, tuple[int, ...], int, int]:
         """What one row is run on: its prompt, its ids, where the answer begins, and how many tokens are scored.
