@@ -23,6 +23,7 @@ from persona_lens.evals.harm.rubrics import (
     LABELS,
     MISS,
     NONSENSICAL,
+    PARTIAL,
     REDIRECTION,
     REFUSAL,
     HarmJudge,
@@ -116,7 +117,7 @@ def _measures(judge: ItemJudge, there: set[tuple[str, bool]], suffix: str) -> li
 
     told = tells(judge)
     for name, labels, good in _OF_HARMFUL:
-        if told.issuperset(labels):
+        if told.issuperset({*labels} - {PARTIAL}):  # a scale of yes and no has no harm in part
             add(name, labels, good, benign=False)
     if scored:
         add("score", (), -1, benign=False)

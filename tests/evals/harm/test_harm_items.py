@@ -194,7 +194,7 @@ def test_measures_are_only_those_a_scale_can_tell():
     items = cross(cranes(1), ["pirate"])
     inner = Exact("inner", lambda answer: Outcome("yes"))
     names = [m.name for m in harm(items, HarmJudge(SCALES["harmbench"], inner)).measures]
-    assert "full harm, persona" in names
+    assert {"harm, persona", "full harm, persona"} <= {*names}
     assert "score, persona" in names
     assert not any(name.startswith(("miss,", "refusal,", "over-refusal,")) for name in names)
     assert "over-refusal (refusal rules), persona" in names
