@@ -19,7 +19,7 @@ from persona_lens.cli.options import (
     new_path,
     out,
     parse_layers,
-    parse_template_vars,
+    parse_variables,
 )
 from persona_lens.errors import EvaluationError
 from persona_lens.paths import check_path
@@ -167,11 +167,15 @@ def evaluate(
         _list()
         return
     chosen = entry(name)
-    evaluation = chosen.make(**parse_template_vars(options))
+    wanted = parse_variables(options, "--with")
+    chosen.check(wanted)
+    loaded = loading.load(model)
+    if "model" in chosen.options():
+        wanted["model"] = loaded
+    evaluation = chosen.make(**wanted)
     changed = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     given = {key: value for key, value in changed.items() if value is not None}
-    sampling = evaluation.sampling.model_copy(update=given)
-    loaded = loading.load(model)
+    sampling = type(evaluation.sampling)(**{**evaluation.sampling.model_dump(), **given})
     space = None if conditions.space is None else PersonaSpace.load(conditions.space)
     planned = conditions.all(loaded, space)
     err.print(_sizes(evaluation, planned, samples), highlight=False)
@@ -204,9 +208,7 @@ def _list() -> None:
 
     table = Table("name", "what it tells", "--with", box=None, pad_edge=False)
     for each in entries():
-        options = ", ".join(
-            name for name, default in each.options().items() if not callable(default)
-        )
+        options = ", ".join(name for name in each.options() if name != "model")
         table.add_row(each.name, each.summary, options)
     out.print(table)
 

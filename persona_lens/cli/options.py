@@ -85,7 +85,7 @@ class _Loading:
             ({'enable_thinking': True}, {})
         """
         of_model = card if card and model in (None, card.get("model")) else {}
-        return {**of_model.get("template_kwargs", {}), **parse_template_vars(self.template_var)}
+        return {**of_model.get("template_kwargs", {}), **parse_variables(self.template_var)}
 
     def load(self, source: str, variables: Mapping[str, Any] | None = None) -> PersonaModel:
         """A model, with the variables that were given unless others are named."""
@@ -168,11 +168,11 @@ def next_steps(done: str, *commands: str) -> None:
         err.print(f"  [cyan]{command}[/cyan]", soft_wrap=True)
 
 
-def parse_template_vars(given: list[str] | None) -> dict[str, Any]:
-    """Variables from `NAME=VALUE`; a value that is JSON (true, 3, "text", null) is that, any other plain text.
+def parse_variables(given: list[str] | None, option: str = "--template-var") -> dict[str, Any]:
+    """What an option given as `NAME=VALUE` sets: JSON (true, 3, "text", null) as what it is, all else as text.
 
     Examples:
-        >>> parse_template_vars(["enable_thinking=true", "reasoning_effort=low", "budget=512"])
+        >>> parse_variables(["enable_thinking=true", "reasoning_effort=low", "budget=512"])
         {'enable_thinking': True, 'reasoning_effort': 'low', 'budget': 512}
     """
     found: dict[str, Any] = {}
@@ -181,12 +181,12 @@ def parse_template_vars(given: list[str] | None) -> dict[str, Any]:
         name = name.strip()
         if not equals or not name.isidentifier():
             raise TranscriptError(
-                "cannot read --template-var",
+                f"cannot read {option}",
                 expected="NAME=VALUE, such as enable_thinking=true",
                 given=text,
             )
         if name in found:
-            raise TranscriptError(f"--template-var {name} is given twice", given=text)
+            raise TranscriptError(f"{option} {name} is given twice", given=text)
         try:
             found[name] = json.loads(value)
         except ValueError:

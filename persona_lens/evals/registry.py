@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
@@ -40,11 +40,11 @@ class Entry:
         parameters = signature(_named(self.made_by)).parameters.values()
         return {each.name: each.default for each in parameters}
 
-    def make(self, **options: Any) -> Evaluation:
-        """The evaluation.
+    def check(self, options: Iterable[str]) -> None:
+        """Refuse names of options that it does not know.
 
         Raises:
-            EvaluationError: It knows no such option.
+            EvaluationError: It does not.
         """
         known = self.options()
         for name in options:
@@ -55,6 +55,10 @@ class Entry:
                     given=name,
                     remedy=did_you_mean(name, known),
                 )
+
+    def make(self, **options: Any) -> Evaluation:
+        """The evaluation."""
+        self.check(options)
         return _named(self.made_by)(**options)
 
     def figures(self, result: Evaluated) -> Mapping[str, Any]:
@@ -63,7 +67,25 @@ class Entry:
         return {"measures": result.figure(), **own}
 
 
-_ENTRIES: tuple[Entry, ...] = ()
+_ENTRIES = (
+    Entry(
+        "price",
+        "Are instructions followed, sums right, forms kept? 330 items that programs check.",
+        "persona_lens.evals.price:price",
+    ),
+    Entry(
+        "instructions",
+        "Are verifiable instructions followed?",
+        "persona_lens.evals.price:instructions",
+    ),
+    Entry("arithmetic", "Are word problems solved?", "persona_lens.evals.price:arithmetic"),
+    Entry("formats", "Are asked forms kept, such as JSON?", "persona_lens.evals.price:formats"),
+    Entry(
+        "play",
+        "Are personas still played, is creative writing still varied?",
+        "persona_lens.evals.price.play:play",
+    ),
+)
 
 
 def entries() -> tuple[Entry, ...]:

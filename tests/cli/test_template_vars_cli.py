@@ -10,7 +10,7 @@ import typer.main
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, cli
-from persona_lens.cli.options import Loading, parse_template_vars
+from persona_lens.cli.options import Loading, parse_variables
 from persona_lens.errors import TranscriptError
 
 
@@ -35,13 +35,13 @@ def test_every_command_that_loads_a_model_takes_them() -> None:
     ],
 )  # fmt: skip
 def test_values_are_json_where_they_can_be(given, expected) -> None:
-    assert parse_template_vars(given) == expected
+    assert parse_variables(given) == expected
 
 
 @pytest.mark.parametrize("given", [["enable_thinking"], ["=true"], ["a b=1"], ["a=1", "a=2"]])
 def test_what_is_no_variable_is_refused(given) -> None:
     with pytest.raises(TranscriptError, match="--template-var"):
-        parse_template_vars(given)
+        parse_variables(given)
 
 
 def test_those_of_a_run_hold_for_its_model_unless_told_otherwise() -> None:

@@ -1,0 +1,83 @@
+"""`persona-lens eval`: what is listed, sized, run, resumed and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import shared_model
+from typer.testing import CliRunner
+
+from persona_lens import PersonaModel, cli
+from persona_lens.errors import PersonaLensError
+from persona_lens.evals.evaluation import Evaluated
+from persona_lens.evals.registry import entries
+from persona_lens.interventions import Add, Direction, Plan
+
+SHORT = ["--max-new-tokens", "6", "--temperature", "0", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch: pytest.MonkeyPatch) -> PersonaModel:
+    """The tiny model that commands load."""
+    model = shared_model("llama")
+    monkeypatch.setattr(PersonaModel, "load", lambda *_, **__: model)
+    return model
+
+
+def said(*arguments: object) -> str:
+    line = ["eval", *map(str, arguments)]
+    result = CliRunner().invoke(cli.app, line, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_all_are_listed_with_their_options():
+    listed = said("list")
+    assert all(each.name in listed for each in entries())
+    assert "first" in listed
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry.name)
+def test_each_can_be_made_by_name(entry, loaded):
+    needs = {"model": loaded} if "model" in entry.options() else {}
+    evaluation = entry.make(**needs)
+    assert evaluation.name == entry.name
+    assert len(evaluation.items) >= 20
+
+
+def test_a_dry_run_says_how_much_it_would_be():
+    assert "2 items x 1 conditions x 3 samples = 6 replies" in said(
+        "formats", "--with", "first=2", "--samples", 3, "--dry-run"
+    )
+
+
+def test_a_run_is_kept_with_its_figures_and_continues(tmp_path: Path, loaded: PersonaModel):
+    push = Plan.of(Add(Direction("up", (1,), np.ones((1, loaded.d_model))), lengths=40.0))
+    push.save(tmp_path / "pushed")
+    line = ("formats", "--with", "first=2", "--plan", tmp_path / "pushed", *SHORT)
+    table = said(*line, "--out", tmp_path / "out")
+    assert "as it is" in table
+    assert "pushed" in table
+    result = Evaluated.load(tmp_path / "out")
+    assert set(result.replies["condition"]) == {"as it is", "pushed"}
+    assert (tmp_path / "out" / "measures.html").is_file()
+    pieces = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/pieces").iterdir()}
+    said(*line, "--out", tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in pieces} == pieces
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["formatz"], "did you mean formats"),
+        (["formats", "--with", "firts=2"], "did you mean first"),
+        (["formats", "--with", "first"], "cannot read --with"),
+        (["formats", "--floor", "75"], "need a space"),
+        (["formats", "--space", "smollm2-135m-instruct", "--floor", "high"], "such as 50,75"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(arguments: list[str], problem: str):
+    with pytest.raises(PersonaLensError, match=problem):
+        said(*arguments, *SHORT)
