@@ -4,8 +4,8 @@
     result = await batcher.ask(request)
 
 A batch is begun when enough requests wait, or when none has come for a moment. Who gives up waiting is not asked
-about again, and nobody else notices. The thread ends when nothing is left to
-do, and serves one event loop after another.
+about again, and nobody else notices; a batch that nobody waits for any more learns of it and can end. The thread
+ends when nothing is left to do, and serves one event loop after another.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ class Batcher(Generic[Request, Result]):
     """Gathers requests.
 
     Args:
-        answer: From the requests of a batch to a result, or an exception, for each.
+        answer: From the requests of a batch to a result, or an exception, for each. It may ask at any time, by the
+            function it is given, whether nobody waits for them any more.
         most: Requests of a batch.
         quiet: Seconds, as above.
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Request]], Sequence[Result | Exception]],
+        answer: Callable[[Sequence[Request], Callable[[], bool]], Sequence[Result | Exception]],
         most: int,
         quiet: float = QUIET,
     ) -> None:
@@ -89,8 +90,7 @@ class Batcher(Generic[Request, Result]):
         while batch := self._next():
             wanted = [waiting for waiting in batch if not waiting.given_up]
             try:
-                outcomes = self._answer([waiting.request for waiting in wanted]) if wanted else []
-                for waiting, outcome in zip(wanted, outcomes, strict=True):
+                for waiting, outcome in zip(wanted, self._answered(wanted), strict=True):
                     waiting.outcome = outcome
             except Exception as error:  # noqa: BLE001 - whoever waits has to hear it
                 for waiting in wanted:
@@ -98,6 +98,14 @@ class Batcher(Generic[Request, Result]):
             finally:
                 for waiting in batch:
                     waiting.done.set()
+
+    def _answered(
+        self, wanted: Sequence[_Waiting[Request, Result]]
+    ) -> Sequence[Result | Exception]:
+        if not wanted:
+            return []
+        requests = [waiting.request for waiting in wanted]
+        return self._answer(requests, lambda: all(waiting.given_up for waiting in wanted))
 
     def _next(self) -> list[_Waiting[Request, Result]]:
         """The next batch; empty where nothing is left, and then this thread is not counted on."""

@@ -5,7 +5,7 @@ is its own. Everything that is said of a reply is said of that reply alone, what
 
     output.metadata["persona_lens"]
     {"plan": {"name": "floor 75", "digest": "0f3c...", "steps": [...]},
-     "sampling": {"temperature": 0.0, ...},
+     "sampling": {"temperature": 0.0, ...}, "dtype": "float32",
      "choices": [{"tokens": 31, "engaged": 0.24, "moved": 0.013, "receipt": [...],
                   "projection": {"reading": "clean", "direction": "axis", "layer": 15, "mean": 6.2, "z": 0.4,
                                  "tokens": 30}}]}
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -93,8 +93,15 @@ class Answering:
     setup: Setup
     name: str
 
-    def __call__(self, batch: Sequence[Asked]) -> list[ModelOutput | Exception]:
-        """An output, or what went wrong, for each request."""
+    def __call__(
+        self, batch: Sequence[Asked], given_up: Callable[[], bool] = lambda: False
+    ) -> list[ModelOutput | Exception]:
+        """An output, or what went wrong, for each request.
+
+        Args:
+            batch: Requests.
+            given_up: Says whether nobody waits for them any more; then the model stops at the next token.
+        """
         outcomes: dict[int, ModelOutput | Exception] = {}
         groups: dict[Any, list[_Row]] = {}
         for place, asked in enumerate(batch):
@@ -108,7 +115,7 @@ class Answering:
             else:
                 groups.setdefault(_alike(row), []).append(row)
         for rows in groups.values():
-            outcomes |= self._answered(rows)
+            outcomes |= self._answered(rows, given_up)
         return [outcomes[place] for place in range(len(batch))]
 
     def _row(self, place: int, asked: Asked) -> _Row | None:
@@ -124,16 +131,19 @@ class Answering:
         sampling = asked.wanted.sampling.model_copy(update={"max_new_tokens": room})
         return _Row(place, prompt, replace(asked.wanted, sampling=sampling), room < most)
 
-    def _answered(self, rows: Sequence[_Row]) -> dict[int, ModelOutput | Exception]:
+    def _answered(
+        self, rows: Sequence[_Row], given_up: Callable[[], bool]
+    ) -> dict[int, ModelOutput | Exception]:
         try:
-            outputs = self._outputs(rows)
+            outputs = self._outputs(rows, given_up)
         except Exception as error:  # noqa: BLE001 - the others must not suffer for one
-            if len(rows) == 1:
-                return {rows[0].place: error}
-            return {place: out for row in rows for place, out in self._answered([row]).items()}
+            if len(rows) == 1 or given_up():
+                return {row.place: error for row in rows}
+            each = [self._answered([row], given_up) for row in rows]
+            return {place: output for one in each for place, output in one.items()}
         return {row.place: output for row, output in zip(rows, outputs, strict=True)}
 
-    def _outputs(self, rows: Sequence[_Row]) -> list[ModelOutput]:
+    def _outputs(self, rows: Sequence[_Row], given_up: Callable[[], bool]) -> list[ModelOutput]:
         """Outputs of requests that sample alike."""
         model, plan, wanted = self.setup.model, self.setup.plan, rows[0].wanted
         owners = [row for row in rows for _ in range(row.wanted.choices)]
@@ -142,7 +152,14 @@ class Answering:
         if not wanted.seeded and sampling.temperature:
             sampling = sampling.model_copy(update={"seed": secrets.randbits(63)})
         receipt = None if plan is None else Receipt(plan, detail=True)
+
+        def stop(_ids: object) -> None:
+            if given_up():
+                raise TimeoutError("nobody waits for these replies any more")
+
         with ExitStack() as stack:
+            stack.enter_context(model.held.lock)  # others' tokens are not ours to stop
+            stack.enter_context(model.held.backend.before_forward(stop))
             if plan is not None and receipt is not None:
                 stack.enter_context(model.interventions.adding(plan, receipt))
             replies = model.generate(
@@ -225,7 +242,12 @@ class Answering:
         steps = [] if plan is None else [str(step) for step in plan.steps]
         named = {"name": self.setup.plan_name, "digest": plan and plan_digest(plan), "steps": steps}
         caution = {"caution": self.setup.caution} if self.setup.caution else {}
-        return {"plan": None if plan is None else named, "sampling": sampling, **caution}
+        return {
+            "plan": None if plan is None else named,
+            "sampling": sampling,
+            "dtype": str(self.setup.model.dtype).removeprefix("torch."),
+            **caution,
+        }
 
     def _projections(self, wholes: Sequence[Transcript]) -> list[dict[str, Any] | None]:
         """Where the replies lie on the axis; None without a space."""

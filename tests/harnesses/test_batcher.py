@@ -19,7 +19,7 @@ class Doubling:
         self.at_work = 0
         self.most_at_work = 0
 
-    def __call__(self, numbers):
+    def __call__(self, numbers, _given_up):
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
         time.sleep(self.seconds)
@@ -108,6 +108,28 @@ def test_who_gives_up_is_not_waited_for_and_the_others_get_theirs():
     assert anyio.run(impatient) == (True, 2)
     assert anyio.run(ask_all, batcher, [3]) == {3: 6}
     assert doubling.batches == [[1], [3]]
+
+
+def test_a_batch_learns_that_nobody_waits_for_it():
+    learnt = threading.Event()
+
+    def endless(numbers, given_up):
+        while not given_up():
+            time.sleep(0.01)
+        learnt.set()
+        return numbers
+
+    async def leave() -> None:
+        batcher = Batcher(endless, most=2)
+        async with anyio.create_task_group() as group:
+            for number in (1, 2):
+                group.start_soon(batcher.ask, number)
+            await anyio.sleep(0.1)
+            assert not learnt.is_set()
+            group.cancel_scope.cancel()
+
+    anyio.run(leave)
+    assert learnt.wait(2)
 
 
 def test_more_requests_may_wait_than_there_are_threads_for_work():

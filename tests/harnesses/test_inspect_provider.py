@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -270,6 +271,21 @@ def test_thoughts_are_reasoning_parts_and_no_part_of_the_answer(tiny_space):
     cut = run(inspect_model(model, space=tiny_space), CHATS[:1])[0]  # never closes its thought
     assert cut.output.completion.strip() == ""
     assert told(cut)["projection"]["mean"] is None
+
+
+def test_a_sample_out_of_time_stops_the_model_and_later_ones_are_answered(tiny):
+    fed = []
+    slow = tiny.held.backend.before_forward(lambda ids: (fed.append(ids.shape), time.sleep(0.05)))
+    model = inspect_model(tiny)
+    with slow:
+        found = eval(task(CHATS[:1], max_tokens=400), model=model, display="none", time_limit=1)[0]
+        assert found.samples[0].limit.type == "time"
+        time.sleep(0.3)
+        steps = len(fed)
+        time.sleep(0.3)
+    assert len(fed) == steps < 100  # of 400
+    sample = run(model, CHATS[:1])[0]
+    assert sample.output.completion == alone(tiny, None, CHATS[:1])[0][1].answer
 
 
 def test_inspects_cache_keeps_plans_apart_and_epochs_too(tiny, push, monkeypatch):
