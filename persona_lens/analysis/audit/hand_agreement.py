@@ -14,6 +14,7 @@ is a person who gives each label as often as this one, but without reading.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +69,19 @@ class HandAgreement(LabelAgreement):
 
 
 def hand_agreement(
-    labelled: pd.DataFrame, frame: pd.DataFrame, *, n_resamples: int = 1000, seed: int = 0
+    labelled: pd.DataFrame,
+    frame: pd.DataFrame,
+    *,
+    labels: Sequence[str] = LABELS,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> list[HandAgreement]:
     """Compare each judge with the person.
 
     Args:
         labelled: Of `read_labelled`.
         frame: Of `verdict_frame`; its judges need not be those the sample was stratified by.
+        labels: What replies are labelled with, in order.
         n_resamples: Bootstrap samples, and draws of the null.
         seed: Of both.
 
@@ -100,13 +107,14 @@ def hand_agreement(
         role=np.unique(done["name"].to_numpy(dtype=str), return_inverse=True)[1],
         stratum=known.index.get_indexer(done["stratum"]),
         sizes=known.to_numpy(dtype=float),
-        label=np.asarray(pd.Categorical(done["label"], LABELS).codes, dtype=np.int64),
+        label=np.asarray(pd.Categorical(done["label"], labels).codes, dtype=np.int64),
     )
     return [
         _agreement(
             sheet,
             judge,
-            label_codes(done, judge),
+            labels,
+            label_codes(done, judge, labels),
             unlabelled=len(labelled) - len(done),
             covered=float(known.sum() / len(roles)),
             n_resamples=n_resamples,
@@ -148,6 +156,7 @@ class _Sheet:
 def _agreement(
     sheet: _Sheet,
     judge: str,
+    labels: Sequence[str],
     codes: Int[np.ndarray, " reply"],
     *,
     unlabelled: int,
@@ -157,15 +166,17 @@ def _agreement(
 ) -> HandAgreement:
     both = codes >= 0
     weights = sheet.weights(np.ones((1, len(codes))))
-    total = _tables(weights, sheet.label, codes)
-    resampled = _tables(sheet.weights(sheet.drawn_anew(n_resamples, rng)), sheet.label, codes)
+    total = _tables(weights, sheet.label, codes, len(labels))
+    resampled = _tables(
+        sheet.weights(sheet.drawn_anew(n_resamples, rng)), sheet.label, codes, len(labels)
+    )
     blind = total.sum(axis=(0, 2)) / max(total.sum(), 1)
     null = np.concatenate(
         [
-            _tables(weights, rng.choice(len(LABELS), size=len(codes), p=blind), codes)
+            _tables(weights, rng.choice(len(labels), size=len(codes), p=blind), codes, len(labels))
             for _ in range(n_resamples if both.any() else 0)
         ]
-        or [np.empty((0, len(LABELS), len(LABELS)))]
+        or [np.empty((0, len(labels), len(labels)))]
     )
 
     def measured(values: np.ndarray, anew: np.ndarray, drawn: np.ndarray) -> Measure:
@@ -176,7 +187,7 @@ def _agreement(
     return HandAgreement(
         count=int(both.sum()),
         n_groups=len(np.unique(sheet.role[both])),
-        confusion=pd.DataFrame(total[0], index=list(LABELS), columns=list(LABELS)),
+        confusion=pd.DataFrame(total[0], index=list(labels), columns=list(labels)),
         equal=measured(*map(equal_share, arrangements)),
         kappa=measured(*map(kappa, arrangements)),
         weighted_kappa=measured(*(kappa(tables, linear=True) for tables in arrangements)),
@@ -186,7 +197,7 @@ def _agreement(
         effective_count=float(used.sum() ** 2 / max((used**2).sum(), 1)),
         precision={
             label: measured(*(_precision(tables, place) for tables in arrangements))
-            for place, label in enumerate(LABELS)
+            for place, label in enumerate(labels)
         },
     )
 
@@ -195,9 +206,9 @@ def _tables(
     weights: Float[np.ndarray, "resample reply"],
     person: Int[np.ndarray, " reply"],
     judge: Int[np.ndarray, " reply"],
+    n: int,
 ) -> Float[np.ndarray, "resample label label"]:
     """Weights by the person's label (rows) and the judge's; replies without the latter are left out."""
-    n = len(LABELS)
     both = judge >= 0
     cells = np.eye(n * n)[person[both] * n + judge[both]]
     return (weights[:, both] @ cells).reshape(-1, n, n)

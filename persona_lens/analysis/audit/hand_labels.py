@@ -87,7 +87,7 @@ def export_sample(
             labelled the run.
     """
     sheet = Path(path)
-    _check_target(sheet, n)
+    check_target(sheet, n)
     frame = verdict_frame(run, judges)
     roles = frame.loc[frame["kind"] == "role"].reset_index(drop=True)
     roles["stratum"] = _strata(roles)
@@ -100,7 +100,7 @@ def export_sample(
     sample.insert(0, "id", [_reply_id(**row) for row in sample[_REPLY].to_dict("records")])
     texts, digests = _texts(run, sample)
 
-    design, instructions = _beside(sheet, "design.json"), _beside(sheet, "instructions.txt")
+    design, instructions = beside(sheet, "design.json"), beside(sheet, "instructions.txt")
     write_record(
         design,
         {
@@ -114,7 +114,7 @@ def export_sample(
     with whole_or_nothing(instructions) as partial:
         partial.write_text(_INSTRUCTIONS.format(design=design.name), "utf-8")
     with whole_or_nothing(sheet) as partial:
-        partial.write_bytes(_sheet(texts).encode("utf-8-sig"))
+        partial.write_bytes(sheet_text(texts).encode("utf-8-sig"))
     return [sheet, instructions, design]
 
 
@@ -138,18 +138,18 @@ def read_labelled(
             spreadsheets do, the header being row 1.
     """
     sheet = Path(path)
-    beside = _beside(sheet, "design.json") if design is None else Path(design)
+    plan_file = beside(sheet, "design.json") if design is None else Path(design)
     try:
-        plan = read_record(beside)
+        plan = read_record(plan_file)
     except FileNotFoundError as error:
         raise RunError(
             f"the design of {sheet} is missing",
-            expected=beside,
+            expected=plan_file,
             remedy="put it there or pass design=...: without it the sample cannot be weighted",
         ) from error
     _check_replies(run, plan["replies"])
     sample = pd.DataFrame(plan["sample"])
-    given = _read_sheet(sheet, set(sample["id"]))
+    given = read_sheet(sheet, set(sample["id"]))
     sample["label"] = pd.Categorical(sample["id"].map(given), LABELS, ordered=True)
     return sample
 
@@ -193,16 +193,23 @@ def _texts(run: RunFolder, sample: pd.DataFrame) -> tuple[list[list[str]], dict[
     return [texts[reply_id] for reply_id in sample["id"]], digests
 
 
-def _sheet(texts: Sequence[Sequence[str]]) -> str:
+def sheet_text(texts: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> str:
+    """The sheet as CSV, each cell safe from being taken for a formula."""
     file = io.StringIO()
     writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     writer.writerows([as_text(cell) for cell in row] for row in texts)
     return file.getvalue()
 
 
-def _read_sheet(sheet: Path, known: set[str]) -> dict[str, str]:
-    """The label of every reply that has one."""
+def read_sheet(
+    sheet: Path, known: set[str], labels: Sequence[str] = LABELS, columns: Sequence[str] = COLUMNS
+) -> dict[str, str]:
+    """The label of every reply that has one.
+
+    Raises:
+        RunError: As for `read_labelled`.
+    """
     # Ids and labels are ASCII, so it does not matter if a spreadsheet saved texts in another encoding.
     text = sheet.read_text("utf-8-sig", errors="replace")
     header = text.split("\n", 1)[0]
@@ -211,7 +218,7 @@ def _read_sheet(sheet: Path, known: set[str]) -> dict[str, str]:
     if missing:
         raise RunError(
             f"{sheet} has no column {' and no column '.join(sorted(missing))}",
-            expected=", ".join(COLUMNS),
+            expected=", ".join(columns),
             given=header.strip()[:80],
         )
     found: dict[str, str] = {}
@@ -222,20 +229,25 @@ def _read_sheet(sheet: Path, known: set[str]) -> dict[str, str]:
             faults.append(f"row {number}: unknown id {reply_id!r}")
         elif reply_id in found:
             faults.append(f"row {number}: {reply_id} once more")
-        elif label.lower() not in ("", *LABELS):
+        elif label.lower() not in ("", *labels):
             faults.append(f"row {number}: {label!r}")
         found[reply_id] = label.lower()
     if faults:
         more = f" and {len(faults) - _SHOWN_FAULTS} more" if len(faults) > _SHOWN_FAULTS else ""
         raise RunError(
             f"{sheet} holds what cannot be read: {'; '.join(faults[:_SHOWN_FAULTS])}{more}",
-            expected=f"{', '.join(LABELS)} or nothing, once for each id that was given out",
+            expected=f"{', '.join(labels)} or nothing, once for each id that was given out",
             remedy="mend those rows",
         )
     return {reply_id: label for reply_id, label in found.items() if label}
 
 
-def _check_target(sheet: Path, n: int) -> None:
+def check_target(sheet: Path, n: int) -> None:
+    """Refuse a sheet that is there already, is no CSV file, or would be of no reply.
+
+    Raises:
+        RunError: That is so.
+    """
     if sheet.suffix.lower() != ".csv":
         raise RunError("a sheet for labels is a CSV file", expected="a name in .csv", given=sheet)
     if sheet.exists():
@@ -258,7 +270,8 @@ def _check_replies(run: RunFolder, digests: Mapping[str, str | None]) -> None:
             )
 
 
-def _beside(sheet: Path, ending: str) -> Path:
+def beside(sheet: Path, ending: str) -> Path:
+    """A file of a sheet: `hand.csv` has `hand-design.json`."""
     return sheet.with_name(f"{sheet.stem}-{ending}")
 
 

@@ -70,9 +70,11 @@ def judges_of(frame: pd.DataFrame) -> list[str]:
     return [name.removeprefix("label:") for name in frame.columns if name.startswith("label:")]
 
 
-def label_codes(frame: pd.DataFrame, judge: str) -> Int[np.ndarray, " reply"]:
-    """Place of a judge's label in `LABELS`; -1 where there is none."""
-    return np.asarray(pd.Categorical(frame[f"label:{judge}"], LABELS).codes, dtype=np.int64)
+def label_codes(
+    frame: pd.DataFrame, judge: str, labels: Sequence[str] = LABELS
+) -> Int[np.ndarray, " reply"]:
+    """Place of a judge's label in `labels`; -1 where there is none."""
+    return np.asarray(pd.Categorical(frame[f"label:{judge}"], labels).codes, dtype=np.int64)
 
 
 def judge_titles(keys: Sequence[str]) -> dict[str, str]:

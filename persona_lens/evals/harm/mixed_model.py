@@ -9,6 +9,7 @@ projection says once it is known who speaks.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,7 +78,8 @@ def mixed_model(
             # It warns of any gradient left by rounding. What counts is how far off the mode it can be.
             warnings.simplefilter("ignore")
             found = model.fit_map()
-        left = found.optim_retvals.jac
+        ended: Any = found.optim_retvals
+        left = ended.jac
         if left @ found.cov_params() @ left > _OFF_THE_MODE:
             return np.nan, np.nan, np.nan
         return float(found.fe_mean[1]), float(found.fe_sd[1]), float(np.exp(found.vcp_mean[0]))
