@@ -11,14 +11,15 @@
 What is of lm-eval here: tokens, few-shot prompts, batches of replies, cutting at stop sequences, scores. What
 is not: every forward pass runs through this package, with float32 logits, so that a plan acts on the tokens it
 names whatever the padding, and on no pads and sinks; the module's own generation config (a repetition penalty,
-say) is set aside; replies end at every end token of the model; prompts of the chat template have no default
-system prompt unless asked for.
+say) is set aside; replies end at every end token of the model, and their thoughts are left out; prompts of the
+chat template have no default system prompt unless asked for; texts that lose their beginning are told.
 """
 
 from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
 from tqdm import tqdm
-from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedModel, StoppingCriteriaList
 
 from persona_lens.errors import EvaluationError, InterventionError
+from persona_lens.harnesses.stop_sequences import StopSequences
 from persona_lens.harnesses.token_rows import PromptBook
 from persona_lens.interventions.plan import checked_plan
 from persona_lens.interventions.receipt import Receipt
@@ -40,6 +41,7 @@ from persona_lens.model.batching import Batches, default_token_budget
 from persona_lens.model.finiteness import FiniteWatch, warn_not_finite
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.reading import Reader
+from persona_lens.transcripts.thoughts import heard
 
 try:
     from lm_eval.models import huggingface
@@ -79,6 +81,7 @@ class PersonaLM(_HFLM):
 
     Attributes:
         receipt: What the plan has done so far, all tasks together; None without a plan.
+        cut: How many texts were longer than `max_length` so far, and lost their beginning, as lm-eval has it.
 
     Raises:
         EvaluationError: The model is a HookedTransformer.
@@ -112,6 +115,7 @@ class PersonaLM(_HFLM):
                 given=type(module).__name__,
             )
         self.receipt: Receipt | None = None
+        self.cut = 0
         if plan is not None:
             checked_plan(plan).check(n_layers=model.n_layers, d_model=model.d_model)
             if plan.rows is not None:
@@ -158,6 +162,8 @@ class PersonaLM(_HFLM):
         answers: list[tuple[float, bool]] = [(np.nan, False)] * len(requests)
         with self._acting(), model.held.lock, torch.no_grad():
             model.conduct.check_logits()
+            longer = sum(len(each[1]) + len(each[2]) > self.max_length + 1 for each in requests)
+            self._tell_cut(longer, of=len(requests))
             sharing: dict[tuple[Any, ...], list[int]] = defaultdict(list)
             for number, request in enumerate(requests):
                 sharing[self._fed(request)].append(number)
@@ -195,8 +201,29 @@ class PersonaLM(_HFLM):
         return super().loglikelihood_rolling(requests, disable_tqdm=hidden)
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-        """As lm-eval has it."""
-        return super().generate_until(requests, disable_tqdm=disable_tqdm or not self.progress)
+        """As lm-eval has it, without thoughts."""
+        hidden = disable_tqdm or not self.progress
+        return [heard(text).answer for text in super().generate_until(requests, hidden)]
+
+    def tok_batch_encode(
+        self, strings: list[str], *args: Any, left_truncate_len: int | None = None, **options: Any
+    ) -> Any:
+        """As lm-eval has it; prompts that are cut are told."""
+        if left_truncate_len is not None:
+            longer = sum(len(self.tok_encode(text)) > left_truncate_len for text in strings)
+            self._tell_cut(longer, of=len(strings))
+        options["left_truncate_len"] = left_truncate_len
+        return super().tok_batch_encode(strings, *args, **options)
+
+    def _tell_cut(self, longer: int, *, of: int) -> None:
+        self.cut += longer
+        if longer:
+            warnings.warn(
+                f"{longer} of {of} texts do not fit {self.max_length} tokens, the reply included: they lost their "
+                "beginning, the first examples or the system prompt",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _fed(self, request: Scored) -> tuple[str | None, tuple[int, ...], int, int]:
         """What one row is run on: its prompt, its ids, where the answer begins, and how many tokens are scored.
@@ -204,6 +231,12 @@ class PersonaLM(_HFLM):
         The last token is scored and not fed, so answers of one token to one prompt share a row.
         """
         texts, context, continuation = request
+        if len(continuation) > self.max_length:
+            raise EvaluationError(
+                "an answer that is to be scored does not fit the model's context",
+                expected=f"at most {self.max_length} tokens",
+                given=len(continuation),
+            )
         ids = (*context, *continuation)[-(self.max_length + 1) :][:-1]
         start = len(ids) + 1 - len(continuation)
         if texts is None:
@@ -228,7 +261,7 @@ class PersonaLM(_HFLM):
             "eos_token_id": sorted(model.end_ids),
             "pad_token_id": pad,
             "stopping_criteria": StoppingCriteriaList(
-                [_StopSequences(self.tokenizer, stop, context.shape[1])]
+                [StopSequences(self.tokenizer, stop, context.shape[1])]
             ),
         }
         with self._acting(), model.held.lock:
@@ -274,32 +307,6 @@ class PersonaLM(_HFLM):
             "default_system": self.book.default_system and encoder.injects_system,
             "injected_text": encoder.injected_text,
         }
-
-
-class _StopSequences(StoppingCriteria):
-    """Ends each row by itself at the first stop sequence in what was sampled.
-
-    Only the newest tokens are looked at, as many as the longest sequence has bytes: no token is less than one.
-    """
-
-    def __init__(self, tokenizer: Any, stop: Sequence[str], start: int) -> None:
-        self._tokenizer, self._start = tokenizer, start
-        self._stop = [sequence for sequence in stop if sequence]
-        self._reach = max((len(each.encode()) for each in self._stop), default=0) + 1
-        self._done: torch.Tensor | None = None
-
-    def __call__(
-        self,
-        input_ids: Int[torch.Tensor, "batch position"],
-        scores: Any,
-        **_: Any,
-    ) -> Any:
-        newest = input_ids[:, self._start :][:, -self._reach :]
-        texts = self._tokenizer.batch_decode(newest)
-        met = [any(sequence in text for sequence in self._stop) for text in texts]
-        found = torch.tensor(met, dtype=torch.bool, device=input_ids.device)
-        self._done = found if self._done is None else self._done | found
-        return self._done
 
 
 def _score(logs: torch.Tensor, continuation: Sequence[int]) -> tuple[float, bool]:

@@ -45,11 +45,12 @@ def task_rows(
 
     Columns: `item`, `judge` (task, metric and filter), `task`, `metric`, `cluster`, `sample`, `text`, `label`,
     `score` (NaN, and "not asked" as `status`, where the metric is no number of an item), `raw`; of the whole
-    piece: `engaged` and `moved` as in `engagement`, `piece`, and the tokens `seen` and `changed` by its receipt,
-    all layers together.
+    piece: `engaged` and `moved` as in `engagement`, `piece`, the tokens `seen` and `changed` by its receipt, all
+    layers together, and texts `cut` to fit.
     """
     from lm_eval.evaluator import evaluate  # noqa: PLC0415
 
+    cut = lm.cut
     lm.receipt = None if lm.plan is None else Receipt(lm.plan)
     task.set_fewshot_seed(SEED)
     # What lm-eval makes of a piece as a whole is not wanted, and may be impossible.
@@ -95,6 +96,7 @@ def task_rows(
                     "piece": f"{name}/{ids[0]}",
                     "seen": seen,
                     "changed": changed,
+                    "cut": lm.cut - cut,
                 }
             )
     return pd.DataFrame(rows)

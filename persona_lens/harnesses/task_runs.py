@@ -81,15 +81,16 @@ def run_tasks(
     Returns:
         As of `evaluate`: `replies` with one row for each item, condition and metric (`judge`, such as
         "gsm8k/exact_match/strict-match"; `score`; `engaged` and `moved`, of the piece it ran in); `measures` as of
-        `price_table`. The card has the settings, what plans did in all (`receipts`), and `left_out`, metrics that
-        are no number of an item. Perplexities are told as the mean over texts of nats a word or byte.
+        `price_table`. The card has the settings, what plans did in all (`receipts`), how many texts were `cut` to
+        fit the model's context, and `left_out`, metrics that are no number of an item. Perplexities are told as
+        the mean over texts of nats a word or byte.
 
     Raises:
         EvaluationError: A plan has no control, a task is unknown, or no metric is a number of an item.
         InterventionError: A plan wants tokens that are not known in a task's texts.
 
     Warns:
-        RuntimeWarning: A plan at strength 0 changed an item.
+        RuntimeWarning: A plan at strength 0 changed an item, or texts lost their beginning.
     """
     conditions = with_controls(conditions)
     known = load_tasks(tasks, include, few_shot=few_shot, generation=generation)
@@ -151,6 +152,7 @@ def run_tasks(
         **settings,
         "generation": dict(generation or {}),
         "receipts": _receipts(replies),
+        "cut": _cut(replies),
         "left_out": left_out,
     }
     _check_strength_0(replies)
@@ -208,6 +210,14 @@ def _receipts(replies: pd.DataFrame) -> dict[str, dict[str, int]]:
         str(name): {key: int(rows[key].sum()) for key in ("seen", "changed")}
         for name, rows in pieces.groupby("condition", sort=False)
     }
+
+
+def _cut(replies: pd.DataFrame) -> int:
+    """Texts that were longer than the model's context, without a plan."""
+    first = replies.loc[
+        replies["condition"] == replies.loc[replies["kind"] == "none", "condition"].iloc[0]
+    ]
+    return int(first.drop_duplicates("piece")["cut"].sum())
 
 
 def _check_strength_0(replies: pd.DataFrame) -> None:

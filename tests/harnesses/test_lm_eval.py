@@ -13,7 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from tiny import shared_module, tiny_tokenizer
 
 from persona_lens import PersonaModel
-from persona_lens.errors import InterventionError
+from persona_lens.errors import EvaluationError, InterventionError
 from persona_lens.harnesses.lm_eval import PersonaLM
 from persona_lens.interventions import Direction, Floor, Plan
 
@@ -239,6 +239,27 @@ def test_the_tokenizer_and_the_module_of_the_user_are_left_alone(model):
         assert module.training
     finally:
         module.eval()
+
+
+def test_texts_that_lose_their_beginning_are_told(model):
+    lm, other = PersonaLM(model, max_length=28), theirs(model, max_length=28)
+    with pytest.warns(RuntimeWarning, match="1 of 6 texts"):
+        scores = scored(lm)
+    equal(scores, scored(other))
+    with pytest.warns(RuntimeWarning, match="1 of 3 texts"):
+        replies = answered(lm)
+    assert replies == answered(other)
+    assert lm.cut == 2
+    refused = pytest.raises(EvaluationError, match="at most 12 tokens")
+    with pytest.warns(RuntimeWarning, match="4 of 6 texts"), refused:
+        scored(PersonaLM(model, max_length=12))
+
+
+def test_thoughts_are_no_part_of_replies(model, monkeypatch):
+    monkeypatch.setattr(
+        HFLM, "generate_until", lambda *_: ["<think>Hm.</think>7", "<think>Hm", " 7\n"]
+    )
+    assert answered(PersonaLM(model)) == ["7", "", " 7\n"]
 
 
 def test_plans_for_single_rows_are_refused(model, plan):

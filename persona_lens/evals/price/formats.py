@@ -190,7 +190,10 @@ def _lines(text: str) -> Any:
 
 
 def _table(text: str) -> Any:
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error:
+        return None
     fits = rows and rows[0] == ["name", "age", "city"] and all(len(row) == 3 for row in rows)
     return rows if fits and len(rows) > 1 else None
 

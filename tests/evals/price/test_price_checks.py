@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from persona_lens.errors import EvaluationError
+from persona_lens.evals.outcomes import Answer
+from persona_lens.evals.price import arithmetic, instructions
 from persona_lens.evals.price.arithmetic import given_number
 from persona_lens.evals.price.checks import CHECKS, follows
 from persona_lens.evals.price.formats import FORMS, formats, verdict
+
+EVALUATIONS = (instructions(22), arithmetic(1), formats(8))
+ITEMS = [item for evaluation in EVALUATIONS for item in evaluation.items]
+JUDGES = {evaluation.name: evaluation.judges for evaluation in EVALUATIONS}
 
 FOLLOWED = {
     "no_commas": ("Rain falls from clouds.", {}),
@@ -139,6 +147,14 @@ def test_forms_and_what_is_in_them(form):
         outcome = verdict(said, form, right)
         assert (outcome.label, outcome.score) == (label, score)
     assert verdict(text, form, OTHER[form]).score == 0
+
+
+@given(st.text() | st.text(alphabet='",[]{}<>/:\\\n\r0-*.?!ab'))
+def test_no_answer_is_too_odd_to_be_judged(text):
+    for item in ITEMS:
+        for judge in JUDGES[item.about["task"]]:
+            (outcome,) = judge.outcomes([Answer(item, text)])
+            assert outcome.status == "ok"
 
 
 def test_every_form_is_asked_for():
