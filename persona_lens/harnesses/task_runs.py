@@ -106,6 +106,7 @@ def run_tasks(
         "chat": chat,
         "system": system,
         "default_system": default_system,
+        "injected_text": model.encoder.injected_text if chat else "",
         "batch_size": batch_size,
         "piece": piece,
         "lm_eval": version("lm-eval"),

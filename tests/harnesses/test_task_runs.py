@@ -121,6 +121,8 @@ def test_our_tasks_say_what_our_evaluations_say(model, conditions):
             assert values[key] == pytest.approx(row["value"])
     changed = [result.card["receipts"][name]["changed"] for name in ("as it is", "cap")]
     assert changed[0] == 0 < changed[1]
+    told = {key: result.card[key] for key in ("default_system", "injected_text", "cut", "left_out")}
+    assert told == {"default_system": False, "injected_text": "", "cut": 0, "left_out": []}
     assert (result.replies["condition"] == "floor up at strength 0").any()
 
 
