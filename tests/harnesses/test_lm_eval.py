@@ -168,6 +168,9 @@ def test_all_of_a_rolling_text_is_generated_in_every_window(model, plan):
     assert not np.allclose(capped, rolled(PersonaLM(model, max_length=12)), rtol=1e-4)
     seen = [lm.receipt.frame()["seen"].sum() for lm in lms]
     assert seen[0] == seen[1]
+    first = PersonaLM(model, plan.where("prompt", sinks=True), max_length=12)
+    rolled(first)
+    assert first.receipt.frame()["seen"].tolist() == [len(TEXTS)]  # what stands before each text
 
 
 def test_receipts_count_each_token_once_whatever_the_batch(model, plan):
@@ -180,6 +183,18 @@ def test_receipts_count_each_token_once_whatever_the_batch(model, plan):
     ids = [many.tok_encode(prompt) for prompt in PROMPTS]
     prompt = sum(len(each) - len(skipped(model, each)) for each in ids)
     assert prompt < pd_many["seen"].sum() <= prompt + 8 * len(PROMPTS)
+
+
+def test_receipts_do_not_count_what_a_row_is_fed_after_its_end(model, plan):
+    whole = answered(PersonaLM(model, plan), tokens=40)
+    letters = sorted(set("".join(whole)) - {"\N{REPLACEMENT CHARACTER}"})
+    stop = max(letters, key=lambda letter: np.ptp([len(text.split(letter)[0]) for text in whole]))
+    one, many = (PersonaLM(model, plan, batch_size=size) for size in (1, 3))
+    lengths = [[len(text) for text in answered(lm, until=[stop], tokens=40)] for lm in (one, many)]
+    assert lengths[0] == lengths[1]
+    assert max(lengths[0]) > min(lengths[0]) + 10
+    more = many.receipt.frame()["seen"].sum() - one.receipt.frame()["seen"].sum()
+    assert 0 <= more <= len(PROMPTS)  # the stop sequence itself
 
 
 def test_a_plan_in_force_acts_too_and_none_is_left_behind(model, plan):
