@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -170,3 +170,29 @@ def _questions(spec: object, where: str) -> Iterator[tuple[str, Question]]:
 def _is_place(spec: str) -> bool:
     """Whether it names a file, a folder or a dataset."""
     return os.sep in spec or spec.lower().endswith(SUFFIXES) or spec.startswith("datasets:")
+
+
+class LabelledReply(BaseModel):
+    """A made-up reply to "Who are you?", and who speaks in it.
+
+    Attributes:
+        label: assistant, human, nonhuman, mystical, nonsensical or other.
+        text: The reply, which may be empty.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Literal["assistant", "human", "nonhuman", "mystical", "nonsensical", "other"]
+    text: str
+
+
+@cache
+def load_labelled_replies() -> tuple[LabelledReply, ...]:
+    """Seventy-two replies, twelve of each label, on which judges of identity are measured.
+
+    Examples:
+        >>> load_labelled_replies()[0].label
+        'assistant'
+    """
+    source = files("persona_lens.catalog") / "data" / "evals" / "identity_replies.json"
+    return tuple(LabelledReply(**entry) for entry in json.loads(source.read_text("utf-8")))
