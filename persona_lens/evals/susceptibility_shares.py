@@ -91,7 +91,7 @@ def trends(
         controls; for these `excess`, slope minus the mean slope of the random directions role by role, with
         `excess_low`, `excess_high`, `p_excess` (signs of whole roles flipped) and `q_excess`; `roles`,
         `strengths`.
-        A label that never occurs, or always, has a slope of 0 and p of 1.
+        A label that never occurs, or always, has a slope of 0, p of 1 and no tau (NaN).
 
         `p` tells that strength matters, which a push that breaks the model does along any direction;
         `q_excess` tells that it matters more than along the random directions at hand.
