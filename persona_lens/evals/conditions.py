@@ -10,19 +10,21 @@ token, whose length is what the cap moves a token by on average (`matched="norm"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from persona_lens.errors import EvaluationError
+from persona_lens.interventions import Floor
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.storage import plan_digest
 from persona_lens.space.budget import neutral_transcripts
 
 if TYPE_CHECKING:
-    from persona_lens.interventions import Receipt
+    from persona_lens.interventions import Direction, Receipt
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space import Space
     from persona_lens.transcripts import Transcript
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 Kind = Literal["none", "plan", "control"]
 Matched = Literal["", "norm", "engagement"]
 
-_SHARE_TOLERANCE, _BISECTIONS = 0.01, 12
 MATCHING_TEXTS = 24
 
 
@@ -165,16 +166,14 @@ def capped(
     name = f"floor {direction.name}"
     cap = Condition(f"{name} p{percentile:g}", plan, "plan", percentile, name)
     texts = neutral_transcripts(model, MATCHING_TEXTS) if texts is None else texts
-    share, length = effect(model, plan, texts)
+    did = _receipt(model, plan, texts)
+    shares = did.frame().set_index("layer")["share"].to_dict()
+    _, length = engagement(did)
     found = [cap]
     for seed in range(1, controls + 1):
         drawn = direction.random(seed)
-
-        def floored(at: float, drawn: Any = drawn) -> Plan:
-            return space.floor(drawn, percentile=at)
-
         matches = {
-            "engagement": matched_percentile(model, floored, share, texts),
+            "engagement": matched_floor(model, drawn, shares, texts),
             "norm": space.add(drawn, length),
         }
         for matched, control in matches.items():
@@ -193,47 +192,51 @@ def capped(
     return found
 
 
-def effect(model: PersonaModel, plan: Plan, texts: Sequence[Transcript]) -> tuple[float, float]:
-    """What a plan does to texts: share of tokens and layers it moves, and mean move over the residual norm.
+def matched_floor(
+    model: PersonaModel,
+    direction: Direction,
+    shares: Mapping[int, float],
+    texts: Sequence[Transcript],
+) -> Plan:
+    """A floor that moves a given share of tokens at each layer.
 
-    Tokens that are not moved count as a move of zero.
+    Args:
+        model: Reads the texts.
+        direction: Along which.
+        shares: Of the tokens of the texts, at each layer of the direction. Layer by layer, with the floors before
+            at work, so that they are what is moved and not what lay below at first.
+        texts: On which they are matched; sinks do not count.
     """
+    positions = [np.ones(len(text), dtype=bool) for text in texts]
+    for mask in positions:
+        mask[[sink for sink in model.sinks if sink < len(mask)]] = False
+    thresholds = np.full(len(direction.layers), -np.inf)
+    for place, layer in enumerate(direction.layers):
+        before = direction.layers[:place]
+        acting = nullcontext()
+        if before:
+            floor = Plan.of(Floor(direction.at(before), thresholds[:place]))
+            acting = model.intervene(floor)
+        unit = direction.values[place] / np.linalg.norm(direction.values[place])
+        with acting:
+            read = model.projections(texts, unit[None, None], layers=[layer], positions=positions)
+        values = np.concatenate([text.values[:, 0, 0] for text in read])
+        thresholds[place] = np.quantile(values, shares[layer])
+    return Plan.of(Floor(direction, thresholds, about="matched in engagement"))
+
+
+def _receipt(model: PersonaModel, plan: Plan, texts: Sequence[Transcript]) -> Receipt:
     with model.intervene(plan) as receipt:
         model.pooled(texts, layers=[plan.layers[-1]])
-    return engagement(receipt)
+    return receipt
 
 
 def engagement(receipt: Receipt) -> tuple[float, float]:
-    """The same of what a receipt has seen."""
+    """What a plan did: share of tokens and layers it moved, and mean move over the residual norm.
+
+    Tokens that were not moved count as a move of zero.
+    """
     did = receipt.frame()
     seen = max(1, int((did["seen"] - did["not_finite"]).sum()))
     moved = float((did["mean_change"] * did["changed"]).sum())
     return float(did["changed"].sum()) / seen, moved / seen
-
-
-def matched_percentile(
-    model: PersonaModel,
-    floored: Callable[[float], Plan],
-    share: float,
-    texts: Sequence[Transcript],
-) -> Plan:
-    """The floor that moves a share of tokens within one in a hundred, found by halving.
-
-    Args:
-        model: Is read.
-        floored: From a percentile to a plan that moves the more the higher it is.
-        share: Of tokens and layers.
-        texts: On which it is measured.
-    """
-    low, high = 0.0, 100.0
-    best, off = floored(50.0), np.inf
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        plan = floored(middle)
-        found, _ = effect(model, plan, texts)
-        if abs(found - share) < off:
-            best, off = plan, abs(found - share)
-        if off <= _SHARE_TOLERANCE:
-            break
-        low, high = (middle, high) if found < share else (low, middle)
-    return best
