@@ -43,11 +43,12 @@ def persona_effect(
     pairs = broken.pivot_table("broken", [*dict.fromkeys([*by, "cluster"])], "twin", sort=False)
     pairs = pairs.reindex(columns=["persona", "neutral"]).dropna()
     rows = []
-    for names, some in pairs.groupby(level=by, sort=False):
+    for _, some in pairs.groupby(level=by, sort=False):
+        told = {name: some.index.get_level_values(name)[0] for name in by}
         difference = (some["persona"] - some["neutral"]).to_numpy()
         rows.append(
             {
-                **dict(zip(by, names, strict=True)),
+                **told,
                 "persona": some["persona"].mean(),
                 "neutral": some["neutral"].mean(),
                 "effect": difference.mean(),
