@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 from brief import shorten_neutral_texts
+from planted_completions import Remembering
 from sharing import made_once
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling
@@ -39,3 +40,9 @@ def judged_space(smol_auto: PersonaModel, tmp_path_factory: pytest.TempPathFacto
 def short_neutral_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neutral exchanges, the answers cut after their first sentence."""
     shorten_neutral_texts(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def remembering() -> Remembering:
+    """The packaged sentence model, for tests of labels."""
+    return Remembering()
