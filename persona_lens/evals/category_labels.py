@@ -42,6 +42,9 @@ LEAST_LABELLED = 0.5
 SENTENCES, WORDS = 2, 40
 """How much of a completion is looked at: base models soon speak of something else."""
 
+REPEATED, LEAST_WORDS = 0.5, 6
+"""Of so many words more than this share was said before: the text goes in circles, and is about nothing."""
+
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -60,11 +63,23 @@ def opening(text: str) -> str:
     return " ".join(" ".join(sentences[:SENTENCES]).split(" ")[:WORDS])
 
 
+def circles(text: str) -> bool:
+    """Whether a text says the same words again and again, as pushed models do.
+
+    Examples:
+        >>> circles("the beginner the beginner the beginner"), circles("Help the sick and help the poor.")
+        (True, False)
+    """
+    words = text.lower().split()
+    return len(words) >= LEAST_WORDS and 1 - len(set(words)) / len(words) > REPEATED
+
+
 @dataclass(eq=False)
 class CategoryJudge:
     """Says which category of its family a completion is nearest to; an `ItemJudge`.
 
-    Items say in `about["family"]` which categories they are about. A completion without a letter is "other".
+    Items say in `about["family"]` which categories they are about. A completion without a letter, or that
+    goes in circles, is "other".
     The score of an outcome is the margin, the difference between the cosines with the nearest category and with
     the next; `raw` names both.
 
@@ -101,7 +116,7 @@ class CategoryJudge:
             "embedder": self._embedder.fingerprint(),
             "categories": [each.model_dump(mode="json") for each in self.categories],
             "margins": {family: self.margin(family) for family in self.families},
-            "looked_at": [SENTENCES, WORDS],
+            "looked_at": [SENTENCES, WORDS, REPEATED, LEAST_WORDS],
         }
 
     def outcomes(self, answers: Sequence[Answer]) -> list[Outcome]:
@@ -151,8 +166,8 @@ class CategoryJudge:
     def _labelled(self, texts: Sequence[str], family: str) -> list[Outcome]:
         names, margin = self.names(family), self.margin(family)
         cut = [opening(text) for text in texts]
-        spoken = [place for place, text in enumerate(cut) if text]
-        outcomes = [Outcome(OTHER, raw="no words")] * len(texts)
+        spoken = [place for place, text in enumerate(cut) if text and not circles(text)]
+        outcomes = [Outcome(OTHER, raw="goes in circles" if text else "no words") for text in cut]
         if not spoken:
             return outcomes
         near = self.nearness([cut[place] for place in spoken], family)
