@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ class Answerer:
 
     Attributes:
         model: Answers.
-        sampling: Of the replies.
+        sampling: Of the replies; each piece of work draws with a seed of its own, made of this and its items.
         samples: Replies to each item under each condition.
         space: Replies are read on its axis, with nothing acting; None leaves that out.
         layer: Where they are read.
@@ -73,7 +75,7 @@ class Answerer:
                 acting = self.model.interventions.adding(condition.plan, receipt, frozenset(rows))
                 stack.enter_context(acting)
                 receipts[condition.name] = receipt, rows
-            replies = self.model.generate(asked, self.sampling, batch_size=self.batch_size)
+            replies = self.model.generate(asked, self._drawn(items), batch_size=self.batch_size)
         frame = pd.DataFrame(
             [
                 {
@@ -117,6 +119,12 @@ class Answerer:
             "batch_size": self.batch_size,
             "layer": self.layer if self.space is not None else None,
         }
+
+    def _drawn(self, items: Sequence[Item]) -> Sampling:
+        """The sampling with a seed of these items, so that no two pieces share their random numbers."""
+        named = json.dumps([self.sampling.seed, *(item.id for item in items)])
+        seed = int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big") >> 1
+        return self.sampling.model_copy(update={"seed": seed})
 
     @cached_property
     def _plain(self) -> TranscriptEncoder:

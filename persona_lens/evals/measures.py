@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.statistics import draw_rows, interval_of
+from persona_lens.statistics.conformal import share_interval
 
 RESAMPLES = 1000
 
@@ -63,11 +64,11 @@ def measured(replies: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame
             if name not in tables:
                 continue
             mine = about.loc[about["condition"] == name, "value"]
-            value, low, high, clusters = _mean(tables[name])
+            share = measure.unit == "share"
+            value, low, high, clusters = _mean(tables[name], share=share)
             change = (np.nan,) * 3
             if plain in tables and name != plain:
-                paired = (tables[name] - tables[plain]).dropna()
-                change = _mean(paired)[:3]
+                change = _change((tables[name] - tables[plain]).dropna(), share=share)
             did = replies.loc[replies["condition"] == name]
             rows.append(
                 {
@@ -94,15 +95,37 @@ def measured(replies: pd.DataFrame, measures: Sequence[Measure]) -> pd.DataFrame
 _CONDITION = ("kind", "series", "strength", "control_of", "matched")
 
 
-def _mean(values: pd.Series) -> tuple[float, float, float, int]:
-    """Mean over items with its interval, clusters resampled, and their number."""
+def _change(values: pd.Series, *, share: bool) -> tuple[float, float, float]:
+    """Mean change with its interval; where no item has changed, as wide below zero as above."""
+    value, low, high, clusters = _mean(values, share=share)
+    return (value, -high, high) if clusters > 1 and not values.any() else (value, low, high)
+
+
+def _mean(values: pd.Series, *, share: bool) -> tuple[float, float, float, int]:
+    """Mean over items with its interval, clusters resampled, and their number.
+
+    A bootstrap of values that are all the same has no width. Of a share of none or all, and of a change that no
+    item has, the interval is then the exact one (Clopper and Pearson) for as many clusters. Of one cluster there
+    is none.
+
+    >>> places = pd.MultiIndex.from_tuples([(name, name) for name in "abcd"], names=["cluster", "item"])
+    >>> none = pd.Series(0.0, index=places)
+    >>> [round(number, 2) for number in _mean(none, share=True)]
+    [0.0, 0.0, 0.6, 4]
+    """
     known = values.dropna()
     if known.empty:
         return np.nan, np.nan, np.nan, 0
     grouped = known.groupby(level="cluster")
     sums = np.asarray(grouped.sum(), dtype=np.float64)
     counts = np.asarray(grouped.count(), dtype=np.float64)
+    value = float(known.mean())
+    if len(sums) == 1:
+        return value, np.nan, np.nan, 1
+    if share and float(np.ptp(known.to_numpy())) == 0 and value in (0.0, 1.0):
+        ends = share_interval(round(value) * len(sums), len(sums))
+        return value, ends.low, ends.high, len(sums)
     rows = draw_rows(len(sums), RESAMPLES, np.random.default_rng(0))
     draws = sums[rows].sum(axis=1) / counts[rows].sum(axis=1)
     low, high = interval_of(draws)
-    return float(known.mean()), float(low), float(high), len(sums)
+    return value, float(low), float(high), len(sums)

@@ -69,6 +69,22 @@ class Entry:
 
 _ENTRIES = (
     Entry(
+        "susceptibility",
+        "Who speaks when a model near the Assistant is asked who it is?",
+        "persona_lens.evals.susceptibility:susceptibility",
+        "persona_lens.evals.susceptibility_shares:figures",
+    ),
+    Entry(
+        "rules",
+        "Is a house rule broken under a persona that pulls against it? 200 rules, checked by programs.",
+        "persona_lens.evals.rules:rules",
+    ),
+    Entry(
+        "completions",
+        "What does a base model say its job is, and what it is like?",
+        "persona_lens.evals.completions:completions",
+    ),
+    Entry(
         "price",
         "Are instructions followed, sums right, forms kept? 330 items that programs check.",
         "persona_lens.evals.price:price",
