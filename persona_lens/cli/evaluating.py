@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from persona_lens.cli.commands import command
@@ -222,28 +224,28 @@ def _sizes(evaluation: Evaluation, planned: list[Condition], samples: int) -> st
 
 
 def _table(result: Evaluated) -> Table:
-    """Every measure under every condition, with how much of the tokens its plan moved."""
-    table = Table("condition", box=None, pad_edge=False)
+    """Every measure under every condition: value, change from no plan, answers, and share of tokens moved."""
+    table = Table(box=None, pad_edge=False)
+    for head in ("", "value", "change", "n", "moved"):
+        table.add_column(head, justify="right" if head else "left", no_wrap=bool(head))
     measures = result.measures
-    names = list(dict.fromkeys(measures["measure"]))
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("moved", justify="right")
-    for condition in dict.fromkeys(measures["condition"]):
-        rows = measures.loc[measures["condition"] == condition].set_index("measure")
-        cells = [_cell(rows.loc[name].to_dict()) if name in rows.index else "" for name in names]
-        moved = float(rows["engaged"].iloc[0])
-        table.add_row(str(condition), *cells, f"{moved:.0%}" if moved else "")
+    for name in dict.fromkeys(measures["measure"]):
+        table.add_row(f"[bold]{escape(str(name))}[/bold]")
+        for row in measures.loc[measures["measure"] == name].to_dict("records"):
+            moved = f"{row['engaged']:.0%}" if row["kind"] != "none" else ""
+            cells = (_cell(row, "value", "low", "high"), f"{row['n']:,}", moved)
+            change = _cell(row, "change", "change_low", "change_high")
+            table.add_row(f"  {escape(str(row['condition']))}", cells[0], change, *cells[1:])
     return table
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: dict[str, Any], *names: str) -> str:
     """
-    >>> _cell({"unit": "share", "value": 0.5, "low": 0.4, "high": 0.61, "n": 96})
-    '50% [40%, 61%] of 96'
+    >>> _cell({"unit": "share", "value": 0.5, "low": 0.4, "high": 0.61}, "value", "low", "high")
+    '50% [40%, 61%]'
     """
-    if row["n"] == 0:
-        return "no verdict"
+    value, low, high = (row[name] for name in names)
+    if isnan(value):
+        return ""
     form = ".0%" if row["unit"] == "share" else ".3g"
-    value, low, high = (format(row[name], form) for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}] of {row['n']:,}"
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
