@@ -155,14 +155,19 @@ def _head(name: str, tests: pd.DataFrame | None) -> str:
     for row in tests.loc[tests["category"] == name].to_dict("records"):
         mark = "● " if row["found"] else ""
         known = np.isfinite(row["low"])
-        interval = f" ({signed(row['low'])} to {signed(row['high'])})" if known else ""
+        ends = (signed(row[end], ".2f") for end in ("low", "high"))
+        interval = f" ({' to '.join(ends)})" if known else ""
         against = (
             f", p {number(row['p_controls_fdr'], '.2g')} against controls"
             if row["controls"]
             else ""
         )
-        text = f"{mark}slope {signed(row['slope'])}{interval}, p {number(row['p_fdr'], '.2g')}{against}"
-        lines.append(f"<span style='font-size:{NOTE_SIZE}px;color:{style.QUIET}'>{text}</span>")
+        found = (
+            f"{mark}slope {signed(row['slope'], '.2f')}{interval}",
+            f"p {number(row['p_fdr'], '.2g')}{against}",
+        )
+        look = f"font-size:{NOTE_SIZE}px;color:{style.QUIET}"
+        lines += [f"<span style='{look}'>{text}</span>" for text in found]
     return "<br>".join(lines)
 
 
