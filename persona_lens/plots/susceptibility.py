@@ -99,7 +99,10 @@ def susceptibility(
         barmode="stack",
         bargap=GAP,
         margin={"b": fig.to_dict()["layout"]["margin"]["b"] + HINT_ROOM},
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+        legend={
+            **{"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom"},
+            **{"itemclick": False, "itemdoubleclick": False},
+        },
     )
     style.set_plot_height(fig, grid.height)
     return fig
@@ -155,7 +158,6 @@ def _stack(
                 error_y=bars(own, "share", "low", "high", color=style.INK) if drawn else None,
                 marker={"color": looks[label], "line": {"width": 0}},
                 name=called[label],
-                legendgroup=label,
                 showlegend=False,
                 hovertext=[_hover(row, called[label]) for row in own.to_dict("records")],
                 hoverinfo="text",
