@@ -132,7 +132,10 @@ def recommend(
     """The plan that buys most for at most a stated price, chosen on one half of the items, told on the other.
 
     Args:
-        bought, gain, paid, price: As for `tradeoff`.
+        bought: As for `tradeoff`.
+        gain: As for `tradeoff`.
+        paid: As for `tradeoff`.
+        price: As for `tradeoff`.
         budget: Most that the price may change the wrong way.
         seed: Of the split; items of one cluster stay together.
 
