@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -23,6 +24,9 @@ def nothing_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def nothing_was_left_open() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()  # what other files have left open is not told of these tests
     yield
     gc.collect()  # what was not closed complains here
 
