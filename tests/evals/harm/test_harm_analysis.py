@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -202,11 +201,10 @@ def test_drift_to_harm():
 
 def test_without_statsmodels_the_way_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "statsmodels.genmod.bayes_mixed_glm", None)
-    with pytest.raises(EvaluationError, match="pip install statsmodels"):
+    with pytest.raises(EvaluationError, match=r"pip install 'persona-lens\[evals\]'"):
         mixed_model(replies(away, behaviours=4, conditions=ONE))
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("statsmodels"), reason="needs statsmodels")
 def test_the_mixed_model_finds_the_planted_slope():
     frame = replies(away, roles=12, conditions=ONE)
     (row,) = mixed_model(frame).to_dict("records")
