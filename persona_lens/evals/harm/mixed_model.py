@@ -61,7 +61,7 @@ def mixed_model(
     except ImportError as error:
         raise EvaluationError(
             "mixed models need statsmodels, which is not installed",
-            remedy="pip install 'persona-lens[evals]'; without it, projection_effect(...) has the correlation within roles",
+            remedy="pip install 'persona-lens[evals]'; without it, projection_effect(...) correlates within roles",
         ) from error
     frame = reply_outcomes(replies, judge)
     frame = frame.loc[~frame["benign"].astype(bool)]
