@@ -18,6 +18,7 @@ from typing import Any
 
 from persona_lens.catalog.documents import read_text
 from persona_lens.catalog.house_rule_kinds import HOUSE_RULE_KINDS
+from persona_lens.catalog.rows import filled_rows
 from persona_lens.errors import CatalogError
 from persona_lens.spelling import did_you_mean
 
@@ -39,19 +40,11 @@ def table_values(
     """
     text = read_text(path, "rules")
     separator = _separator(path, text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    header = [title.strip().lower() for title in next(reader)]
+    titles = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    header = [title.strip().lower() for title in titles]
     _check_header(path, header, fields, foreign)
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(header):
-            raise CatalogError(
-                f"{where}: has {len(cells)} cells, and there are {len(header)} columns",
-                given=separator.join(cells),
-                remedy="put text with a separator in it into double quotes",
-            )
+    for number, cells in filled_rows(text, path, separator=separator, columns=len(header)):
+        where = f"{path}, line {number}"
         row = {
             title: cell.strip() for title, cell in zip(header, cells, strict=False) if cell.strip()
         }
@@ -67,7 +60,7 @@ def table_values(
         check = {title: cell for title, cell in row.items() if title not in fields}
         yield (
             where,
-            {"id": f"{path.stem.replace(' ', '_')}/{reader.line_num}", **told, "check": check},
+            {"id": f"{path.stem.replace(' ', '_')}/{number}", **told, "check": check},
         )
 
 

@@ -96,18 +96,8 @@ def rows(
             remedy="name the columns in the first line",
         )
     gathered: dict[str, dict[str, Any]] = {}
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    next(reader)
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) > len(header):
-            raise CatalogError(
-                f"{where}: has {len(cells)} cells, and there are {len(header)} columns",
-                given=separator.join(cells),
-                remedy=f"put text with a {_SEPARATORS[separator]} in it into double quotes",
-            )
+    for number, cells in filled_rows(text, path, separator=separator, columns=len(header)):
+        where = f"{path}, line {number}"
         row: dict[str, list[str]] = {}
         for field, cell in zip(columns, cells, strict=False):
             if field is not None and cell.strip():
@@ -117,6 +107,28 @@ def rows(
         else:
             _gather(kind, row, where, gathered)
     yield from ((entry.pop("where"), entry) for entry in gathered.values())
+
+
+def filled_rows(
+    text: str, path: Path, *, separator: str, columns: int
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows below the first that have something in them, with the line each ends on.
+
+    Raises:
+        CatalogError: A row has more cells than there are columns.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    next(reader)
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) > columns:
+            raise CatalogError(
+                f"{path}, line {reader.line_num}: has {len(cells)} cells, and there are {columns} columns",
+                given=separator.join(cells),
+                remedy=f"put text with a {_SEPARATORS[separator]} in it into double quotes",
+            )
+        yield reader.line_num, cells
 
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tabulator"}
