@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -100,8 +100,16 @@ def checked_conditions(conditions: Sequence[Condition]) -> tuple[Condition, ...]
     return tuple(conditions)
 
 
+class Pushes(Protocol):
+    """Makes pushes along directions: a `Space`, or an axis on another model (`persona_lens.evals.transfer`)."""
+
+    def add(self, what: Any = ..., strength: float = ..., *, layers: Any = ...) -> Plan:
+        """A push by a fraction of the mean residual norm."""
+        ...
+
+
 def steered(
-    space: Space,
+    space: Pushes,
     what: Any = "assistant",
     strengths: Sequence[float] = (-0.2, -0.1, 0.1, 0.2),
     *,

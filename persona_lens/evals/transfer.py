@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -69,7 +69,7 @@ class Transfer:
         self, strengths: Sequence[float] = (-0.2, -0.1, 0.1, 0.2), *, controls: int = 3
     ) -> list[Condition]:
         """Pushes along the axis, and as long ones along random directions; as `steered`."""
-        return steered(cast("Space", self), self.direction.name, strengths, controls=controls)
+        return steered(self, self.direction.name, strengths, controls=controls)
 
     def report(self) -> str:
         """What was checked, a line a check."""
