@@ -11,6 +11,8 @@
 | its pipeline's `responses/`, `activations/`, `scores/` | `read_pipeline`, `read_responses` | |
 | `persona_vectors` files (`evil_response_avg_diff.pt`) | `read_persona_vector` | `write_persona_vector` |
 | control vectors of llama.cpp and repeng (`.gguf`) | `read_control_vector` | `write_control_vector` |
+| specs of interp-engine, for vLLM | | `to_interp_engine`, `check_interp_engine` |
+| requests to its server (`.json`) | `read_engine_request` | `write_engine_request` |
 | a space on the Hugging Face hub | `from_pretrained` | `save_pretrained`, `push_to_hub` |
 
 Every reader says which layer a row is, and which way it points. No pickle is run. A writer refuses what its format
@@ -19,23 +21,32 @@ cannot say.
 
 from persona_lens.interop.capping_writing import write_capping_config
 from persona_lens.interop.control_vector import read_control_vector, write_control_vector
+from persona_lens.interop.engine_check import EngineCheck, check_interp_engine
+from persona_lens.interop.engine_requests import read_engine_request, write_engine_request
 from persona_lens.interop.hub import from_pretrained, push_to_hub, save_pretrained
+from persona_lens.interop.interp_engine import EngineSteering, to_interp_engine
 from persona_lens.interop.paper_release import Release, read_axis, read_release
 from persona_lens.interop.persona_vectors_format import read_persona_vector, write_persona_vector
 from persona_lens.interop.pipeline_folders import read_pipeline, read_responses
 
 __all__ = [
+    "EngineCheck",
+    "EngineSteering",
     "Release",
+    "check_interp_engine",
     "from_pretrained",
     "push_to_hub",
     "read_axis",
     "read_control_vector",
+    "read_engine_request",
     "read_persona_vector",
     "read_pipeline",
     "read_release",
     "read_responses",
     "save_pretrained",
+    "to_interp_engine",
     "write_capping_config",
     "write_control_vector",
+    "write_engine_request",
     "write_persona_vector",
 ]
