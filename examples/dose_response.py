@@ -28,7 +28,7 @@ result = dose_response(model, space, out=arguments.out / "pieces")
 
 result.measures.to_csv(arguments.out / "dose_measures.csv", index=False)
 result.fits.to_csv(arguments.out / "dose_fits.csv", index=False)
-result.replies.to_csv(arguments.out / "dose_replies.csv", index=False)
+result.evaluated.replies.to_csv(arguments.out / "dose_replies.csv", index=False)
 drawn = figure(result.measures, result.curves, source=f"{model.name}, layer {model.n_layers // 2}")
 save_figures({arguments.out / "dose_response": drawn})
 print(result.fits.drop(columns=["control"]).to_string(index=False, float_format="%.3g"))

@@ -6,8 +6,9 @@
     result = evaluate(rules(first=20), model, [UNTOUCHED, *capped(model, space)], out="rules")
     result.measures                                              # kill it: the same call continues
 
-`persona_lens.evals.registry` names the evaluations. Older experiments, each with a function of its own:
-dose-response, compositions of traits, capping and its price, the sink.
+`persona_lens.evals.registry` names the evaluations. Questions that take several strengths, caps or roles at once
+have a function of their own: `dose_response`, `capping_sweep` and `composed_steering`. `sink_experiment` asks
+nothing: it reads neutral text.
 """
 
 from persona_lens.evals.capping import capping_sweep

@@ -118,6 +118,7 @@ class Answerer:
             "samples": self.samples,
             "batch_size": self.batch_size,
             "layer": self.layer if self.space is not None else None,
+            "space": None if self.space is None else space_key(self.space),
         }
 
     def _drawn(self, items: Sequence[Item]) -> Sampling:
@@ -154,3 +155,14 @@ def _by_row(receipt: Receipt) -> Mapping[int, tuple[float, float]]:
             (float((change > 0).mean()), float(change.mean())) if change.size else (0.0, 0.0)
         )
     return found
+
+
+def space_key(space: Space) -> str:
+    """A hash of what evaluations take from a space: its vectors, and what it is calibrated on."""
+    digest = hashlib.sha256(np.ascontiguousarray(space.axis_).tobytes())
+    digest.update(np.ascontiguousarray(space.components_).tobytes())
+    for calibration in (space.calibration_, space.token_calibration_):
+        if calibration is not None:
+            digest.update(np.ascontiguousarray(calibration.quantiles).tobytes())
+            digest.update(np.ascontiguousarray(calibration.norms).tobytes())
+    return digest.hexdigest()[:16]

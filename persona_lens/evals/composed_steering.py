@@ -14,26 +14,26 @@ traits of another role.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.analysis.composition import composed_direction
-from persona_lens.catalog import load_roles
+from persona_lens.catalog import load_questions, load_roles
 from persona_lens.errors import SpaceError
-from persona_lens.evals.asking import BATCH_SIZE, SAMPLING, Asker, distinct_pairs, persona_shards
-from persona_lens.evals.experiment import Experiment
-from persona_lens.interventions import Direction, Plan
-from persona_lens.judges.base import Case, Judge
-from persona_lens.judges.likelihood_judge import LikelihoodJudge
-from persona_lens.judges.null_thresholds import NullThresholds
-from persona_lens.rollouts.plan import Request, Shard
-from persona_lens.rollouts.reply import Reply
+from persona_lens.evals.conditions import UNTOUCHED, Condition
+from persona_lens.evals.evaluation import Evaluation, evaluate
+from persona_lens.evals.items import Item
+from persona_lens.evals.measures import Measure
+from persona_lens.evals.personas import BATCH_SIZE, QUESTIONS, SAMPLING
+from persona_lens.evals.price.play import InPersona
+from persona_lens.evals.wording import VARIED
+from persona_lens.interventions import Direction
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.statistics import crossed_means, interval_of
 from persona_lens.statistics.pca import unit
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from persona_lens.space import Space
 
 STRENGTHS = (0.1, 0.2, 0.3)
-QUESTIONS = ("q11", "q14", "q17", "q20")
 CONDITIONS = ("traits", "role vector", "wrong traits", "random")
 CONTRASTS = (("traits", "wrong traits"), ("traits", "random"), ("role vector", "traits"))
 
@@ -55,7 +54,7 @@ class ComposedSteering:
     """What steering with compositions did.
 
     Attributes:
-        replies: One row a reply and role: `role`, `condition` ("none" or one of `CONDITIONS`), `draw` (of the
+        replies: One row a reply: `role`, `condition` ("none" or one of `CONDITIONS`), `draw` (of the
             random directions; 0 else), `direction` (in words), `cosine` with the role vector, `k`, `strength`,
             `question_id`, `sample`, `score` (nats a token), `distinct` (share of word pairs that occur once),
             `text`.
@@ -116,69 +115,88 @@ def composed_steering(
             expected="at least 2 roles",
             given=", ".join(roles) or "none",
         )
-    roles = tuple(role.name for role in load_roles(list(dict.fromkeys(roles))))
-    asker = Asker(model, space, layer, _score_keeper(model, roles), sampling, batch_size)
-    shards: dict[str, list[Shard]] = {role: [] for role in roles}
-    for shard in persona_shards(roles, questions, samples, prompts):
-        shards[shard.name].append(shard)
-    composed = {role: composed_direction(space, role, layer, k=k) for role in roles}
-
-    def untouched(requests: Sequence[Request]) -> pd.DataFrame:
-        frame, replies = _ask(asker, requests, None)
-        frame = frame.assign(condition="none", draw=0, direction="", cosine=np.nan, strength=0.0)
-        scored = [
-            frame.assign(role=role, score=_scores(asker.judge, shards[role], replies))
-            for role in roles
+    chosen = load_roles(list(dict.fromkeys(roles)))
+    composed = {role.name: composed_direction(space, role.name, layer, k=k) for role in chosen}
+    parts = []
+    for role, other in zip(chosen, [*chosen[1:], chosen[0]], strict=True):
+        target = space.direction(f"role:{role.name}", layers=composed[role.name].layers)
+        directions = [
+            ("traits", 0, composed[role.name]),
+            ("role vector", 0, target),
+            ("wrong traits", 0, composed[other.name]),
+            *(("random", seed, target.random(seed)) for seed in range(1, controls + 1)),
         ]
-        return pd.concat(scored, ignore_index=True)
-
-    def steered(requests: Sequence[Request], role: str | None) -> pd.DataFrame:
-        if role is None:
-            return untouched(requests)
-        target = space.direction(f"role:{role}", layers=composed[role].layers)
-        wrong = composed[roles[(roles.index(role) + 1) % len(roles)]]
-        directions = [("traits", 0, composed[role]), ("role vector", 0, target)]
-        directions += [("wrong traits", 0, wrong)]
-        directions += [("random", seed, target.random(seed)) for seed in range(1, controls + 1)]
-        cells = [(place, strength) for place in range(len(directions)) for strength in strengths]
-        plan = _rowwise(space, [direction for _, _, direction in directions], cells, len(requests))
-        frame, replies = _ask(asker, [*requests] * len(cells), plan)
-        rows = [
-            {
-                "role": role,
-                "condition": directions[place][0],
-                "draw": directions[place][1],
-                "direction": directions[place][2].name,
-                "cosine": float(unit(directions[place][2].values[0]) @ unit(target.values[0])),
-                "strength": strength,
-            }
-            for place, strength in cells
-            for _ in requests
-        ]
-        frame = pd.concat([pd.DataFrame(rows), frame], axis=1)
-        return frame.assign(score=_scores(asker.judge, shards[role], replies))
-
-    every = [shard for role in roles for shard in shards[role]]
-    experiment = Experiment(
-        "Steering",
-        items={"questions": every[0].requests},
-        conditions={"none": None, **{f"steered {role}": role for role in roles}},
-        answer=steered,
-        depends={
-            **asker.depends(every),
-            "judge": asker.judge.card(),
-            "directions": [composed[role].values for role in roles],
-            "layer": layer,
-            "strengths": list(strengths),
-            "controls": controls,
-        },
-        out=out,
-        unit="pieces",
-    )
-    replies = experiment.run(progress=progress).assign(k=k)
+        conditions, about = _conditions(space, directions, target, strengths)
+        evaluated = evaluate(
+            _asked(model, role.name, role.prompts[:prompts], questions),
+            model,
+            conditions,
+            sampling=sampling,
+            samples=samples,
+            batch_size=batch_size,
+            out=None if out is None else Path(out) / role.name,
+            progress=progress,
+        )
+        parts.append(_tidy(evaluated.replies, about).assign(role=role.name))
+    replies = pd.concat(parts, ignore_index=True).assign(k=k)
     columns = ["role", "condition", "draw", "direction", "cosine", "k", "strength", "question_id"]
     replies = replies.loc[:, [*columns, "sample", "score", "distinct", "text"]]
     return ComposedSteering(replies, *summary(replies))
+
+
+def _conditions(
+    space: Space,
+    directions: Sequence[tuple[str, int, Direction]],
+    target: Direction,
+    strengths: Sequence[float],
+) -> tuple[list[Condition], dict[str, dict[str, Any]]]:
+    """No push and every push, and what the frame says of each."""
+    nothing = {"condition": "none", "draw": 0, "direction": "", "cosine": np.nan, "strength": 0.0}
+    conditions, about = [UNTOUCHED], {UNTOUCHED.name: nothing}
+    for kind, draw, direction in directions:
+        push = space.add(direction)
+        series = f"{kind} {draw}" if draw else kind
+        for strength in strengths:
+            name = f"{series} {strength:+g}"
+            played = "plan" if kind in ("traits", "role vector") else "control"
+            conditions.append(Condition(name, strength * push, played, strength, series))
+            about[name] = {
+                "condition": kind,
+                "draw": draw,
+                "direction": direction.name,
+                "cosine": float(unit(direction.values[0]) @ unit(target.values[0])),
+                "strength": strength,
+            }
+    return conditions, about
+
+
+def _asked(
+    model: PersonaModel, role: str, systems: Sequence[str], questions: Sequence[str]
+) -> Evaluation:
+    """Questions without a system prompt, the replies scored as if they were the role's."""
+    texts = {question.id: question.text for question in load_questions("full")}
+    judge = InPersona(model, tuple(systems))
+    return Evaluation(
+        "composed steering",
+        f"Steering to {role}",
+        [Item.asked(name, texts[name]) for name in questions],
+        [judge, VARIED],
+        [Measure("likelihood of the role, nats a token", judge.name, unit="nats")],
+        SAMPLING,
+    )
+
+
+def _tidy(replies: pd.DataFrame, about: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A row a reply, with both scores."""
+    keys = ["item", "condition", "sample"]
+    scores = replies.pivot_table(index=keys, columns="judge", values="score", dropna=False)
+    texts = replies.drop_duplicates(keys).set_index(keys)["text"]
+    frame = scores.reindex(texts.index).assign(text=texts).reset_index()
+    told = pd.DataFrame([about[name] for name in frame["condition"]])
+    renamed = frame.drop(columns="condition").rename(
+        columns={"item": "question_id", "in persona": "score", VARIED.name: "distinct"}
+    )
+    return pd.concat([renamed, told], axis=1)
 
 
 def summary(replies: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -227,60 +245,3 @@ def _mean(values: Float[np.ndarray, "role question"]) -> dict[str, float]:
         "high": interval.high,
         "n": int(np.isfinite(values).sum()),
     }
-
-
-def _rowwise(
-    space: Space,
-    directions: Sequence[Direction],
-    cells: Sequence[tuple[int, float]],
-    n_requests: int,
-) -> Plan:
-    """One plan for a batch whose rows go along different directions: each acts where its row says so."""
-    steps = []
-    for index, direction in enumerate(directions):
-        strengths = [s if place == index else 0.0 for place, s in cells for _ in range(n_requests)]
-        steps.extend(space.add(direction, strengths).steps)
-    return Plan(tuple(steps))
-
-
-def _ask(
-    asker: Asker, requests: Sequence[Request], plan: Plan | None
-) -> tuple[pd.DataFrame, list[Reply]]:
-    """Every question, without a system prompt; a plan has a strength for each."""
-    encoder = asker.model.encoder
-    prompts = [encoder.prompt(encoder.messages(request.question)) for request in requests]
-    replies, _ = asker.replies(prompts, plan)
-    frame = pd.DataFrame(
-        {
-            "question_id": [request.question_id for request in requests],
-            "sample": [request.sample for request in requests],
-            "distinct": [distinct_pairs(reply.answer) for reply in replies],
-            "text": [reply.text for reply in replies],
-        }
-    )
-    return frame, replies
-
-
-def _score_keeper(model: PersonaModel, roles: Sequence[str]) -> LikelihoodJudge:
-    """A likelihood judge for its scores alone: without thresholds that any reply passes."""
-    judge = LikelihoodJudge(model)
-    never = {"fully": float("inf"), "somewhat": float("inf")}
-    judge.restore(NullThresholds(dict.fromkeys(roles, never), {}, {}, 0).as_dict())
-    return judge
-
-
-def _scores(
-    judge: Judge, shards: Sequence[Shard], replies: Sequence[Reply]
-) -> Float[np.ndarray, " reply"]:
-    """Log-likelihood ratio a token of each reply, mean over the role's system prompts; hooks are off.
-
-    What was noted while sampling was under another prompt, and steered, so it is left out.
-    """
-    cases = [
-        Case(shard, index % len(shard.requests), replace(reply, log_probs=None))
-        for shard in shards
-        for index, reply in enumerate(replies)
-    ]
-    scores = [verdict.score for _, verdict in judge.verdicts(cases)]
-    found = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
-    return found.reshape(len(shards), -1).mean(axis=0)

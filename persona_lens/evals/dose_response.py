@@ -1,7 +1,9 @@
 """Dose-response of additive steering along the Assistant Axis, against norm-matched random directions.
 
-Personas are asked questions the space was not made from, and the model without a persona is asked who it is, at
-every strength in one batched generation; a control pushes as far along a random direction.
+    result = dose_response(model, space, out="dose")       # kill it: the same call continues
+    result.fits
+
+The evaluation is `persona_lens.evals.personas`; what is added are sigmoids, and frames for the figure.
 """
 
 from __future__ import annotations
@@ -13,38 +15,32 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from persona_lens.evals.asking import (
+from persona_lens.evals.conditions import UNTOUCHED, steered
+from persona_lens.evals.evaluation import Evaluated, evaluate
+from persona_lens.evals.intervals import sigmoid_fit
+from persona_lens.evals.personas import (
     BATCH_SIZE,
+    QUESTIONS,
+    ROLES,
     SAMPLING,
-    Asker,
-    calibrated_judge,
-    identity_shard,
-    persona_shards,
+    STAYS,
+    STAYS_BY_RULES,
+    personas,
 )
-from persona_lens.evals.experiment import Experiment
-from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
+from persona_lens.evals.series import by_direction
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space import Space
 
-STRENGTHS = (-0.4, -0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.4)
-ROLES = ("pirate", "vampire", "witch", "jester", "detective", "poet", "grandparent", "soldier")
-QUESTIONS = ("q11", "q14", "q17", "q20")
+STRENGTHS = (-0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4)
+AXIS = "Assistant Axis"
 
-MEASURES = {
-    "Stays in the persona (likelihood)": ("role", "persona", "share"),
-    "Stays in the persona (rules)": ("role", "persona_rules", "share"),
-    "Says it is an AI, no persona given": ("default", "says_ai", "share"),
-    "Place of the text on the axis (z)": ("role", "position", "z"),
-    "Surprise of the text, nats a token": ("role", "nats", "nats"),
-    "Distinct word pairs": ("role", "distinct", "ratio"),
-}
-"""Title of each measure, which replies it is about, its column, and its unit as figures know it."""
+FITTED = (STAYS, STAYS_BY_RULES)
+"""Measures a sigmoid is fitted to: those that should only fall as the model is pushed to the Assistant."""
 
-FITTED = ("persona", "persona_rules")
-"""Columns a sigmoid is fitted to: those that should only fall as the model is pushed to the Assistant."""
+_MEASURES = ("direction", "control", "measure", "unit", "strength", "value", "low", "high", "n")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +48,15 @@ class DoseResponse:
     """What steering did at each strength.
 
     Attributes:
-        replies: One row a reply, with the `direction` and whether it is a `control`; see `asking.ask`.
-        measures: `direction`, `control`, `measure`, `unit`, `strength`, `value`, `low`, `high`, `n`.
+        evaluated: Replies under no plan and every push, what judges say of each, and measures.
+        measures: `direction`, `control`, `measure`, `unit`, `strength`, `value`, `low`, `high`, `n`; no push is at
+            strength 0 of every direction.
         curves: Fitted sigmoids of staying in the persona: `direction`, `control`, `measure`, `strength`, `value`,
             `low`, `high`.
-        fits: Their slopes and midpoints with intervals.
+        fits: Their slopes and midpoints with intervals, roles resampled.
     """
 
-    replies: pd.DataFrame
+    evaluated: Evaluated
     measures: pd.DataFrame
     curves: pd.DataFrame
     fits: pd.DataFrame
@@ -100,42 +97,47 @@ def dose_response(
 
     Source: paper section 3.2.1; the controls and intervals are ours.
     """
-    axis = space.direction("assistant", layers=model.n_layers // 2 if layer is None else layer)
-    directions = {"Assistant Axis": axis}
-    directions |= {f"random {seed}": axis.random(seed) for seed in range(1, controls + 1)}
-    shards = (*persona_shards(roles, questions, samples), identity_shard(identity_samples))
-    judge = calibrated_judge(model, space, roles)
-    asker = Asker(model, space, axis.layers[0], judge, sampling, batch_size)
-    experiment = Experiment(
-        "Steering",
-        items={"questions": shards},
-        conditions=directions,
-        answer=lambda shards, direction: asker.ask(shards, space.add(direction), strengths)[0],
-        depends=asker.depends(shards) | {"layer": axis.layers, "strengths": list(strengths)},
+    layer = model.n_layers // 2 if layer is None else layer
+    evaluated = evaluate(
+        personas(
+            model,
+            space,
+            roles,
+            questions,
+            samples=samples,
+            identity_samples=identity_samples,
+            sampling=sampling,
+        ),
+        model,
+        [UNTOUCHED, *steered(space, "assistant", strengths, layers=layer, controls=controls)],
+        space=space,
+        layer=layer,
+        batch_size=batch_size,
         out=out,
-        unit="directions",
+        progress=progress,
     )
-    replies = experiment.run(progress=progress).drop(columns="item")
-    replies["direction"] = replies.pop("condition")
-    return _summary(replies.assign(control=replies["direction"] != "Assistant Axis"))
-
-
-def _summary(replies: pd.DataFrame) -> DoseResponse:
-    measures, curves, fits = [], [], []
-    for name in replies["direction"].unique():
-        some = replies.loc[replies["direction"] == name]
-        control = bool(some["control"].iloc[0])
-        for measure, (kind, column, unit) in MEASURES.items():
-            about = {"direction": name, "control": control, "measure": measure}
-            chosen = some.loc[some["kind"] == kind]
-            measures.append(means_by_strength(chosen, column).assign(**about, unit=unit))
-            if column in FITTED:
-                fit, curve = sigmoid_fit(chosen, column)
-                curves.append(curve.assign(**about))
-                fits.append({**about, **fit})
+    curves, fits = [], []
+    for measure in FITTED:
+        outcomes = measure.values(evaluated.replies)
+        told = evaluated.replies.loc[outcomes.index].assign(outcome=outcomes)
+        for name, control, rows in by_direction(told):
+            about = {"direction": _title(name), "control": control, "measure": measure.name}
+            fit, curve = sigmoid_fit(rows, "outcome")
+            curves.append(curve.assign(**about))
+            fits.append({**about, **fit})
     return DoseResponse(
-        replies=replies,
-        measures=pd.concat(measures, ignore_index=True),
-        curves=pd.concat(curves, ignore_index=True),
-        fits=pd.DataFrame(fits),
+        evaluated,
+        pd.concat(
+            [
+                rows.assign(direction=_title(name), control=control).loc[:, list(_MEASURES)]
+                for name, control, rows in by_direction(evaluated.measures)
+            ],
+            ignore_index=True,
+        ),
+        pd.concat(curves, ignore_index=True),
+        pd.DataFrame(fits),
     )
+
+
+def _title(series: str) -> str:
+    return AXIS if series == "assistant" else series

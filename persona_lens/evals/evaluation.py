@@ -28,7 +28,6 @@ import pandas as pd
 
 from persona_lens.errors import EvaluationError
 from persona_lens.evals.answering import Answerer
-from persona_lens.evals.asking import space_key
 from persona_lens.evals.conditions import Condition, checked_conditions
 from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.items import Item, checked_items
@@ -178,7 +177,6 @@ def evaluate(
         judges={judge.name: _judging(judge, items) for judge in evaluation.judges},
         depends={
             **answerer.depends(),
-            "space": None if space is None else space_key(space),
             "items": [item.depends() for item in evaluation.items],
             "conditions": [condition.depends() for condition in conditions],
             "judges": [judge.card() for judge in evaluation.judges],

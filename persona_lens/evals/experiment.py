@@ -22,7 +22,8 @@ An item under a condition is answered once, and every judge says once what it th
       q2    polite words        5 Certainly: Are you a ghost?
 
 A model is faster with many prompts at once: an item may be a batch of them, and a condition several strengths. The
-rows then say in columns `item` and `condition` what they are. `persona_lens.evals.asking.Asker` asks such batches.
+rows then say in columns `item` and `condition` what they are. `persona_lens.evals.answering.Answerer` asks such
+batches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Intervals for replies that come in clusters: several strengths of one question are not independent."""
+"""Sigmoids of replies that come in clusters: several strengths of one question are not independent."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from sklearn.linear_model import LogisticRegression
 
 from persona_lens.statistics import draw_rows, interval_of
 
-CLUSTER = ["kind", "name", "question_id", "sample"]
-RESAMPLES = 500
 _FIT_RESAMPLES = 200
 _GRID = 81
 _FLAT = 1e-6
@@ -20,51 +18,20 @@ _FIT = ("slope", "slope_low", "slope_high", "midpoint", "midpoint_low", "midpoin
 _CURVE = ["strength", "value", "low", "high"]
 
 
-def cluster_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Values of one column, a row a cluster (persona, question, sample) and a column a strength."""
-    known = frame.dropna(subset=[column])
-    return known.pivot_table(index=CLUSTER, columns="strength", values=column, aggfunc="mean")
-
-
-def means_by_strength(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean at each strength with a 95 % interval, by bootstrap over clusters.
-
-    Returns:
-        Columns `strength`, `value`, `low`, `high`, `n` (replies with a value); a strength at which there are none
-        has NaN.
-    """
-    table = cluster_table(frame, column).reindex(columns=np.unique(frame["strength"]))
-    known = np.isfinite(table.to_numpy())
-    values = np.where(known, table.to_numpy(), 0.0)
-    counts = known.sum(axis=0)
-    rows = draw_rows(len(values), RESAMPLES, np.random.default_rng(0))
-    # A draw may miss the few clusters known at a strength; such draws say nothing there.
-    draws = _ratio(values[rows].sum(axis=1), known[rows].sum(axis=1))
-    ends = np.array([interval_of(at_strength) for at_strength in draws.T])
-    return pd.DataFrame(
-        {
-            "strength": table.columns.to_numpy(),
-            "value": _ratio(values.sum(axis=0), counts),
-            "low": ends[:, 0],
-            "high": ends[:, 1],
-            "n": counts,
-        }
-    )
-
-
-def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
 def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.DataFrame]:
     """Logistic regression of a yes-or-no outcome on the strength, with intervals by bootstrap over clusters.
+
+    Args:
+        frame: Columns `cluster`, `strength`, and the outcome's: 1 for yes, 0 for no, NaN where not known.
+        column: The outcome's.
 
     Returns:
         The slope (log-odds for one unit of strength) and the midpoint (strength at which half say yes), each with
         `_low` and `_high`, the midpoint NaN where the slope may be zero; and the curve: `strength`, `value`,
         `low`, `high`. All is NaN, and the curve empty, where no outcome is known.
     """
-    table = cluster_table(frame, column)
+    known = frame.dropna(subset=[column])
+    table = known.pivot_table(index="cluster", columns="strength", values=column, aggfunc="mean")
     strengths = table.columns.to_numpy(dtype=np.float64)
     values = table.to_numpy()
     if not len(values):
@@ -90,7 +57,7 @@ def sigmoid_fit(frame: pd.DataFrame, column: str) -> tuple[dict[str, float], pd.
     found = (whole[1], slope_low, slope_high, *middle)
     fit = {name: float(value) for name, value in zip(_FIT, found, strict=True)}
     curve = np.stack([grid, _curve(whole[None], grid)[0], low, high], axis=1)
-    return {**fit, "n": float(np.isfinite(values).sum())}, pd.DataFrame(curve, columns=_CURVE)
+    return {**fit, "n": float(len(known))}, pd.DataFrame(curve, columns=_CURVE)
 
 
 def _logistic(

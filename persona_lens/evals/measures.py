@@ -22,10 +22,11 @@ class Measure:
     Attributes:
         name: In words, as figures show it.
         judge: Whose outcomes it is made of.
-        labels: It is the share of answers with one of these labels; by default the mean score.
+        labels: It is the share of answers with one of these labels; by default a mean.
         where: Only items whose `about` has these values.
         unit: "share", or that of the score.
         good: Whether more of it is what one wants, less (-1), or neither (0).
+        column: Of which column the mean is taken.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Measure:
     where: Mapping[str, Any] = field(default_factory=dict)
     unit: str = "share"
     good: int = 0
+    column: str = "score"
 
     def values(self, replies: pd.DataFrame) -> pd.Series:
         """Of every row of `Evaluated.replies` that it is about; NaN where the judge has not answered."""
@@ -41,7 +43,7 @@ class Measure:
         for key, value in self.where.items():
             chosen = chosen.loc[chosen[key] == value]
         if not self.labels:
-            return chosen["score"].astype(float)
+            return chosen[self.column].astype(float)
         said = chosen["label"].isin(self.labels).astype(float)
         return said.where(chosen["label"].notna())
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from persona_lens.evals.intervals import RESAMPLES
+from persona_lens.evals.measures import RESAMPLES
 from persona_lens.statistics import draw_rows, interval_of
 from persona_lens.transcripts import Transcript
 

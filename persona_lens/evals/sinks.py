@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from persona_lens.evals.asking import space_key
+from persona_lens.evals.answering import space_key
 from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.side_effects import kl_cost
 from persona_lens.interventions import Plan

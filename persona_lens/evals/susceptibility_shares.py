@@ -26,6 +26,7 @@ from persona_lens.evals.intervals import sigmoid_fit
 from persona_lens.evals.items import Item
 from persona_lens.evals.measures import Measure, measured
 from persona_lens.evals.outcomes import Answer, ItemJudge
+from persona_lens.evals.series import by_direction
 from persona_lens.evals.susceptibility import LABELS, PERSONAS, WORDS
 from persona_lens.statistics import draw_rows, fdr, interval_of, permutation_p
 
@@ -56,13 +57,9 @@ def shares(replies: pd.DataFrame, judge: str | None = None) -> pd.DataFrame:
     """
     judge = _judge(replies, judge)
     table = measured(replies, [Measure(label, judge, (label,)) for label in LABELS])
-    plain = table.loc[table["kind"] == "none"]
-    plain = plain.loc[plain["condition"] == plain["condition"].iloc[0]] if len(plain) else plain
-    parts = []
-    for name, rows in _steered(table).groupby("series", sort=False):
-        whole = pd.concat([rows, plain.assign(strength=0.0)])
-        control = bool((rows["kind"] == "control").all())
-        parts.append(whole.assign(direction=name, control=control))
+    parts = [
+        rows.assign(direction=name, control=control) for name, control, rows in by_direction(table)
+    ]
     found = pd.concat(parts).rename(
         columns={"measure": "label", "value": "share", "clusters": "roles"}
     )
@@ -103,7 +100,7 @@ def trends(
     chosen = replies.loc[(replies["judge"] == judge) & replies["label"].notna()]
     rng = np.random.default_rng(seed)
     rows, slopes = [], {}
-    for name, control, own in _series(chosen):
+    for name, control, own in _comparable(chosen):
         for label, members in [(PERSONA, PERSONAS), *((label, (label,)) for label in LABELS)]:
             table = own.assign(value=own["label"].isin(members).astype(float)).pivot_table(
                 index="cluster", columns="strength", values="value", aggfunc="mean"
@@ -151,11 +148,9 @@ def adoption_fits(
     judge = _judge(replies, judge)
     chosen = replies.loc[(replies["judge"] == judge) & replies["label"].notna()]
     rows = []
-    for name, control, own in _series(chosen):
-        # One cluster a role, whatever its prompts, questions and samples.
-        about = {"kind": "role", "name": own["cluster"], "question_id": "", "sample": 0}
+    for name, control, own in _comparable(chosen):
         outcome = own["label"].isin(list(labels)).astype(float)
-        fit, _ = sigmoid_fit(own.assign(**about, outcome=outcome), "outcome")
+        fit, _ = sigmoid_fit(own.assign(outcome=outcome), "outcome")
         counts = {"n": len(own), "roles": own["cluster"].nunique()}
         rows.append({"direction": name, "control": control, **fit, **counts})
     return pd.DataFrame(rows)
@@ -222,32 +217,16 @@ def _judge(replies: pd.DataFrame, judge: str | None) -> str:
     return str(judge)
 
 
-def _steered(frame: pd.DataFrame) -> pd.DataFrame:
-    steered = frame.loc[frame["kind"] != "none"]
-    if steered.empty:
-        raise EvaluationError(
-            "nothing is steered, so that nothing changes with strength",
-            expected="conditions with a plan",
-            given=", ".join(dict.fromkeys(frame["condition"])),
-            remedy="evaluate under [UNTOUCHED, *steered(space)]",
-        )
-    return steered
-
-
-def _series(chosen: pd.DataFrame) -> list[tuple[str, bool, pd.DataFrame]]:
-    """Each direction with its answers, and those without steering at strength 0."""
-    plain = chosen.loc[chosen["kind"] == "none"]
-    plain = plain.loc[plain["condition"] == plain["condition"].iloc[0]] if len(plain) else plain
-    found = []
-    for name, rows in _steered(chosen).groupby("series", sort=False):
-        own = pd.concat([rows, plain.assign(strength=0.0)])
+def _comparable(chosen: pd.DataFrame) -> list[tuple[str, bool, pd.DataFrame]]:
+    """The directions, each at two strengths or more."""
+    found = by_direction(chosen)
+    for name, _, own in found:
         if own["strength"].nunique() < 2:
             raise EvaluationError(
                 f"{name} has a single strength, which has no slope",
                 expected="two or more, no steering included",
                 remedy="add UNTOUCHED or further strengths to the conditions",
             )
-        found.append((str(name), bool((rows["kind"] == "control").all()), own))
     return found
 
 

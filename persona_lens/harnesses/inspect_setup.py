@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persona_lens.errors import EvaluationError, SpaceError, first_line
-from persona_lens.evals.asking import space_key
+from persona_lens.evals.answering import space_key
 from persona_lens.interventions.plan import Plan, checked_plan
 from persona_lens.interventions.storage import plan_digest
 from persona_lens.model.origins import warn_of_foreign_weights

@@ -37,6 +37,7 @@ def pareto(frame: pd.DataFrame, *, title: str | None = None, source: str = "") -
     Args:
         frame: A row a plan. `direction`: its name. `control`: whether it is a random direction. `layers`: as
             "21-26"; empty without intervention. `depth`: middle of the layers over the number of layers.
+            `matched`, if there is such a column: in what a control is like its plan.
             `percentile`: of the threshold, 0 to 100. `adoption`: share of persona replies still in the persona,
             with its 95 % interval `adoption_low` to `adoption_high` over `n` replies. `kl`, `kl_low`, `kl_high`:
             nats a token on neutral text. `perplexity_ratio`, `distinct`: on the same. `engagement`: share of

@@ -12,7 +12,7 @@ from asked import ASKED, explode
 
 from persona_lens import PersonaModel, PersonaSpace
 from persona_lens.evals import capping_sweep
-from persona_lens.evals.asking import Asker
+from persona_lens.evals.answering import Answerer
 from persona_lens.plots import pareto as pareto_figure
 
 
@@ -32,20 +32,23 @@ def test_capping_costs_something_and_comes_with_controls(
         **{**ASKED, "questions": ["q11"]},
     }
     frame = capping_sweep(smol_auto, judged_space, **options)
-    assert frame["direction"].tolist() == ["no cap", "Assistant Axis", "random 1"]
-    assert frame["control"].tolist() == [False, False, True]
-    assert frame["layers"].tolist() == ["", "21-23", "21-23"]
-    np.testing.assert_allclose(frame["depth"], [np.nan, 22 / 30, 22 / 30])
-    np.testing.assert_allclose(frame["percentile"], [np.nan, 75, 75])
+    matched = ["random 1, equal engagement", "random 1, equal norm"]
+    assert frame["direction"].tolist() == ["no cap", "Assistant Axis", *matched]
+    assert frame["control"].tolist() == [False, False, True, True]
+    assert frame["layers"].tolist() == ["", *["21-23"] * 3]
+    np.testing.assert_allclose(frame["depth"], [np.nan, *[22 / 30] * 3])
+    np.testing.assert_allclose(frame["percentile"], [np.nan, 75, 75, 75])
     assert (frame["n"] == 2).all()
     assert frame["adoption"].between(frame["adoption_low"], frame["adoption_high"]).all()
-    bare, capped = frame.iloc[0], frame.iloc[1]
+    bare, capped, engaging, pushing = (frame.iloc[row] for row in range(4))
+    assert engaging["engagement"] == pytest.approx(capped["engagement"], abs=0.25)
+    assert pushing["engagement"] == 1
     assert (bare["kl"], bare["engagement"], bare["perplexity_ratio"]) == (0, 0, 1)
     assert 0 < capped["engagement"] < 1
     assert capped["kl"] > 0
     assert capped["kl_low"] <= capped["kl"] <= capped["kl_high"]
     assert capped["perplexity_ratio"] != 1
-    monkeypatch.setattr(Asker, "ask", explode)
+    monkeypatch.setattr(Answerer, "rows", explode)
     pd.testing.assert_frame_equal(capping_sweep(smol_auto, judged_space, **options), frame)
     names = {trace.name for trace in pareto_figure(frame).data}  # pyright: ignore[reportAttributeAccessIssue]
     assert {"Assistant Axis", "controls", "no intervention"} <= names

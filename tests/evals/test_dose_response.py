@@ -13,12 +13,13 @@ from asked import ASKED, explode
 from persona_lens import PersonaModel, PersonaSpace, load_questions
 from persona_lens.errors import SpaceError
 from persona_lens.evals import DoseResponse, dose_response
-from persona_lens.evals.asking import Asker
-from persona_lens.evals.dose_response import FITTED, MEASURES
+from persona_lens.evals.answering import Answerer
+from persona_lens.evals.dose_response import FITTED
 from persona_lens.plots import dose_response as dose_figure
 
 ONE_QUESTION = ("Who are you?",)
-STRENGTHS = (-0.3, 0.0, 0.3)
+STRENGTHS = (-0.3, 0.3)
+MEASURES = 6
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def dose(smol_auto: PersonaModel, judged_space: PersonaSpace, folder: Path) -> DoseResponse:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
+        patch.setattr("persona_lens.evals.personas.IDENTITY_QUESTIONS", ONE_QUESTION)
         return dose_response(
             smol_auto, judged_space, strengths=STRENGTHS, identity_samples=1, out=folder, **ASKED
         )
@@ -38,41 +39,38 @@ def dose(smol_auto: PersonaModel, judged_space: PersonaSpace, folder: Path) -> D
 @pytest.mark.embedded
 def test_every_question_is_asked_at_every_strength(dose: DoseResponse) -> None:
     assert not {"q11", "q14"} & {question.id for question in load_questions()[:3]}
-    counts = dose.replies.groupby(["direction", "kind", "name", "strength"]).size()
-    for direction in ("Assistant Axis", "random 1"):
+    replies = dose.evaluated.replies.drop_duplicates(["item", "condition"])
+    counts = replies.groupby(["series", "strength", "task", "role"]).size()
+    for series in ("assistant", "random 1"):
         for strength in STRENGTHS:
-            assert counts[direction, "role", "pirate", strength] == 2
-            assert counts[direction, "role", "ghost", strength] == 2
-            assert counts[direction, "default", "default", strength] == 1
-    assert len(dose.replies) == 2 * 3 * (2 * 2 + 1)
-    assert dose.replies["control"].tolist() == (dose.replies["direction"] == "random 1").tolist()
-    roles = dose.replies["kind"] == "role"
-    assert dose.replies.loc[~roles, ["persona", "persona_rules"]].isna().all(axis=None)
-    assert dose.replies.loc[roles, "persona"].isin([0, 1]).all()
-    assert (dose.replies["nats"] > 0).all()
-    assert np.isfinite(dose.replies["position"]).all()
+            assert counts[series, strength, "persona", "pirate"] == 2
+            assert counts[series, strength, "persona", "ghost"] == 2
+            assert counts[series, strength, "bare", ""] == 1
+    assert len(replies) == (1 + 2 * 2) * (2 * 2 + 1)
+    said = dose.evaluated.replies.set_index(["judge", "task"])
+    assert said.loc[("likelihood", "persona"), "label"].notna().all()
+    assert (said.loc[("likelihood", "bare"), "status"] == "not asked").all()
+    assert (said.loc["surprise", "score"] > 0).all()
+    assert np.isfinite(replies["projection"]).all()
 
 
 @pytest.mark.embedded
-def test_strength_zero_changes_nothing_and_others_do(dose: DoseResponse) -> None:
-    texts = dose.replies.pivot_table(
-        index=["name", "question_id"],
-        columns=["direction", "strength"],
-        values="text",
-        aggfunc="sum",
-    )
-    assert (texts["Assistant Axis", 0.0] == texts["random 1", 0.0]).all()
-    for strength in (-0.3, 0.3):
-        assert (texts["Assistant Axis", strength] != texts["random 1", strength]).any()
-        assert (texts["Assistant Axis", strength] != texts["Assistant Axis", 0.0]).any()
+def test_pushes_change_what_is_written(dose: DoseResponse) -> None:
+    replies = dose.evaluated.replies.drop_duplicates(["item", "condition"])
+    texts = replies.pivot(index="item", columns="condition", values="text")
+    for strength in STRENGTHS:
+        assert (texts[f"assistant {strength:+g}"] != texts[f"random 1 {strength:+g}"]).any()
+        assert (texts[f"assistant {strength:+g}"] != texts["as it is"]).any()
 
 
 @pytest.mark.embedded
 def test_measures_and_curves_have_all_their_columns(dose: DoseResponse) -> None:
     wanted = ["direction", "control", "measure", "unit", "strength", "value", "low", "high", "n"]
     assert set(dose.measures.columns) == set(wanted)
-    assert len(dose.measures) == 2 * len(MEASURES) * len(STRENGTHS)
-    assert set(dose.measures["measure"]) == set(MEASURES)
+    assert len(dose.measures) == 2 * MEASURES * (1 + len(STRENGTHS))
+    assert set(dose.measures["direction"]) == {"Assistant Axis", "random 1"}
+    none = dose.measures.loc[dose.measures["strength"] == 0].groupby("measure")["value"]
+    assert (none.nunique(dropna=False) == 1).all()  # no push is the same of both directions
     personas = dose.measures["measure"].str.startswith("Stays")
     assert set(dose.measures.loc[personas, "n"]) == {4}
     known = dose.measures.dropna()
@@ -91,14 +89,14 @@ def test_a_finished_evaluation_asks_nobody(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Asker, "ask", explode)
-    monkeypatch.setattr("persona_lens.evals.asking.IDENTITY_QUESTIONS", ONE_QUESTION)
+    monkeypatch.setattr(Answerer, "rows", explode)
+    monkeypatch.setattr("persona_lens.evals.personas.IDENTITY_QUESTIONS", ONE_QUESTION)
     options: dict[str, Any] = {"identity_samples": 1, "out": folder, **ASKED}
     again = dose_response(smol_auto, judged_space, strengths=STRENGTHS, **options)
-    for name in ("replies", "measures", "curves", "fits"):
+    for name in ("measures", "curves", "fits"):
         pd.testing.assert_frame_equal(getattr(again, name), getattr(dose, name))
     with pytest.raises(AssertionError, match="asked again"):  # under other conditions
-        dose_response(smol_auto, judged_space, strengths=(0.0, 0.1), **options)
+        dose_response(smol_auto, judged_space, strengths=(0.1, 0.2), **options)
 
 
 @pytest.mark.embedded
@@ -107,7 +105,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
     judged_space: PersonaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Asker, "ask", explode)
+    monkeypatch.setattr(Answerer, "rows", explode)
     with pytest.raises(SpaceError, match=r"(?s)run does not hold.*pirate.*given soldier"):
         dose_response(smol_auto, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
     bare = PersonaSpace(judged_space.table, n_resamples=5).fit()
@@ -119,4 +117,4 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
 def test_the_dose_response_figure_takes_its_frames(dose: DoseResponse) -> None:
     fig: Any = dose_figure(dose.measures, dose.curves)
     titles = " ".join(each.text for each in fig.layout.annotations)
-    assert all(measure in titles for measure in MEASURES)
+    assert all(measure in titles for measure in dose.measures["measure"])

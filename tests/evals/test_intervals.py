@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persona_lens.evals.intervals import means_by_strength, sigmoid_fit
+from persona_lens.evals.intervals import sigmoid_fit
 
 
 def outcomes(chance: Any, *, clusters: int = 80, seed: int = 0) -> pd.DataFrame:
@@ -17,10 +17,7 @@ def outcomes(chance: Any, *, clusters: int = 80, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "kind": "role",
-                "name": f"role {cluster % 4}",
-                "question_id": f"q{cluster // 4}",
-                "sample": 0,
+                "cluster": f"item {cluster}",
                 "strength": strength,
                 "yes": float(rng.random() < chance(strength)),
             }
@@ -60,30 +57,18 @@ def test_outcomes_that_are_always_told_apart_stay_finite() -> None:
     assert np.isfinite([*fit.values(), *curve.to_numpy().ravel()]).all()
 
 
-def test_means_have_the_interval_of_their_clusters() -> None:
-    frame = outcomes(lambda strength: 0.5 + strength, clusters=200)
-    found = means_by_strength(frame, "yes").set_index("strength")
-    plain = frame.pivot_table(index=["name", "question_id"], columns="strength", values="yes")
-    np.testing.assert_allclose(found["value"], plain.to_numpy().mean(axis=0))
-    assert (found["n"] == 200).all()
-    half = 1.96 * plain.to_numpy().std(axis=0) / np.sqrt(200)
-    np.testing.assert_allclose(found["high"] - found["value"], half, atol=0.012)
-    np.testing.assert_allclose(found["value"] - found["low"], half, atol=0.012)
-
-
-def test_strengths_where_little_or_nothing_is_known() -> None:
-    frame = outcomes(lambda _: 0.5, clusters=20)
-    frame.loc[frame["strength"] == -0.4, "yes"] = np.nan
-    rare = frame["strength"] == 0.4
-    frame.loc[rare & (frame["question_id"] != "q0"), "yes"] = np.nan
-    found = means_by_strength(frame, "yes").set_index("strength")
-    assert found["n"].tolist() == [0, *[20] * 7, 4]
-    assert np.isnan(found.loc[-0.4, ["value", "low", "high"]].to_numpy(float)).all()
-    assert found.loc[0.4, "low"] <= found.loc[0.4, "value"] <= found.loc[0.4, "high"]
-    nothing = means_by_strength(frame.assign(yes=np.nan), "yes")
-    assert nothing["n"].tolist() == [0] * 9
-    assert nothing["value"].isna().all()
-    fit, curve = sigmoid_fit(frame.assign(yes=np.nan), "yes")
+def test_where_nothing_is_known_there_is_no_fit() -> None:
+    fit, curve = sigmoid_fit(outcomes(lambda _: 0.5, clusters=20).assign(yes=np.nan), "yes")
     assert fit["n"] == 0
     assert np.isnan(fit["slope"])
     assert curve.empty
+
+
+def test_items_of_one_cluster_say_no_more_than_one_of_them() -> None:
+    frame = outcomes(lambda strength: 1 / (1 + np.exp(12 * strength)), clusters=20)
+    one, _ = sigmoid_fit(frame, "yes")
+    four, _ = sigmoid_fit(pd.concat([frame] * 4), "yes")
+    assert four["slope_high"] - four["slope_low"] == pytest.approx(
+        one["slope_high"] - one["slope_low"]
+    )
+    assert (one["n"], four["n"]) == (180, 720)

@@ -16,14 +16,13 @@ import numpy as np
 
 from persona_lens.catalog import load_questions, load_roles
 from persona_lens.evals.answering import Answerer
-from persona_lens.evals.asking import distinct_pairs
 from persona_lens.evals.evaluation import Evaluation
 from persona_lens.evals.items import Item
 from persona_lens.evals.measures import Measure
 from persona_lens.evals.outcomes import Answer, Exact, Outcome
 from persona_lens.evals.price.data_files import material
 from persona_lens.evals.price.selecting import first_of
-from persona_lens.judges import RuleJudge
+from persona_lens.evals.wording import SAYS_MACHINE, VARIED
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -76,9 +75,9 @@ def play(
         [*first_of(personas, first), *first_of(writing, first)],
         [
             InPersona(model),
-            Exact("varied", lambda answer: _number(distinct_pairs(answer.text))),
+            VARIED,
             Exact("words", lambda answer: Outcome(score=float(len(answer.text.split())))),
-            Exact("machine", _says_machine),
+            SAYS_MACHINE,
         ],
         [
             Measure("in persona, nats a token", "in persona", where=persona, unit="nats", good=1),
@@ -98,44 +97,40 @@ def play(
 
 @dataclass(frozen=True, eq=False)
 class InPersona:
-    """How much likelier a reply is under its system prompt than without: log-likelihood ratio, nats a token.
+    """How much likelier a reply is under a persona's system prompt than without: a log-ratio, in nats a token.
 
     Attributes:
         model: Says how likely it is. Nothing acts on it meanwhile, which is refused.
+        systems: System prompts of one persona, over which the mean is taken; by default that of each item.
     """
 
     model: PersonaModel
+    systems: tuple[str, ...] = ()
     name: str = "in persona"
 
     def card(self) -> dict[str, Any]:
         """The judge and its model."""
-        return {"name": self.name, "version": 1, "model": self.model.card()}
+        about = {"name": self.name, "version": 2, "model": self.model.card()}
+        return {**about, "systems": list(self.systems)}
 
     def outcomes(self, answers: Sequence[Answer]) -> list[Outcome]:
         """The ratio of each; nothing is asked of items without a system prompt, and of empty replies."""
         self.model.refuse_interventions("replies are scored")
         answerer = Answerer(self.model, Sampling())
         outcomes = [Outcome(status="not asked") for _ in answers]
-        prompts, replies, places = [], [], []
+        prompts, replies, told = [], [], {}
         for place, answer in enumerate(answers):
+            systems = self.systems or ((answer.item.system,) if answer.item.system else ())
             ids = self.model.encoder.plain_ids(answer.text)
-            if not answer.item.system or not ids:
+            if not systems or not ids:
                 continue
-            places.append(place)
-            for item in (answer.item, Item.asked("bare", answer.item.question)):
-                prompts.append(answerer.prompt(item))
+            told[place] = len(systems)
+            for system in ("", *systems):
+                prompts.append(answerer.prompt(Item.asked("", answer.item.question, system=system)))
                 replies.append(np.array(ids, dtype=np.int64))
-        if not places:
-            return outcomes
-        means = [float(values.mean()) for values in self.model.log_probs(prompts, replies)]
-        for place, told, bare in zip(places, means[::2], means[1::2], strict=True):
-            outcomes[place] = Outcome(score=told - bare)
+        means = iter(values.mean() for values in self.model.log_probs(prompts, replies))
+        for place, count in told.items():
+            bare = next(means)
+            ratio = np.mean([next(means) for _ in range(count)]) - bare
+            outcomes[place] = Outcome(score=float(ratio))
         return outcomes
-
-
-def _says_machine(answer: Answer) -> Outcome:
-    return Outcome(score=float(RuleJudge().claims_machine(answer.text)))
-
-
-def _number(value: float) -> Outcome:
-    return Outcome(score=value) if np.isfinite(value) else Outcome(status="not asked")

@@ -153,7 +153,8 @@ def _keys(view: CappingView) -> list[go.Scatter]:
     ]
     if len(view.controls):
         count = view.controls["direction"].nunique()
-        name = random_directions(count, "percentile").replace(", ", ",<br>")
+        matched = [kind for kind in view.controls.get("matched", pd.Series()).unique() if kind]
+        name = random_directions(count, " or ".join(matched) or "percentile").replace(", ", ",<br>")
         found.append(key(name, legendrank=40, marker={**OPEN, "size": 10}))
     return found
 
