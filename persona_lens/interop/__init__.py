@@ -13,6 +13,8 @@
 | control vectors of llama.cpp and repeng (`.gguf`) | `read_control_vector` | `write_control_vector` |
 | specs of interp-engine, for vLLM | | `to_interp_engine`, `check_interp_engine` |
 | requests to its server (`.json`) | `read_engine_request` | `write_engine_request` |
+| the fork of vLLM with clamps, as modules | `read_steering_module` | `write_steering_module` |
+| and as fields of a request | `read_steering_module` | `steering_fields` |
 | a space on the Hugging Face hub | `from_pretrained` | `save_pretrained`, `push_to_hub` |
 
 Every reader says which layer a row is, and which way it points. No pickle is run. A writer refuses what its format
@@ -28,6 +30,8 @@ from persona_lens.interop.interp_engine import EngineSteering, to_interp_engine
 from persona_lens.interop.paper_release import Release, read_axis, read_release
 from persona_lens.interop.persona_vectors_format import read_persona_vector, write_persona_vector
 from persona_lens.interop.pipeline_folders import read_pipeline, read_responses
+from persona_lens.interop.vllm_steering import steering_fields, write_steering_module
+from persona_lens.interop.vllm_steering_reading import read_steering_module
 
 __all__ = [
     "EngineCheck",
@@ -43,10 +47,13 @@ __all__ = [
     "read_pipeline",
     "read_release",
     "read_responses",
+    "read_steering_module",
     "save_pretrained",
+    "steering_fields",
     "to_interp_engine",
     "write_capping_config",
     "write_control_vector",
     "write_engine_request",
     "write_persona_vector",
+    "write_steering_module",
 ]

@@ -15,7 +15,6 @@ written: `.where("all", sinks=True)`, or `"prompt"` for `steer_generated: false`
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +28,7 @@ from persona_lens.errors import InterventionError
 from persona_lens.files import read_json, write_json
 from persona_lens.interop.engine_moves import Clamp, Move, Push, Read, moves, plan_of, refuse
 from persona_lens.interop.interp_engine import POINT, operations
+from persona_lens.interop.packed_floats import packed, unpacked
 from persona_lens.interventions import Plan, Where
 
 SERVER = "the server of interp-engine"
@@ -162,18 +162,11 @@ def _move(entry: Mapping[str, Any], layer: int) -> Move:
 
 
 def _packed(move: Move) -> dict[str, Any]:
-    vector = np.ascontiguousarray(move.vector, dtype="<f4")
-    data = base64.b64encode(vector.tobytes()).decode("ascii")
-    return {"dtype": "float32", "shape": list(vector.shape), "data": data}
+    shape, data = list(move.vector.shape), packed(move.vector, "float32")
+    return {"dtype": "float32", "shape": shape, "data": data}
 
 
 def _unpacked(value: Any) -> Float[np.ndarray, " d_model"]:
-    if not isinstance(value, Mapping):
-        return as_floats(value, "a vector", error=InterventionError)
-    raw = base64.b64decode(value["data"], validate=True)
-    if value["dtype"] == "bfloat16":  # the upper half of a float32
-        words = np.frombuffer(raw, dtype="<u2").astype("<u4") << 16
-        return words.view("<f4").reshape(value["shape"])
-    kinds = {"float32": "<f4", "float16": "<f2"}
-    found = np.frombuffer(raw, dtype=kinds[value["dtype"]]).reshape(value["shape"])
-    return found.astype(np.float32)
+    if isinstance(value, Mapping):
+        return unpacked(value["data"], value["dtype"], value["shape"])
+    return as_floats(value, "a vector", error=InterventionError)
