@@ -235,6 +235,8 @@ class BatchTokens:
     def _masked(self, masks: tuple[np.ndarray, ...]) -> Bool[np.ndarray, "row column"]:
         chosen = np.zeros_like(self.present)
         for row, place in enumerate(self.rows):
+            if self.spared is not None and self.spared[row]:
+                continue  # its tokens may be others than the mask is for
             columns = self.present[row].nonzero()[0]
             prompt = columns[~self.sampled[row, columns]]
             mask = masks[place]

@@ -98,12 +98,12 @@ def _answers(
             )
         except RuntimeError as error:  # torch refuses to draw from what are no probabilities
             if watch.broken:
-                raise _nothing_to_draw(model, reader.first_broken_layer(prompts)) from error
+                raise nothing_to_draw(model, reader.first_broken_layer(prompts)) from error
             raise
         if watch.broken:
             warn_not_finite("replies", reader.first_broken_layer(prompts), model.dtype)
     told = [_heard(model, prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
-    return told if layers is None else _without_thinking(reader, prompts, told, layers)
+    return told if layers is None else without_thinking(reader, prompts, told, layers)
 
 
 def _heard(model: LoadedModel, prompt: Transcript, reply: Reply) -> Reply:
@@ -112,7 +112,7 @@ def _heard(model: LoadedModel, prompt: Transcript, reply: Reply) -> Reply:
     return replace(reply, text=model.encoder.text_of(reply.ids), said=said)
 
 
-def _without_thinking(
+def without_thinking(
     reader: Reader, prompts: Sequence[Transcript], replies: list[Reply], layers: Sequence[int]
 ) -> list[Reply]:
     """Read those replies again of which not every token is the assistant's answer."""
@@ -135,7 +135,8 @@ def _without_thinking(
     return replies
 
 
-def _nothing_to_draw(model: LoadedModel, layer: int | None) -> ModelError:
+def nothing_to_draw(model: LoadedModel, layer: int | None) -> ModelError:
+    """What is raised where the residual stream is no number from a layer on."""
     where = "" if layer is None else f" at layer {layer} on"
     return ModelError(
         f"no reply can be sampled: the residual stream is not finite{where}",

@@ -245,14 +245,23 @@ def attends_to_all(config: Any) -> bool:
     """
     if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
         return False
-    if any(getattr(config, name, None) for name in _WINDOWS):
-        return False
+    return not any(getattr(config, name, None) for name in _WINDOWS) and not is_stretched_later(
+        config
+    )
+
+
+def is_stretched_later(config: Any) -> bool:
+    """Whether positions of the first tokens change once a text has become long.
+
+    Args:
+        config: Of the text model.
+    """
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = {
         rope.get("rope_type"),
         *(r.get("rope_type") for r in rope.values() if isinstance(r, dict)),
     }
-    return kinds.isdisjoint(_STRETCHED_LATER)
+    return not kinds.isdisjoint(_STRETCHED_LATER)
 
 
 def keeps_all(past: Any) -> bool:

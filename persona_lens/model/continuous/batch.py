@@ -2,54 +2,84 @@
 
 from __future__ import annotations
 
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import torch
+
+from persona_lens.interventions.receipt import Receipt
+from persona_lens.model.batching import default_token_budget
+from persona_lens.model.continuous.at_work import AtWork
+from persona_lens.model.continuous.checking import check_request, checked_along, checked_rows
+from persona_lens.model.continuous.ending import ended
 from persona_lens.model.continuous.events import Event
 from persona_lens.model.continuous.requests import Along, Request, Ticket
+from persona_lens.model.continuous.rows import Row
+from persona_lens.model.continuous.wording import Wording
+from persona_lens.model.origins import warn_of_foreign_weights
 
 if TYPE_CHECKING:
-    from persona_lens.model.loaded import LoadedModel
+    from persona_lens.model.persona_model import PersonaModel
 
 
 class ContinuousBatch:
     """Replies of one model that run together; one thread adds, steps and cancels.
 
-    Between steps nothing is attached to the model, and its lock is free.
+    Between steps nothing is attached to the model, and its lock is free. Listeners (`model.listening`) do not
+    hear these replies.
 
     Args:
         model: Answers.
         most_rows: How many run at a time; others wait their turn.
         along: What is read of every token of every reply; nothing by default. A reply that is cut at its limit
             then costs one step more, since its last token has to be run to be read.
+
+    Raises:
+        ModelError: No rows, or directions that do not fit the model.
+
+    Examples:
+        >>> from persona_lens import PersonaModel, Sampling
+        >>> model = PersonaModel.load("smollm2-135m-instruct")
+        >>> prompt = model.encoder.prompt(model.encoder.messages("What is the capital of France?"))
+        >>> with ContinuousBatch(model) as batch:
+        ...     ticket = batch.add(Request(prompt, Sampling(temperature=0, max_new_tokens=12)))
+        ...     events = batch.run()
+        >>> events[-1].ticket == ticket, "Paris" in events[-1].reply.text
+        (True, True)
     """
 
     def __init__(
-        self, model: LoadedModel, *, most_rows: int = 16, along: Along | None = None
+        self, model: PersonaModel, *, most_rows: int = 16, along: Along | None = None
     ) -> None:
         self.model = model
-        self.most_rows = most_rows
-        self.along = along
+        self.most_rows = checked_rows(most_rows)
+        self.along = checked_along(along, model)
+        self._waiting: deque[Row] = deque()
+        self._at_work = AtWork(model, self.along)
+        self._rows: dict[Ticket, Row] = {}
+        self._added = 0
+        self._came = False
 
     @property
     def why(self) -> str:
-        """Why nobody joins while others run, so that requests wait for those before them; empty where they do."""
-        raise NotImplementedError
+        """Why rows do not run as one batch, so that they are slower; empty where they do."""
+        return self._at_work.way.why
 
     @property
     def running(self) -> int:
         """Replies that have begun."""
-        raise NotImplementedError
+        return len(self._rows) - len(self._waiting)
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a place."""
-        raise NotImplementedError
+        return len(self._waiting)
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.running or self.waiting)
+        return bool(self._rows)
 
     def add(self, request: Request) -> Ticket:
         """Have a request answered: it joins with the next step for which there is a place.
@@ -57,9 +87,34 @@ class ContinuousBatch:
         Raises:
             ModelError: The prompt does not wait for a reply, or does not fit the context with it; settings that
                 make no sense.
-            InterventionError: The plan does not fit the model.
+            InterventionError: The plan does not fit the model or the prompt; a plan is in force in this thread.
+
+        Warns:
+            ForeignWeightsWarning: Directions of its plan were read from other weights, as the receipt says too.
         """
-        raise NotImplementedError
+        model = self.model
+        check_request(request, model)
+        receipt = None
+        if request.plan is not None:
+            tokenizer = model.tokenizer  # a receipt that is kept should not keep the weights
+            receipt = Receipt(
+                request.plan,
+                decode=lambda ids: str(tokenizer.decode(ids)),
+                caution=warn_of_foreign_weights(request.plan.origins, model, stacklevel=3),
+            )
+        ticket = Ticket(self._added)
+        self._added += 1
+        row = Row(
+            ticket,
+            request,
+            receipt,
+            Wording(model.encoder.text_of, request.stop),
+            frozenset(model.end_ids),
+            reads=self.along is not None,
+        )
+        self._rows[ticket] = row
+        self._waiting.append(row)
+        return ticket
 
     def cancel(self, ticket: Ticket) -> bool:
         """Forget a request, whether it runs or waits; nothing more is heard of it.
@@ -67,7 +122,14 @@ class ContinuousBatch:
         Returns:
             Whether there was such a request.
         """
-        raise NotImplementedError
+        row = self._rows.pop(ticket, None)
+        if row is None:
+            return False
+        row.gone = True
+        if row in self._waiting:
+            self._waiting.remove(row)
+        self._at_work.leave()
+        return True
 
     def step(self) -> list[Event]:
         """One pass of the model: the prompts of newcomers, or one token more of every reply.
@@ -75,11 +137,27 @@ class ContinuousBatch:
         Never raises for what a request causes: that comes as its `Failed`. Returns at once where there is nothing
         to do.
         """
-        raise NotImplementedError
+        if not self._rows:
+            return []
+        with self.model.held.lock, torch.inference_mode():
+            newcomers = self._newcomers()
+            self._came = bool(newcomers)
+            work = self._at_work
+            events = work.begin(newcomers) if newcomers else work.go_on()
+            return [*events, *self._ends()]
+
+    def run(self) -> list[Event]:
+        """Step until nothing is left to do."""
+        events: list[Event] = []
+        while self.busy:
+            events += self.step()
+        return events
 
     def close(self) -> None:
         """Forget all requests and give everything back."""
-        raise NotImplementedError
+        self._rows.clear()
+        self._waiting.clear()
+        self._at_work.clear()
 
     def __enter__(self) -> ContinuousBatch:
         return self
@@ -91,3 +169,27 @@ class ContinuousBatch:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _newcomers(self) -> list[Row]:
+        """Who is to begin now: nobody twice in a row while others run, who would wait for all of them."""
+        free = self.most_rows - self.running
+        if not self._waiting or free < 1 or (self._came and self._at_work.busy):
+            return []
+        budget, chosen, longest = default_token_budget(self.model.device), [], 0
+        while self._waiting and len(chosen) < free:
+            longest = max(longest, len(self._waiting[0].request.prompt))
+            if chosen and longest * (len(chosen) + 1) > budget:
+                break
+            chosen.append(self._waiting.popleft())
+        return chosen
+
+    def _ends(self) -> list[Event]:
+        """Tell of those that are over."""
+        over = [row for row in self._rows.values() if row.over]
+        if over:
+            self._at_work.settle()
+        for row in over:
+            del self._rows[row.ticket]
+            row.gone = True
+        self._at_work.leave()
+        return [ended(self.model, row, self.along) for row in over]
