@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from persona_lens.evals.conditions import Condition
 from persona_lens.evals.items import Item
@@ -21,12 +22,36 @@ from persona_lens.transcripts import TranscriptEncoder
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.rollouts.reply import Reply
     from persona_lens.space import Space
     from persona_lens.transcripts import Transcript
 
 NO_TEMPLATE = "{{- bos_token }}{{- messages[0].content }}"
 """Plain text for a model to go on with; BOS where the tokenizer itself adds one."""
+
+
+class Answered(NamedTuple):
+    """Replies to some items.
+
+    Attributes:
+        frame: One row for each item, condition and sample. Columns: `item`, `condition`, `sample`; `text`, what
+            was answered; `finish`, `tokens`; `engaged`, the share of the tokens and layers that the plan was to
+            touch and moved, and `moved`, by how much of the residual norm on average, those not moved included
+            (both 0 without a plan).
+        means: Mean residual of each reply, re-read with nothing acting; None if it was not asked for.
+    """
+
+    frame: pd.DataFrame
+    means: Float[np.ndarray, "reply d_model"] | None
+
+    def placed(self, space: Space | None, layer: int) -> pd.DataFrame:
+        """The rows with `projection`: of the reply's mean on the axis of a space, in standard deviations of
+        default replies; NaN without a space, and of replies without a mean.
+        """
+        found = np.full(len(self.frame), np.nan)
+        if space is not None and self.means is not None:
+            known = np.isfinite(self.means).all(axis=-1)
+            found[known] = space.project(self.means[known], layer, units="default")
+        return self.frame.assign(projection=found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +62,18 @@ class Answerer:
         model: Answers.
         sampling: Of the replies; each piece of work draws with a seed of its own, made of this and its items.
         samples: Replies to each item under each condition.
-        space: Replies are read on its axis, with nothing acting; None leaves that out.
-        layer: Where they are read.
+        layer: Where replies are read, with nothing acting; None leaves that out.
         batch_size: Replies at a time.
     """
 
     model: PersonaModel
     sampling: Sampling
     samples: int = 1
-    space: Space | None = None
-    layer: int = 0
+    layer: int | None = None
     batch_size: int = 64
 
-    def rows(self, items: Sequence[Item], conditions: Sequence[Condition]) -> pd.DataFrame:
-        """One row for each item, condition and sample.
-
-        Columns: `item`, `condition`, `sample`; `text`, what was answered; `finish`, `tokens`; `engaged`, the share
-        of the tokens and layers that the plan was to touch and moved, and `moved`, by how much of the residual
-        norm on average, those not moved included (both 0 without a plan); `projection`, of the reply's mean on
-        the axis, re-read with nothing acting, in standard deviations of default replies (NaN without a space).
-        """
+    def answered(self, items: Sequence[Item], conditions: Sequence[Condition]) -> Answered:
+        """One reply for each item, condition and sample, and where it lies."""
         prompts = [self.prompt(item) for item in items]
         cells = [
             (place, condition, sample)
@@ -95,7 +112,17 @@ class Answerer:
             for row, did in _by_row(receipt).items():
                 if row in rows:
                     frame.loc[row, ["engaged", "moved"]] = did
-        return frame.assign(projection=self._projections(asked, replies))
+        whole = [
+            self.model.encoder.with_reply(prompt, reply.ids)
+            for prompt, reply in zip(asked, replies, strict=True)
+        ]
+        return Answered(frame, self.means(whole))
+
+    def means(self, whole: Sequence[Transcript]) -> Float[np.ndarray, "reply d_model"] | None:
+        """Mean residual of each last turn at the layer, with nothing acting."""
+        if self.layer is None:
+            return None
+        return self.model.pooled(whole, layers=[self.layer])[:, 0]
 
     def prompt(self, item: Item) -> Transcript:
         """What the model is asked.
@@ -117,8 +144,7 @@ class Answerer:
             "sampling": self.sampling.model_dump(),
             "samples": self.samples,
             "batch_size": self.batch_size,
-            "layer": self.layer if self.space is not None else None,
-            "space": None if self.space is None else space_key(self.space),
+            "layer": self.layer,
         }
 
     def _drawn(self, items: Sequence[Item]) -> Sampling:
@@ -130,20 +156,6 @@ class Answerer:
     @cached_property
     def _plain(self) -> TranscriptEncoder:
         return TranscriptEncoder(self.model.tokenizer, chat_template=NO_TEMPLATE)
-
-    def _projections(self, prompts: Sequence[Transcript], replies: Sequence[Reply]) -> np.ndarray:
-        found = np.full(len(replies), np.nan)
-        if self.space is None:
-            return found
-        encoder = self.model.encoder
-        whole = [
-            encoder.with_reply(prompt, reply.ids)
-            for prompt, reply in zip(prompts, replies, strict=True)
-        ]
-        means = self.model.pooled(whole, layers=[self.layer])[:, 0]
-        known = np.isfinite(means).all(axis=-1)
-        found[known] = self.space.project(means[known], self.layer, units="default")
-        return found
 
 
 def _by_row(receipt: Receipt) -> Mapping[int, tuple[float, float]]:

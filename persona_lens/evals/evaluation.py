@@ -18,7 +18,8 @@ An evaluation of your own is its items, its judges, and measures that are made o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,8 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.errors import EvaluationError
-from persona_lens.evals.answering import Answerer
+from persona_lens.evals.answering import Answerer, space_key
+from persona_lens.evals.asking import Asking
 from persona_lens.evals.conditions import Condition, checked_conditions
 from persona_lens.evals.experiment import Experiment
 from persona_lens.evals.items import Item, checked_items
@@ -35,11 +37,14 @@ from persona_lens.evals.measures import Measure, measured
 from persona_lens.evals.outcomes import Answer, ItemJudge, Outcome
 from persona_lens.frames import ResultKind
 from persona_lens.rollouts.sampling import Sampling
+from persona_lens.runs.store.locking import held_for_writing
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.rollouts.serving import ServedSource
+    from persona_lens.runs.engines.engine import Engine
     from persona_lens.space import Space
 
 BATCH_SIZE = 64
@@ -137,6 +142,8 @@ def evaluate(
     sampling: Sampling | None = None,
     samples: int = 1,
     batch_size: int = BATCH_SIZE,
+    engine: Engine | None = None,
+    served: ServedSource | None = None,
     out: str | Path | None = None,
     progress: bool = True,
 ) -> Evaluated:
@@ -151,40 +158,50 @@ def evaluate(
         sampling: Instead of the evaluation's own.
         samples: Replies to each item under each condition.
         batch_size: Replies at a time; all conditions of an item are in one batch where they fit.
+        engine: Workers with the same model that answer in its place (`persona_lens.runs.open_engine`); judges and
+            readings of text are still the model's.
+        served: A server that answers where nothing acts on the model (`persona_lens.runs.open_server`).
         out: Keeps finished pieces there, and the result; the same call continues.
         progress: Show a progress bar.
 
     Raises:
+        RunError: Another process writes to `out`, or as for the engine.
+        EndpointError: No key, no quota, no such model, or a server that is down.
         EvaluationError: Two conditions have one name, or a plan is made for single rows.
         Exception: What a judge or the model raised, after everything else is finished; the same call with `out`
             works on what is left.
     """
     conditions = checked_conditions(list(conditions))
+    layer = model.n_layers // 2 if layer is None else layer
     answerer = Answerer(
         model,
         sampling or evaluation.sampling,
         samples,
-        space,
-        model.n_layers // 2 if layer is None else layer,
+        None if space is None else layer,
         batch_size,
     )
     items = {item.id: item for item in evaluation.items}
+    asking = Asking(answerer, space, layer, conditions, engine, served)
     experiment = Experiment(
         evaluation.title,
         items=_chunks(evaluation.items, max(1, batch_size // (len(conditions) * samples))),
-        conditions={"all": conditions},
-        answer=answerer.rows,
+        conditions=asking.groups,
+        answer=asking.answer,
         judges={judge.name: _judging(judge, items) for judge in evaluation.judges},
         depends={
             **answerer.depends(),
+            "space": None if space is None else space_key(space),
             "items": [item.depends() for item in evaluation.items],
             "conditions": [condition.depends() for condition in conditions],
             "judges": [judge.card() for judge in evaluation.judges],
+            **({} if served is None else {"served": served.conditions()}),
         },
         out=None if out is None else Path(out) / "pieces",
         unit="pieces",
     )
-    rows = experiment.run(progress=progress)
+    experiment = replace(experiment, ahead=asking.ahead(experiment.items))
+    with nullcontext() if out is None else held_for_writing(Path(out)):
+        rows = experiment.run(progress=progress)
     replies = _described(rows, items, conditions)
     card = {
         "name": evaluation.name,

@@ -31,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,8 @@ class Experiment(Generic[Item, Condition]):
             Cells finished under another title, other keys or other values are not used.
         out: Keeps finished cells there, a Parquet file each; they are held in memory by default.
         unit: What the progress bar counts.
+        ahead: Answers many cells elsewhere, in any order, a cell with its rows or with what went wrong; those it
+            leaves out are answered here.
     """
 
     title: str
@@ -93,6 +95,7 @@ class Experiment(Generic[Item, Condition]):
     depends: Mapping[str, Any] = field(default_factory=dict)
     out: str | Path | None = None
     unit: str = "cells"
+    ahead: Callable[[Sequence[Cell]], Iterable[tuple[Cell, pd.DataFrame | Exception]]] | None = None
     _held: dict[Cell, pd.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def cells(self) -> list[Cell]:
@@ -119,19 +122,39 @@ class Experiment(Generic[Item, Condition]):
         failed: dict[Cell, Exception] = {}
         bar = StageProgress(self.title, len(cells), shown=progress, unit=self.unit)
         with bar.running(len(cells) - len(todo)):
-            for cell in bar.counted(todo):
-                if cell.answered in failed:
+            for cell, rows in self._found_ahead(todo):
+                self._take(cell, rows, failed, bar)
+                bar.advance(1)
+            for cell in todo:
+                if cell.answered in failed or self._finished(cell):
                     continue
                 try:
                     rows = self._made(cell)
                 except Exception as error:  # noqa: BLE001
-                    failed[cell] = error
-                    bar.console.print(f"{cell}: {error}", markup=False, highlight=False)
-                else:
-                    self._keep(cell, rows)
+                    rows = error
+                self._take(cell, rows, failed, bar)
+                bar.advance(1)
         for error in failed.values():
             raise error
         return self.frame()
+
+    def _found_ahead(self, todo: Sequence[Cell]) -> Iterable[tuple[Cell, pd.DataFrame | Exception]]:
+        answers = [cell for cell in todo if cell.judge is None]
+        return self.ahead(answers) if self.ahead is not None and answers else ()
+
+    def _take(
+        self,
+        cell: Cell,
+        rows: pd.DataFrame | Exception,
+        failed: dict[Cell, Exception],
+        bar: StageProgress,
+    ) -> None:
+        """Keep what came of a cell, or note that it failed."""
+        if isinstance(rows, Exception):
+            failed[cell] = rows
+            bar.console.print(f"{cell}: {rows}", markup=False, highlight=False)
+        else:
+            self._keep(cell, rows.reset_index(drop=True))
 
     def frame(self) -> pd.DataFrame:
         """One row for each row answered and each judge, of the cells that are finished.
@@ -144,8 +167,7 @@ class Experiment(Generic[Item, Condition]):
 
     def _made(self, cell: Cell) -> pd.DataFrame:
         if cell.judge is None:
-            rows = self.answer(self.items[cell.item], self.conditions[cell.condition])
-            return rows.reset_index(drop=True)
+            return self.answer(self.items[cell.item], self.conditions[cell.condition])
         rows = self._tidy(cell.answered)
         return pd.DataFrame({"outcome": list(self.judges[cell.judge](rows))}, index=rows.index)
 

@@ -14,7 +14,7 @@ or thinking that only the server's template writes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -136,13 +136,56 @@ class ServedSource:
             samples = sampling.temperature > 0
             yield Call(
                 (shard.key, index),
-                messages=() if self.template == "ours" else self._messages(shard, request),
+                messages=() if self.template == "ours" else self.sent(_messages(shard, request)),
                 prompt=self._text(shard, request) if self.template == "ours" else None,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if samples else None,
                 max_tokens=sampling.max_new_tokens,
                 seed=request_seed(content, request) if samples else None,
             )
+
+    def sent(self, messages: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+        """Messages as the server is given them.
+
+        Its system prompt is put into the user's turn where the template has no place for it; an empty one is sent
+        where that keeps the template from writing one of its own.
+
+        Args:
+            messages: Perhaps with a system prompt, first.
+        """
+        told = [dict(message) for message in messages]
+        system = told.pop(0)["content"] if told[0]["role"] == "system" else ""
+        if self.folds and system:
+            first = {**told[0], "content": f"{system}\n\n{told[0]['content']}"}
+            return [first, *told[1:]]
+        if system or self._sends_empty_system:
+            return [{"role": "system", "content": system}, *told]
+        return told
+
+    def as_text(self, prompt: Transcript, name: str) -> str:
+        """A prompt as text that a tokenizer turns into the very tokens the encoder means.
+
+        A template writes its BOS into the text, and many tokenizers put another before whatever they are given;
+        where this one does, the text is sent without.
+
+        Args:
+            prompt: From the encoder.
+            name: Of the prompt, for errors.
+
+        Raises:
+            TranscriptError: No text of it has the tokens that are meant.
+        """
+        assert self.encoder is not None, "the prompt is one of an encoder"
+        tokenizer = self.encoder.tokenizer
+        bos = str(tokenizer.bos_token or "")
+        for text in (prompt.text, prompt.text.removeprefix(bos)):
+            if list(tokenizer(text)["input_ids"]) == prompt.ids.tolist():
+                return text
+        raise TranscriptError(
+            "as text, this prompt has other tokens than the encoder means",
+            given=name,
+            remedy='have the server render it: template="server"',
+        )
 
     def reply(self, call: Call, outcome: Completion | Failure) -> tuple[Reply, str]:
         """An answer as a reply, and where it is `failed`, why.
@@ -194,7 +237,7 @@ class ServedSource:
         for system, question in asked:
             prompt = self.encoder.prompt(self.encoder.messages(question, system=system))
             if self.template == "ours":
-                self._as_text(prompt, f"{question!r} under {system!r}")
+                self.as_text(prompt, f"{question!r} under {system!r}")
             if reading:
                 continuation.check(prompt)
 
@@ -239,37 +282,16 @@ class ServedSource:
         """Whether it takes an empty system message to keep the template from writing one of its own."""
         return self.encoder is not None and not self.folds and len(self.encoder.messages("?")) > 1
 
-    def _messages(self, shard: Shard, request: Request) -> list[dict[str, str]]:
-        question = {"role": "user", "content": request.question}
-        if self.folds and shard.system:
-            return [{"role": "user", "content": f"{shard.system}\n\n{request.question}"}]
-        if shard.system or self._sends_empty_system:
-            return [{"role": "system", "content": shard.system}, question]
-        return [question]
-
     def _text(self, shard: Shard, request: Request) -> str:
         """The prompt of a request as text."""
         assert self.encoder is not None, "checked when this was made"
         prompt = self.encoder.prompt(self.encoder.messages(request.question, system=shard.system))
-        return self._as_text(prompt, f"{shard.key}, question {request.question_id!r}")
+        return self.as_text(prompt, f"{shard.key}, question {request.question_id!r}")
 
-    def _as_text(self, prompt: Transcript, name: str) -> str:
-        """A prompt as text that a tokenizer turns into the very tokens the encoder means.
 
-        A template writes its BOS into the text, and many tokenizers put another before whatever they are given;
-        where this one does, the text is sent without.
-        """
-        assert self.encoder is not None, "checked when this was made"
-        tokenizer = self.encoder.tokenizer
-        bos = str(tokenizer.bos_token or "")
-        for text in (prompt.text, prompt.text.removeprefix(bos)):
-            if list(tokenizer(text)["input_ids"]) == prompt.ids.tolist():
-                return text
-        raise TranscriptError(
-            "as text, this prompt has other tokens than the encoder means",
-            given=name,
-            remedy='have the server render it: template="server"',
-        )
+def _messages(shard: Shard, request: Request) -> list[dict[str, str]]:
+    question = {"role": "user", "content": request.question}
+    return [{"role": "system", "content": shard.system}, question] if shard.system else [question]
 
 
 def request_seed(content: str, request: Request) -> int:

@@ -48,7 +48,7 @@ def test_capping_costs_something_and_comes_with_controls(
     assert capped["kl"] > 0
     assert capped["kl_low"] <= capped["kl"] <= capped["kl_high"]
     assert capped["perplexity_ratio"] != 1
-    monkeypatch.setattr(Answerer, "rows", explode)
+    monkeypatch.setattr(Answerer, "answered", explode)
     pd.testing.assert_frame_equal(capping_sweep(smol_auto, judged_space, **options), frame)
     names = {trace.name for trace in pareto_figure(frame).data}  # pyright: ignore[reportAttributeAccessIssue]
     assert {"Assistant Axis", "controls", "no intervention"} <= names

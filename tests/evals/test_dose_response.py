@@ -89,7 +89,7 @@ def test_a_finished_evaluation_asks_nobody(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Answerer, "rows", explode)
+    monkeypatch.setattr(Answerer, "answered", explode)
     monkeypatch.setattr("persona_lens.evals.personas.IDENTITY_QUESTIONS", ONE_QUESTION)
     options: dict[str, Any] = {"identity_samples": 1, "out": folder, **ASKED}
     again = dose_response(smol_auto, judged_space, strengths=STRENGTHS, **options)
@@ -105,7 +105,7 @@ def test_what_cannot_be_judged_is_refused_before_anything_is_asked(
     judged_space: PersonaSpace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Answerer, "rows", explode)
+    monkeypatch.setattr(Answerer, "answered", explode)
     with pytest.raises(SpaceError, match=r"(?s)run does not hold.*pirate.*given soldier"):
         dose_response(smol_auto, judged_space, **{**ASKED, "roles": ["pirate", "soldier"]})
     bare = PersonaSpace(judged_space.table, n_resamples=5).fit()

@@ -44,9 +44,9 @@ def pushes(model: PersonaModel) -> list[Condition]:
 
 def test_rows_in_one_batch_are_those_of_each_condition_alone(model):
     answerer, conditions = Answerer(model, GREEDY), pushes(model)
-    together = answerer.rows(ITEMS, conditions).set_index(["condition", "item"])
+    together = answerer.answered(ITEMS, conditions).frame.set_index(["condition", "item"])
     for condition in conditions:
-        alone = answerer.rows(ITEMS, [condition]).set_index(["condition", "item"])
+        alone = answerer.answered(ITEMS, [condition]).frame.set_index(["condition", "item"])
         columns = ["text", "engaged", "moved"]
         pd.testing.assert_frame_equal(together.loc[[condition.name], columns], alone[columns])
     engaged = together["engaged"].groupby("condition").mean()

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import waiting
@@ -23,6 +25,9 @@ from tiny import tiny_folder
 
 from persona_lens import Sampling
 from persona_lens.errors import ModelError, RunError
+from persona_lens.evals import UNTOUCHED, Condition, Evaluation, Item, Measure, evaluate
+from persona_lens.evals.outcomes import Exact, Outcome
+from persona_lens.interventions import Add, Direction, Plan
 from persona_lens.runs import collect_run
 from persona_lens.runs.engines.ray_cluster import import_ray
 from persona_lens.runs.engines.ray_engine import ModelSpec, RayEngine, WorkerSpec
@@ -263,6 +268,22 @@ try:
 except KeyboardInterrupt:
     print("stopped")
 """
+
+
+def test_an_evaluation_by_two_workers_equals_one_by_this_process(
+    engine: RayEngine, writer: ModelSpec
+) -> None:
+    model = writer.load()
+    push = Plan.of(Add(Direction("up", (1,), np.ones((1, model.d_model))), lengths=40.0))
+    conditions = [UNTOUCHED, Condition("push", push, "plan", 1.0)]
+    items = [Item.asked(f"item {n}", f"Say {n}", check=lambda: "cannot travel") for n in range(6)]
+    length = Exact("length", lambda answer: Outcome(score=float(len(answer.text))))
+    asked = Evaluation("l", "L", items, [length], [Measure("length", "length")], SAMPLING)
+    run = {"batch_size": 4, "progress": False}
+    here = evaluate(asked, model, conditions, **run)
+    there = evaluate(asked, model, conditions, engine=engine, **run)
+    pd.testing.assert_frame_equal(there.replies, here.replies)
+    assert there.replies["engaged"].tolist() == [0.0, 1.0] * 6
 
 
 def test_an_interrupt_ends_the_workers_and_leaves_the_cluster(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from persona_lens.runs.engines.worker import (
     Asked,
@@ -17,6 +17,9 @@ from persona_lens.runs.engines.worker import (
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
+
+
+OfModel = Callable[["PersonaModel", Any], Any]
 
 
 class Engine(Protocol):
@@ -50,6 +53,17 @@ class Engine(Protocol):
         """
         ...
 
+    def each(
+        self, function: OfModel, pieces: Iterable[tuple[str, Any]]
+    ) -> Iterator[tuple[str, Any]]:
+        """What a function makes of the writer and each piece, as they are finished, in any order.
+
+        Args:
+            function: Of the writer and a piece; of a module, so that other processes have it too.
+            pieces: With their names. Taken one by one, no more ahead than there is work for.
+        """
+        ...
+
 
 class LocalEngine:
     """Works in this process, one job after the other.
@@ -74,3 +88,10 @@ class LocalEngine:
         """The products of each job, in the order of the jobs."""
         for job in jobs:
             yield job, self._worker.work(job, settings, on_batch=on_batch)
+
+    def each(
+        self, function: OfModel, pieces: Iterable[tuple[str, Any]]
+    ) -> Iterator[tuple[str, Any]]:
+        """What the function makes of each piece, in their order."""
+        for name, piece in pieces:
+            yield name, function(self.writer, piece)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.errors import PersonaLensError, RunError
+from persona_lens.runs.engines.engine import OfModel
 from persona_lens.runs.engines.worker import Asked, Job, Product, WorkerFacts, WorkSettings
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class RemoteWorker:
             replace(product, replies=[replace(reply, mean=None) for reply in product.replies])
             for product in self._worker.work(job, settings)
         ]
+
+    def each(self, function: OfModel, name: str, piece: Any) -> tuple[str, Any]:
+        """The name of a piece, and what a function makes of it and the writer."""
+        return name, function(self._worker.writer, piece)
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from contextlib import closing
 from typing import Any
 
 from persona_lens.errors import RunError
+from persona_lens.runs.engines.engine import OfModel
 from persona_lens.runs.engines.ray_cluster import RayConnection
 from persona_lens.runs.engines.ray_crew import RayCrew, Task, in_words
 from persona_lens.runs.engines.worker import Asked, Job, OnBatch, Product, WorkerFacts, WorkSettings
@@ -118,6 +119,15 @@ class RayEngine:
                     lengths = [len(reply.ids) for replies in sampled for reply in replies]
                     on_batch(len(lengths), sum(lengths))
                 yield job, products
+
+    def each(
+        self, function: OfModel, pieces: Iterable[tuple[str, Any]]
+    ) -> Iterator[tuple[str, Any]]:
+        """What the function makes of each piece, as they are finished; as for `products`."""
+        tasks = (Task("each", (function, name, piece), name) for name, piece in pieces)
+        with closing(self._open_crew.results(tasks)) as results:
+            for _, made in results:
+                yield made
 
     def close(self) -> None:
         """End the workers, and Ray if it was started for this engine."""
