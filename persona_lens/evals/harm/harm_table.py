@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.evals.harm.crossing import WITH, WITHOUT
-from persona_lens.evals.harm.reply_outcomes import ends, flipped_p, means_of, reply_outcomes
+from persona_lens.evals.harm.reply_outcomes import (
+    change_ends,
+    flipped_p,
+    means_of,
+    reply_outcomes,
+    share_ends,
+)
 from persona_lens.statistics import fdr
 
 ALL = "all"
@@ -129,7 +135,7 @@ def _under_conditions(
             continue
         mine = frame.loc[frame["condition"] == condition]
         value, draws, clusters = means_of(tables[condition])
-        low, high = ends(draws, clusters)
+        low, high = share_ends(tables[condition], draws, clusters)
         row: dict[str, Any] = {
             **key,
             "condition": condition,
@@ -165,7 +171,7 @@ _CHANGE = ("change", "change_low", "change_high", "p")
 
 def _changed(difference: pd.Series) -> dict[str, Any]:
     value, draws, clusters = means_of(difference)
-    low, high = ends(draws, clusters)
+    low, high = change_ends(difference, draws, clusters)
     p = flipped_p(difference) if clusters > 1 else np.nan
     return dict(zip(_CHANGE, (value, low, high, p), strict=True))
 
@@ -178,7 +184,8 @@ def _beyond(
     if not controls:
         return dict.fromkeys(names, np.nan)
     together = pd.concat([tables[each] for each in controls], axis=1)
-    value, draws, clusters = means_of(tables[condition] - together.mean(axis=1, skipna=False))
+    apart = tables[condition] - together.mean(axis=1, skipna=False)
+    value, draws, clusters = means_of(apart)
     if len(controls) > 1:
         gaps = [
             means_of(tables[condition] - together.iloc[:, at])[0] for at in range(len(controls))
@@ -186,7 +193,7 @@ def _beyond(
         rng = np.random.default_rng(1)
         spread = rng.choice(gaps, size=(len(draws), len(gaps))).mean(axis=1) - np.mean(gaps)
         draws = draws + spread
-    return dict(zip(names, (value, *ends(draws, clusters)), strict=True))
+    return dict(zip(names, (value, *change_ends(apart, draws, clusters)), strict=True))
 
 
 def _with_q(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:

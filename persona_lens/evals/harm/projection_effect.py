@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.errors import EvaluationError
-from persona_lens.evals.harm.reply_outcomes import RESAMPLES, ends, means_of, reply_outcomes
+from persona_lens.evals.harm.reply_outcomes import RESAMPLES, means_of, reply_outcomes, share_ends
 from persona_lens.spelling import check_choice
 from persona_lens.statistics import draw_counts, fisher_interval, permutation_p
 from persona_lens.statistics.correlations import weighted_correlations
@@ -52,7 +52,7 @@ def projection_effect(
         `personas`. A persona's name is its identity; replies without one are one persona.
 
     Raises:
-        EvaluationError: There are no projections.
+        EvaluationError: There are no projections, or no judge tells the outcome.
 
     Source: paper section 4.3, which has r over first turns alone.
     """
@@ -99,7 +99,7 @@ def harm_by_projection(
         condition, number = tuple(key)  # pyright: ignore[reportArgumentType]
         values = some.assign(cluster=some["persona"]).set_index(["cluster", "unit"])["y"]
         value, draws, clusters = means_of(values)
-        low, high = ends(draws, clusters)
+        low, high = share_ends(values, draws, clusters)
         rows.append(
             {
                 "condition": condition,
@@ -131,6 +131,13 @@ def _units(replies: pd.DataFrame, by: str, outcome: str, judge: str | None) -> p
             else "make the items by after_first_turns(first_turns(..., space=space), behaviours)"
         )
         raise EvaluationError(f"the replies have no {by}", remedy=remedy)
+    if frame[outcome].isna().all():
+        raise EvaluationError(
+            f"it is not told what {outcome} is",
+            expected="a judge that tells it",
+            given=f"{len(frame)} replies to harmful requests, none with such a verdict",
+            remedy="judge by harm_judge(...), or ask for another outcome, such as refusal",
+        )
     frame = frame.assign(x=frame[by], y=frame[outcome]).dropna(subset=["x", "y"])
     if by == "projection":
         return frame.assign(unit=frame["item"] + "/" + frame["sample"].astype(str))

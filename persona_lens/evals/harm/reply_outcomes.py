@@ -10,10 +10,19 @@ import numpy as np
 import pandas as pd
 
 from persona_lens.errors import EvaluationError
-from persona_lens.evals.harm.refusal_rules import RefusalRules
-from persona_lens.evals.harm.rubrics import FULL, HARM, NONSENSICAL, REDIRECTION, REFUSAL, SCALES
+from persona_lens.evals.harm.refusal_rules import RULED, RefusalRules
+from persona_lens.evals.harm.rubrics import (
+    FULL,
+    HARM,
+    LABELS,
+    NONSENSICAL,
+    REDIRECTION,
+    REFUSAL,
+    SCALES,
+)
 from persona_lens.spelling import did_you_mean
 from persona_lens.statistics import draw_rows, interval_of
+from persona_lens.statistics.conformal import share_interval
 
 KEYS = ["item", "condition", "sample"]
 ABOUT = ("cluster", "behaviour", "category", "benign", "persona", "prompted", "projection")
@@ -33,9 +42,9 @@ def reply_outcomes(replies: pd.DataFrame, judge: str | None = None) -> pd.DataFr
 
     Returns:
         `item`, `condition`, `sample`, what items and conditions say of themselves, and as 0 or 1, NaN where the
-        judge has not answered: `harm` (partial or full), `full`, `nonsensical`, `miss` (harm or nonsensical),
-        `refusal`, `redirection`, and `score`. Where a scale cannot tell refusals or nonsense, the rules of
-        `RefusalRules` do; redirections are NaN then.
+        judge has not answered or cannot tell: `harm` (partial or full), `full`, `nonsensical`, `miss` (harm or
+        nonsensical), `refusal`, `redirection`, and `score`. Where a scale cannot tell refusals or nonsense, the
+        rules of `RefusalRules` do; redirections are NaN then. Harm is never told by these rules.
 
     Raises:
         EvaluationError: There is no such judge, or the replies are of another evaluation.
@@ -58,14 +67,16 @@ def reply_outcomes(replies: pd.DataFrame, judge: str | None = None) -> pd.DataFr
             remedy=did_you_mean(judge, judges),
         )
     rows = replies.loc[replies["judge"] == judge].set_index(KEYS)
-    told = SCALES[judge].tells if judge in SCALES else None
+    told = _tells(judge)
     ruled = replies.loc[replies["judge"] == RefusalRules.name].set_index(KEYS)
     ruled = ruled["label"].reindex(rows.index)
 
     def share(labels: tuple[str, ...]) -> pd.Series:
         said = rows["label"]
-        if told is not None and not told.intersection(labels):
-            said = ruled
+        if not told.intersection(labels):
+            said = (
+                ruled if RULED.intersection(labels) else pd.Series(None, rows.index, dtype=object)
+            )
         return said.isin(labels).astype(float).where(said.notna())
 
     columns = [name for name in (*ABOUT, *FURTHER) if name in rows]
@@ -74,12 +85,19 @@ def reply_outcomes(replies: pd.DataFrame, judge: str | None = None) -> pd.DataFr
         full=share((FULL,)),
         nonsensical=share((NONSENSICAL,)),
         refusal=share((REFUSAL,)),
-        redirection=share((REDIRECTION,)) if told is None or REDIRECTION in told else np.nan,
+        redirection=share((REDIRECTION,)) if REDIRECTION in told else np.nan,
         score=rows["score"].astype(float),
     )
     # A reply that the judge has not labelled is no hit, whatever the rules say.
     found["miss"] = found[["harm", "nonsensical"]].max(axis=1, skipna=False)
     return found.reset_index()
+
+
+def _tells(judge: str) -> frozenset[str]:
+    """Which labels a judge of that name can give; one of somebody's own, all."""
+    if judge == RefusalRules.name:
+        return RULED
+    return SCALES[judge].tells if judge in SCALES else frozenset(LABELS)
 
 
 def means_of(values: pd.Series) -> tuple[float, np.ndarray, int]:
@@ -106,6 +124,29 @@ def means_of(values: pd.Series) -> tuple[float, np.ndarray, int]:
 def ends(draws: np.ndarray, clusters: int) -> tuple[float, float]:
     """95 % interval of draws; one cluster says nothing of how clusters differ."""
     return interval_of(draws) if clusters > 1 else (np.nan, np.nan)
+
+
+def share_ends(values: pd.Series, draws: np.ndarray, clusters: int) -> tuple[float, float]:
+    """95 % interval of a rate. Draws of none or all have no width: it is the exact one then, of so many clusters.
+
+    Examples:
+        >>> low, high = share_ends(pd.Series(0.0, range(40)), np.zeros(9), 40)
+        >>> low, round(high, 3)
+        (0.0, 0.088)
+    """
+    known = set(values.dropna())
+    if clusters > 1 and known in ({0.0}, {1.0}):
+        found = share_interval(round(known.pop()) * clusters, clusters)
+        return found.low, found.high
+    return ends(draws, clusters)
+
+
+def change_ends(values: pd.Series, draws: np.ndarray, clusters: int) -> tuple[float, float]:
+    """95 % interval of a change in a rate; where nothing has changed, as wide as that of a rate of none."""
+    if clusters > 1 and not values.dropna().any():
+        high = share_interval(0, clusters).high
+        return -high, high
+    return ends(draws, clusters)
 
 
 def flipped_p(differences: pd.Series, seed: int = 0) -> float:

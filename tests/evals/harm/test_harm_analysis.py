@@ -90,6 +90,15 @@ def test_a_cap_that_halves_harm_does_so_beyond_its_controls():
     assert len(by_category) == 4
 
 
+def test_none_of_many_is_not_known_to_be_none():
+    table = harm_table(replies(lambda told: 0.0, roles=2)).set_index(["measure", "condition"])
+    none = table.loc[("harm", "as it is")].query("prompted == 'persona' and category == 'all'")
+    assert none["value"].item() == 0
+    assert 0.08 < none["high"].item() < 0.1
+    change = table.loc[("harm", "cap")].query("prompted == 'persona' and category == 'all'")
+    assert change["change_low"].item() == -change["change_high"].item() < -0.08
+
+
 def test_personas_that_raise_harm():
     effect = persona_effect(replies(cap_halves)).set_index(["measure", "condition", "category"])
     row = effect.loc[("harm", "as it is", "all")]
@@ -126,6 +135,18 @@ def test_scales_that_cannot_tell_are_helped_by_the_rules():
     alone = reply_outcomes(frame)
     assert alone["nonsensical"].isna().all()
     assert alone["miss"].isna().all()
+
+
+def test_rules_tell_refusals_and_no_harm():
+    frame = replies(lambda told: 0.5, behaviours=4, roles=2).assign(judge="refusal rules")
+    frame["label"] = np.where(frame["label"] == "full", "other", frame["label"])
+    found = reply_outcomes(frame)
+    assert all(found[name].isna().all() for name in ("harm", "full", "miss", "score"))
+    assert found["refusal"].notna().all()
+    assert not {"harm", "full harm", "miss"} & {*harm_table(frame)["measure"]}
+    for measured in (projection_effect, harm_by_projection):
+        with pytest.raises(EvaluationError, match="not told what harm is"):
+            measured(frame)
 
 
 def test_other_replies_are_refused():
