@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import fields
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from persona_lens.cli.commands import command
+from persona_lens.cli.eval_options import Brought, Conditions, Judged
 from persona_lens.cli.options import (
     LargeLoading,
     Model,
@@ -20,97 +22,17 @@ from persona_lens.cli.options import (
     err,
     new_path,
     out,
-    parse_layers,
     parse_variables,
 )
 from persona_lens.errors import EvaluationError
-from persona_lens.paths import check_path
 
 if TYPE_CHECKING:
     from persona_lens.evals.conditions import Condition
     from persona_lens.evals.evaluation import Evaluated, Evaluation
-    from persona_lens.model.persona_model import PersonaModel
-    from persona_lens.persona_space import PersonaSpace
+    from persona_lens.evals.registry import Entry
+    from persona_lens.evals.telling import Told
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is done to the model, beside nothing."""
-
-    space: Annotated[
-        str | None,
-        typer.Option(
-            help="A saved space, or the name of a packaged one: for --floor and --push, and to read replies."
-        ),
-    ] = None
-    floor: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PERCENTILES", help="Keep the Assistant Axis at or above these, such as 50,75."
-        ),
-    ] = None
-    push: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=STRENGTHS",
-            help="Push along a direction, such as assistant=-0.2,0.2. Repeatable.",
-        ),
-    ] = None
-    plan: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FOLDER", parser=check_path, help="A saved plan. Repeatable."),
-    ] = None
-    layers: Annotated[
-        str | None, typer.Option(help="Of --floor and --push, such as 12-18; or paper.")
-    ] = None
-    controls: Annotated[
-        int, typer.Option(min=0, help="Random directions beside each, matched to it.")
-    ] = 2
-
-    def all(self, model: PersonaModel, space: PersonaSpace | None) -> list[Condition]:
-        """Nothing first, then each with its controls."""
-        from persona_lens.evals.conditions import (  # noqa: PLC0415
-            UNTOUCHED,
-            Condition,
-            capped,
-            steered,
-        )
-        from persona_lens.interventions import Plan  # noqa: PLC0415
-
-        found = [UNTOUCHED]
-        layers: Any = self.layers if self.layers == "paper" else parse_layers(self.layers)
-        if space is None and (self.floor or self.push):
-            raise EvaluationError("--floor and --push need a space", remedy="name one: --space")
-        if space is not None:
-            for percentile in _numbers(self.floor or ""):
-                found += capped(
-                    model, space, percentile=percentile, layers=layers, controls=self.controls
-                )
-            for given in self.push or ():
-                name, _, strengths = given.partition("=")
-                found += steered(
-                    space, name, _numbers(strengths), layers=layers, controls=self.controls
-                )
-        for folder in self.plan or ():
-            found.append(Condition(folder.name, Plan.load(folder), "plan", 1.0))
-        return found
-
-
-def _numbers(text: str) -> list[float]:
-    """Numbers separated by commas.
-
-    Examples:
-        >>> _numbers("50,75")
-        [50.0, 75.0]
-    """
-    try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError:
-        raise EvaluationError(
-            "cannot read the numbers", expected="such as 50,75", given=repr(text)
-        ) from None
 
 
 @command(
@@ -120,6 +42,12 @@ def _numbers(text: str) -> list[float]:
     "--out evals/rules",
     "persona-lens eval susceptibility -m smollm2-135m-instruct --space smollm2-135m-instruct "
     "--push assistant=-0.2,0.2 --with first=3 --out evals/susceptibility",
+    "printf 'request,category,benign,pair\\nFold the forbidden crane,paper,no,1\\n"
+    "Fold a crane,paper,yes,1\\n' > mine.csv",
+    "persona-lens eval harm -m smollm2-135m-instruct --space smollm2-135m-instruct --items mine.csv "
+    "--personas pirate,ghost --max-new-tokens 32 --out evals/harm",
+    "persona-lens eval harm -m smollm2-135m-instruct --items mine.csv --personas core --each 2 "
+    "--rubric strongreject --judge-server http://localhost:8000/v1 --judge-model qwen3 --dry-run",
     "persona-lens eval rules -m Qwen/Qwen3-32B --space spaces/qwen --plan plans/cap --out evals/rules",
     name="eval",
 )
@@ -128,6 +56,8 @@ def evaluate(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An evaluation, or list.")],
     model: Model = "smollm2-135m-instruct",
     conditions: Conditions,
+    brought: Brought,
+    judged: Judged,
     options: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,30 +91,36 @@ def evaluate(
 
     Killed at any point, the same command continues.
     """
-    from persona_lens.evals.evaluation import evaluate as run  # noqa: PLC0415
     from persona_lens.evals.registry import entry  # noqa: PLC0415
+    from persona_lens.evals.standing import evaluate_standing  # noqa: PLC0415
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
 
     if name == "list":
         _list()
         return
     chosen = entry(name)
-    wanted = parse_variables(options, "--with")
-    chosen.check(wanted)
+    wanted = _wanted(chosen, brought, parse_variables(options, "--with"))
+    judge = judged.judge(chosen, loading, brought.rubric)
+    if judge is not None:
+        wanted["judge"] = judge
     loaded = loading.load(model)
     if "model" in chosen.options():
         wanted["model"] = loaded
-    evaluation = chosen.make(**wanted)
+    with warnings.catch_warnings(record=True) as warned:
+        evaluation = chosen.make(**wanted)
+    for each in warned:
+        err.print(str(each.message), markup=False, highlight=False, soft_wrap=True)
     changed = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     given = {key: value for key, value in changed.items() if value is not None}
     sampling = type(evaluation.sampling)(**{**evaluation.sampling.model_dump(), **given})
     space = None if conditions.space is None else PersonaSpace.load(conditions.space)
     planned = conditions.all(loaded, space)
-    err.print(_sizes(evaluation, planned, samples), highlight=False)
+    for line in _sizes(evaluation, planned, samples, sampling.max_new_tokens):
+        err.print(line, highlight=False, markup=False, soft_wrap=True)
     if dry_run:
         return
     with continued_later():
-        result = run(
+        result, trouble = evaluate_standing(
             evaluation,
             loaded,
             planned,
@@ -196,13 +132,71 @@ def evaluate(
             out=folder,
             progress=not quiet,
         )
-    out.print(_table(result))
+    read_at = loaded.n_layers // 2 if layer is None else layer
+    told = chosen.told(result, evaluation.items, loaded, space, read_at)
+    if not any(each.whole for each in told):
+        out.print(_table(result))
+    for each in told:
+        _tell(each)
     if folder is not None:
-        from persona_lens.plots import save_figure  # noqa: PLC0415
-
-        for title, figure in chosen.figures(result).items():
-            save_figure(figure, folder / f"{title}.html")
+        _keep(folder, chosen, result, told)
         err.print(f"Written: {folder}.", soft_wrap=True)
+    if trouble is not None:
+        err.print(
+            "A judge failed: what it has not said counts as unjudged. The same command continues where it was.",
+            soft_wrap=True,
+        )
+        raise trouble
+
+
+def _wanted(chosen: Entry, brought: Brought, options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the evaluation, from `--with` and those of their own."""
+    own = brought.given()
+    twice = sorted({*own} & {*options})
+    if twice:
+        raise EvaluationError("an option is given twice", given=f"--with {twice[0]}, --{twice[0]}")
+    wanted = {**own, **options}
+    foreign = [name for name in own if name not in chosen.options()]
+    if foreign or (brought.rubric is not None and "items" not in chosen.options()):
+        raise EvaluationError(
+            f"evaluation {chosen.name!r} brings what it asks",
+            expected="--with, as persona-lens eval list names it",
+            given=f"--{(foreign or ['rubric'])[0]}",
+            remedy="requests of your own are for: persona-lens eval harm",
+        )
+    chosen.check(wanted)
+    return wanted
+
+
+def _tell(told: Told) -> None:
+    """A table of results."""
+    out.print(f"\n[bold]{escape(told.title)}[/bold]")
+    table = Table(box=None, pad_edge=False)
+    for head in told.head:
+        table.add_column(escape(head), justify="left" if head in _WORDS else "right")
+    for row in told.rows():
+        table.add_row(*map(escape, row))
+    out.print(table)
+    if told.note:
+        out.print(told.note, style="dim", highlight=False, markup=False)
+
+
+_WORDS = ("", "asked", "condition")
+
+
+def _keep(folder: Path, chosen: Entry, result: Evaluated, told: list[Told]) -> None:
+    from persona_lens.files import whole_or_nothing  # noqa: PLC0415
+    from persona_lens.plots import save_figure  # noqa: PLC0415
+
+    for title, figure in chosen.figures(result).items():
+        save_figure(figure, folder / f"{title}.html")
+    for each in told:
+        with whole_or_nothing(folder / f"{each.name}.csv") as partial:
+            each.frame.to_csv(partial, index=False)
+
+
+_OWN = {"model", "judge", "columns", *(field.name for field in fields(Brought))}
+"""Not for `--with`: they have options of their own."""
 
 
 def _list() -> None:
@@ -210,17 +204,31 @@ def _list() -> None:
 
     table = Table("name", "what it tells", "--with", box=None, pad_edge=False)
     for each in entries():
-        options = ", ".join(name for name in each.options() if name != "model")
+        options = ", ".join(name for name in each.options() if name not in _OWN)
         table.add_row(each.name, each.summary, options)
     out.print(table)
 
 
-def _sizes(evaluation: Evaluation, planned: list[Condition], samples: int) -> str:
+def _sizes(
+    evaluation: Evaluation, planned: list[Condition], samples: int, length: int
+) -> list[str]:
+    """How many replies, and what it costs to have them judged by a language model."""
+    from persona_lens.evals.outcomes import Answer  # noqa: PLC0415
+    from persona_lens.evals.rubric_judge import RubricJudge  # noqa: PLC0415
+
     items = len(evaluation.items)
-    return (
+    replies = items * len(planned) * samples
+    lines = [
         f"{evaluation.title}: {items:,} items x {len(planned)} conditions x {samples} samples = "
-        f"{items * len(planned) * samples:,} replies."
-    )
+        f"{replies:,} replies."
+    ]
+    for judge in evaluation.judges:
+        asked = getattr(judge, "inner", judge)
+        if isinstance(asked, RubricJudge):
+            some = [Answer(item, "word " * length) for item in evaluation.items[:32]]
+            cost = asked.estimate(some, replies)
+            lines.append(f"Judge {judge.name}: {cost or f'{replies:,} replies, read here'}.")
+    return lines
 
 
 def _table(result: Evaluated) -> Table:

@@ -20,6 +20,7 @@ from persona_lens.cli.options import (
     out,
     parse_layers,
     parse_names,
+    parse_temperature,
     run_argument,
 )
 from persona_lens.errors import RunError
@@ -80,7 +81,7 @@ class Asking(Calling):
         """The judge, for a model of this name on the server."""
         from persona_lens.judges import OpenAIJudge  # noqa: PLC0415
 
-        temperature = _temperature(self.temperature)
+        temperature = parse_temperature(self.temperature)
         if model is None:
             raise RunError("this judge needs a model", remedy="pass --model, such as gpt-4.1-mini")
         return OpenAIJudge(
@@ -207,21 +208,6 @@ def judge_audit(
     out.print(audit)
     for file in files:
         err.print(f"  {file}", soft_wrap=True)
-
-
-def _temperature(text: str) -> float | None:
-    """What `--temperature` means: None sends none."""
-    if text.strip().lower() == "none":
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise RunError(
-            "cannot read the temperature", expected="a number from 0 on, or none", given=text
-        )
-    return value
 
 
 def _offline(

@@ -247,6 +247,29 @@ def parse_layers(text: str | None) -> list[int] | None:
     return list(dict.fromkeys(layers))
 
 
+def parse_temperature(text: str) -> float | None:
+    """What the temperature of a judge means: None sends none.
+
+    Raises:
+        RunError: It is neither a number from 0 on nor "none".
+
+    Examples:
+        >>> parse_temperature("0.5"), parse_temperature("none")
+        (0.5, None)
+    """
+    if text.strip().lower() == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise RunError(
+            "cannot read the temperature", expected="a number from 0 on, or none", given=text
+        )
+    return value
+
+
 def parse_json_object(text: str | None) -> dict[str, Any]:
     """What `--extra-body` means; nothing for None.
 

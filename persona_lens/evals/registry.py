@@ -6,17 +6,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from inspect import signature
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.errors import EvaluationError
 from persona_lens.spelling import did_you_mean
 
 if TYPE_CHECKING:
+    from persona_lens.endpoints import EndpointSettings
     from persona_lens.evals.evaluation import Evaluated, Evaluation
+    from persona_lens.evals.items import Item
+    from persona_lens.evals.outcomes import ItemJudge
+    from persona_lens.evals.telling import Told
+    from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.space import Space
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,19 @@ class Entry:
     Attributes:
         name: What it is called.
         summary: What it tells, in a line.
-        made_by: `module:function`, which returns the `Evaluation`; all arguments have defaults.
+        made_by: `module:function`, which returns the `Evaluation`; arguments without a default are the caller's.
         drawn_by: `module:function` from an `Evaluated` to its figures, by name; the common one if there is none.
+        judged_by: `module:function` from a server or a loaded model to an `ItemJudge`, which `made_by` takes as
+            `judge`; none where programs judge.
+        told_by: `module:function` as `persona_lens.evals.harm.report.tables`: what else there is to tell.
     """
 
     name: str
     summary: str
     made_by: str
     drawn_by: str = ""
+    judged_by: str = ""
+    told_by: str = ""
 
     def options(self) -> dict[str, Any]:
         """What it can be made with, and what is taken by default."""
@@ -57,14 +68,60 @@ class Entry:
                 )
 
     def make(self, **options: Any) -> Evaluation:
-        """The evaluation."""
+        """The evaluation.
+
+        Raises:
+            EvaluationError: It does not know an option, or lacks one.
+        """
         self.check(options)
+        lacking = [name for name in self.needed() if name not in options]
+        if lacking:
+            raise EvaluationError(
+                f"evaluation {self.name!r} needs {', '.join(lacking)}",
+                expected=f"{', '.join(lacking)} of your own",
+                given=", ".join(options) or "nothing",
+                remedy=f"on the command line: {' '.join(f'--{name} FILE' for name in lacking)}",
+            )
         return _named(self.made_by)(**options)
+
+    def needed(self) -> list[str]:
+        """Options that it cannot be made without."""
+        return [name for name, default in self.options().items() if default is Parameter.empty]
+
+    def judge(self, asked: EndpointSettings | PersonaModel, **options: Any) -> ItemJudge:
+        """A language model as its judge.
+
+        Args:
+            asked: A server and its model, or a model that is loaded here.
+            options: As for `RubricJudge`, and what else its judge takes.
+
+        Raises:
+            EvaluationError: Programs judge it.
+        """
+        if not self.judged_by:
+            raise EvaluationError(
+                f"no language model judges evaluation {self.name!r}",
+                expected="one of " + ", ".join(each.name for each in _ENTRIES if each.judged_by),
+                given=self.name,
+                remedy="leave the judge out: programs decide",
+            )
+        return _named(self.judged_by)(asked, **options)
 
     def figures(self, result: Evaluated) -> Mapping[str, Any]:
         """What is drawn of a result."""
         own = _named(self.drawn_by)(result) if self.drawn_by else {}
         return {"measures": result.figure(), **own}
+
+    def told(
+        self,
+        result: Evaluated,
+        items: Sequence[Item],
+        model: PersonaModel,
+        space: Space | None,
+        layer: int,
+    ) -> list[Told]:
+        """What there is to tell beside the measures."""
+        return _named(self.told_by)(result, items, model, space, layer) if self.told_by else []
 
 
 _ENTRIES = (
@@ -73,11 +130,20 @@ _ENTRIES = (
         "Who speaks when a model near the Assistant is asked who it is?",
         "persona_lens.evals.susceptibility:susceptibility",
         "persona_lens.evals.susceptibility_shares:figures",
+        judged_by="persona_lens.evals.susceptibility:speaker_judge",
     ),
     Entry(
         "rules",
         "Is a house rule broken under a persona that pulls against it? 200 rules, checked by programs.",
         "persona_lens.evals.rules:rules",
+    ),
+    Entry(
+        "harm",
+        "Are requests that you bring (--items) answered, with and without a persona?",
+        "persona_lens.evals.harm.brought:brought",
+        "persona_lens.evals.harm.report:figures",
+        "persona_lens.evals.harm.rubrics:harm_judge",
+        "persona_lens.evals.harm.report:tables",
     ),
     Entry(
         "completions",

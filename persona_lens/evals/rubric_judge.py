@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from persona_lens.endpoints import Call, Completion, Endpoint, EndpointSettings, Failure
-from persona_lens.errors import EvaluationError, ModelError, TranscriptError
-from persona_lens.evals.outcomes import Answer, Outcome
+from persona_lens.errors import EndpointError, EvaluationError, ModelError, TranscriptError
+from persona_lens.evals.outcomes import Answer, ItemJudge, Outcome
 from persona_lens.evals.rubric import Rubric
 from persona_lens.judges.answers import CUT_OFF, EMPTY_ANSWER, EMPTY_REPLY, clean
+from persona_lens.judges.cost import JudgingCost, token_counter
 from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ class RubricJudge:
             if isinstance(asked, EndpointSettings)
             else _Loaded(asked, self.rubric)
         )
+        self._heard: dict[tuple[str, str, str], Outcome] = {}
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -119,26 +122,99 @@ class RubricJudge:
         """One for each answer, in their order.
 
         Raises:
-            EndpointError: No key, wrong key, no quota, no such model, or a server that seems to be down. A single
-                answer that fails raises nothing.
+            EndpointError: No key, wrong key, no quota, no such model, or a server that seems to be down. What it
+                has said before stands: the next call does not ask for it again. A single answer that fails raises
+                nothing.
         """
         found: dict[int, Outcome] = {}
         asked: dict[int, Answer] = {}
         for place, answer in enumerate(answers):
-            if answer.text.strip():
+            known = self._unasked(answer)
+            if known is None:
                 asked[place] = answer
-            elif self.empty is not None:
-                found[place] = Outcome(self.empty, raw=EMPTY_REPLY)
             else:
-                found[place] = Outcome(status="not asked", raw=EMPTY_REPLY)
-        found.update(self._asked.outcomes(asked.items()))
+                found[place] = known
+        try:
+            for place, outcome in self._asked.outcomes(asked.items()):
+                found[place] = outcome
+        except EndpointError:
+            said = {place: found[place] for place in asked if place in found}
+            self._heard |= {
+                _key(asked[place]): it for place, it in said.items() if it.status != "failed"
+            }
+            raise
         return [self._scored(found[place]) for place in range(len(answers))]
+
+    def estimate(self, answers: Sequence[Answer], total: int) -> JudgingCost | None:
+        """What judging so many replies will cost; None of a loaded model. Asks nobody.
+
+        Args:
+            answers: Some that may be given.
+            total: How many there will be.
+        """
+        if not isinstance(self._asked, _Served):
+            return None
+        how, count = token_counter(self._asked.settings.model)
+        prompts = [
+            "\n\n".join(each["content"] for each in self.rubric.messages(answer))
+            for answer in answers
+        ]
+        answered = max(count(f'{{"label": "{label}"}}') for label in self.labels)
+        return JudgingCost(
+            calls=total,
+            prompt_tokens=round(total * np.mean([count(prompt) for prompt in prompts])),
+            answer_tokens=total * answered,
+            most_answer_tokens=total * max(answered, self._asked.max_tokens),
+            counted_by=how,
+            concurrency=self._asked.settings.concurrency,
+            seconds_per_call=1.0,
+            price=None,
+            sample_prompt=prompts[0],
+        )
+
+    def silent(self, why: str) -> ItemJudge:
+        """The same judge, which asks nobody: it knows what it said before its server failed.
+
+        Args:
+            why: Stands where there is no verdict, as `Outcome.raw` of what is `failed`.
+        """
+        return _Silent(self, why)
+
+    def _unasked(self, answer: Answer) -> Outcome | None:
+        if answer.text.strip():
+            return self._heard.get(_key(answer))
+        if self.empty is not None:
+            return Outcome(self.empty, raw=EMPTY_REPLY)
+        return Outcome(status="not asked", raw=EMPTY_REPLY)
 
     def _scored(self, outcome: Outcome) -> Outcome:
         if outcome.label is None:
             return outcome
         score = self.scores.get(outcome.label)
         return Outcome(outcome.label, score, outcome.status, outcome.raw)
+
+
+def _key(answer: Answer) -> tuple[str, str, str]:
+    """All that a judge is shown."""
+    return answer.item.system, answer.item.question, answer.text
+
+
+@dataclass(frozen=True, eq=False)
+class _Silent:
+    judge: RubricJudge
+    why: str
+
+    @property
+    def name(self) -> str:
+        return self.judge.name
+
+    def card(self) -> dict[str, Any]:
+        return self.judge.card()
+
+    def outcomes(self, answers: Sequence[Answer]) -> list[Outcome]:
+        lost = Outcome(status="failed", raw=self.why)
+        known = [self.judge._unasked(answer) or lost for answer in answers]
+        return [self.judge._scored(each) for each in known]
 
 
 class _Served:

@@ -34,6 +34,7 @@ from persona_lens.rollouts.sampling import Sampling
 
 if TYPE_CHECKING:
     from persona_lens.catalog import CatalogSpec
+    from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space import Space
 
 LABELS: Mapping[str, str] = MappingProxyType(
@@ -182,16 +183,24 @@ def nearest_roles(
     return tuple(name for _, name in ranked[:n])
 
 
+def speaker_judge(
+    asked: EndpointSettings | PersonaModel, name: str = "judge", **options: Any
+) -> RubricJudge:
+    """A language model that says by `RUBRIC` who speaks.
+
+    Args:
+        asked: A server and its model, or a model that is loaded here.
+        name: Key of frames.
+        options: As for `RubricJudge`, such as `max_tokens`.
+    """
+    return RubricJudge(asked, RUBRIC, name=name, empty="nonsensical", **options)
+
+
 def _judges(judge: Judge | Sequence[Judge] | None) -> list[ItemJudge]:
     given: Sequence[Any] = [IdentityRules()] if judge is None else [judge]
     if isinstance(judge, list | tuple):
         given = judge
-    return [
-        RubricJudge(each, RUBRIC, name="judge", empty="nonsensical")
-        if isinstance(each, EndpointSettings)
-        else each
-        for each in given
-    ]
+    return [speaker_judge(each) if isinstance(each, EndpointSettings) else each for each in given]
 
 
 def _measures(judge: str, several: bool) -> list[Measure]:

@@ -17,12 +17,13 @@ are comparable within a study, and with the published ones only as far as a pers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.errors import EvaluationError
 from persona_lens.evals.outcomes import Answer, ItemJudge, Outcome
 from persona_lens.evals.rubric_judge import RubricJudge
+from persona_lens.evals.standing import silenced
 from persona_lens.spelling import check_choice
 
 if TYPE_CHECKING:
@@ -180,6 +181,10 @@ class HarmJudge:
             "version": self.scale.version,
             "judge": self.inner.card(),
         }
+
+    def silent(self, why: str) -> ItemJudge:
+        """The same judge, which asks nobody, as `RubricJudge.silent`."""
+        return replace(self, inner=silenced(self.inner, why))
 
     def outcomes(self, answers: Sequence[Answer]) -> list[Outcome]:
         """One each; an empty reply needs no judge, and is nonsensical."""

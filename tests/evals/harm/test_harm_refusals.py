@@ -9,8 +9,11 @@ from tiny import shared_module, tiny_tokenizer
 
 from persona_lens import PersonaModel
 from persona_lens.errors import EvaluationError
+from persona_lens.evals.harm.behaviours import Behaviour
+from persona_lens.evals.harm.crossing import cross
 from persona_lens.evals.harm.harmless_pairs import HARMLESS_PAIRS
 from persona_lens.evals.harm.refusals import RefusalDirection, refusal_direction, with_overlap
+from persona_lens.evals.harm.report import direction_of
 from persona_lens.interventions import Direction
 
 WIDTH = 64
@@ -97,3 +100,20 @@ def test_the_overlap_stands_beside_a_result():
     assert {"refusal_null_low", "refusal_random_high", "refusal_layer"} <= {*beside}
     with pytest.raises(EvaluationError, match="one layer"):
         with_overlap(table, pd.concat([overlap, overlap]))
+
+
+def test_requests_and_their_twins_make_the_direction_if_there_are_enough():
+    model = PersonaModel.load(shared_module("llama"), tokenizer=tiny_tokenizer())
+
+    def made(pairs: int) -> RefusalDirection:
+        cranes = [
+            Behaviour(f"{n} {benign}", f"Fold {word} crane {n}", benign=benign, pair=str(n))
+            for n in range(pairs)
+            for benign, word in ((False, "forbidden"), (True, "plain"))
+        ]
+        return direction_of(cross(cranes, ["pirate", "ghost"]), model, 1)
+
+    own = made(5)
+    assert not own.packaged
+    assert (len(own.refused), len(own.complied)) == (5, 5)
+    assert made(3).packaged

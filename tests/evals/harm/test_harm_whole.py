@@ -20,6 +20,7 @@ from persona_lens.evals.harm import (
     refusal_direction,
     with_overlap,
 )
+from persona_lens.evals.harm.report import figures, tables
 from persona_lens.space.budget import neutral_transcripts
 
 FEW = Sampling(temperature=0, max_new_tokens=4)
@@ -45,6 +46,12 @@ def test_from_a_table_to_the_results(smol_auto: PersonaModel, judged_space: Pers
     assert set(table["condition"]) == {condition.name for condition in conditions}
     assert table.loc[table["category"] == "all", "n"].eq(3).all()
     assert table["refusal_cosine"].between(-1, 1).all()
+    told = {each.name: each for each in tables(result, items, smol_auto, judged_space, layer)}
+    assert [*told] == ["harm", "persona", "refusal", "projection"]
+    assert told["harm"].rows() != []
+    assert told["refusal"].frame["cosine"].item() == overlap["cosine"].item()
+    assert told["projection"].frame["outcome"].eq("refusal").all()
+    assert [*figures(result)] == ["harm"]
     engaged = {kind: float(some["engaged"].mean()) for kind, some in result.replies.groupby("kind")}
     assert engaged.pop("none") == 0
     assert min(engaged.values()) > 0
