@@ -22,6 +22,7 @@ PAGES = [
     "docs/behaviour.md",
     "docs/gotchas.md",
     "docs/howto.md",
+    "docs/vllm.md",
 ]
 PLAIN = [
     f"docs/{name}.md" for name in ("conventions", "gallery", "interop", "models", "neighbours")

@@ -77,9 +77,9 @@ class SteeringOptions:
         Path | None,
         of_files(
             "--plan",
-            metavar="FOLDER",
+            metavar="FOLDER|FILE",
             parser=check_path,
-            help="A plan saved with plan.save(folder).",
+            help="A plan saved with plan.save(folder) or `persona-lens plan`, of any format but capping-config.",
         ),
     ] = None
     where: Annotated[
@@ -151,9 +151,9 @@ class Steering(SteeringOptions):
     def _parts(self, model: Callable[[], PersonaModel]) -> Iterator[Plan]:
         parts = [*self._of_space(model), *([] if self.cap is None else [self._capped(self.cap)])]
         if self.saved is not None:
-            from persona_lens.interventions import Plan  # noqa: PLC0415
+            from persona_lens.interop.plan_files import read_plan  # noqa: PLC0415
 
-            parts.append(Plan.load(self.saved))
+            parts.append(read_plan(self.saved))
         told = self.where is not None or self.sinks
         for part in parts:
             yield part.where(self.where or "all", sinks=self.sinks) if told else part

@@ -30,6 +30,7 @@ COMMANDS = [
     "map",
     "info",
     "models",
+    "plan",
     "steer",
     "verify",
 ]
