@@ -16,6 +16,8 @@
 | the fork of vLLM with clamps, as modules | `read_steering_module` | `write_steering_module` |
 | and as fields of a request | `read_steering_module` | `steering_fields` |
 | steering requests to Neuronpedia | `read_neuronpedia_request` | `write_neuronpedia_request` |
+| its axes (`axis.yaml`) | `read_neuronpedia_axis` | `write_neuronpedia_axis` |
+| the folder of its demo (`persona.yaml`) | `read_neuronpedia_persona` | |
 | a space on the Hugging Face hub | `from_pretrained` | `save_pretrained`, `push_to_hub` |
 
 `write_plan` and `read_plan` take the name of a format.
@@ -30,6 +32,12 @@ from persona_lens.interop.engine_check import EngineCheck, check_interp_engine
 from persona_lens.interop.engine_requests import read_engine_request, write_engine_request
 from persona_lens.interop.hub import from_pretrained, push_to_hub, save_pretrained
 from persona_lens.interop.interp_engine import EngineSteering, to_interp_engine
+from persona_lens.interop.neuronpedia_axis import (
+    NeuronpediaAxis,
+    read_neuronpedia_axis,
+    write_neuronpedia_axis,
+)
+from persona_lens.interop.neuronpedia_persona import NeuronpediaPersona, read_neuronpedia_persona
 from persona_lens.interop.neuronpedia_steering import (
     neuronpedia_fields,
     read_neuronpedia_request,
@@ -45,6 +53,8 @@ from persona_lens.interop.vllm_steering_reading import read_steering_module
 __all__ = [
     "EngineCheck",
     "EngineSteering",
+    "NeuronpediaAxis",
+    "NeuronpediaPersona",
     "Release",
     "check_interp_engine",
     "from_pretrained",
@@ -53,6 +63,8 @@ __all__ = [
     "read_axis",
     "read_control_vector",
     "read_engine_request",
+    "read_neuronpedia_axis",
+    "read_neuronpedia_persona",
     "read_neuronpedia_request",
     "read_persona_vector",
     "read_pipeline",
@@ -66,6 +78,7 @@ __all__ = [
     "write_capping_config",
     "write_control_vector",
     "write_engine_request",
+    "write_neuronpedia_axis",
     "write_neuronpedia_request",
     "write_persona_vector",
     "write_plan",
