@@ -10,7 +10,7 @@ tried.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persona_lens.interop.interp_engine import (
@@ -53,7 +53,7 @@ def check_interp_engine(
     plan: Plan,
     prompt: Transcript | Sequence[int],
     *,
-    sinks: Sequence[int] = (0,),
+    sinks: Collection[int] = (0,),
     bos_id: int | None = None,
 ) -> list[EngineCheck]:
     """Compare what the engine does to a prompt with what our hooks do to the same residual vectors.
@@ -69,6 +69,18 @@ def check_interp_engine(
 
     Raises:
         InterventionError: As `to_interp_engine`.
+
+    Examples:
+        >>> import interp_engine, torch
+        >>> from transformers import AutoConfig, AutoModelForCausalLM
+        >>> from persona_lens.interventions import Add, Direction
+        >>> shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
+        >>> config = AutoConfig.for_model("llama", vocab_size=9, **shape)
+        >>> module = AutoModelForCausalLM.from_config(config)
+        >>> model = interp_engine.EagerModel("tiny", hf_model=module, tokenizer=object(), device="cpu")
+        >>> plan = Plan.of(Add(Direction("ghost", (1,), torch.ones(1, 8)), lengths=1.0))
+        >>> [(layer.layer, layer.steered) for layer in check_interp_engine(model, plan, [1, 2, 3])]
+        [(1, True)]
     """
     import torch  # noqa: PLC0415
 
@@ -80,8 +92,7 @@ def check_interp_engine(
 
     def read(part: Plan, layer: int) -> torch.Tensor:
         address = engine.Address(POINT, layer)
-        given = {"sinks": sinks, "bos_id": bos_id}
-        with to_interp_engine(part, prompt, **given).on(model):
+        with to_interp_engine(part, prompt, sinks=sinks, bos_id=bos_id).on(model):
             return engine.capture(model, torch.tensor([ids]), [address])[address].float().cpu()
 
     found: list[EngineCheck] = []

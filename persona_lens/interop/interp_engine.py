@@ -24,7 +24,7 @@ here leaves alone what our own hooks leave alone. It belongs to one prompt: open
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -98,7 +98,7 @@ def to_interp_engine(
     plan: Plan,
     prompt: Transcript | Sequence[int],
     *,
-    sinks: Sequence[int] = (0,),
+    sinks: Collection[int] = (0,),
     bos_id: int | None = None,
     spare_special: bool = False,
 ) -> EngineSteering:
@@ -208,7 +208,7 @@ def _spec(engine: Any, move: Move, operation: Operation) -> Any:
 
 
 def described(
-    prompt: Transcript | Sequence[int], sinks: Sequence[int], bos_id: int | None
+    prompt: Transcript | Sequence[int], sinks: Collection[int], bos_id: int | None
 ) -> tuple[BatchTokens, list[int]]:
     """The prompt as our hooks would be told of it, and its ids."""
     if isinstance(prompt, Transcript):

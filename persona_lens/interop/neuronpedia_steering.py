@@ -108,6 +108,12 @@ def read_neuronpedia_request(
     Raises:
         InterventionError: No such file, another layout, features by number (their vectors are in Neuronpedia's
             database), or another place than the residual stream.
+
+    Examples:
+        >>> vector = {"hook": "blocks.3.hook_resid_post", "steering_vector": [3.0, 4.0], "strength": -2.0}
+        >>> read_neuronpedia_request({"steer_method": "PROJECTION_CAP", "vectors": [vector]}, name="ghost")
+        Plan of 1 step
+          1. ceil 'ghost'; at layers 3; tokens all, sinks too; at -2
     """
     source = "request" if isinstance(what, Mapping) else Path(what).stem
     try:

@@ -19,7 +19,8 @@ refused, and so is a push behind a clamp that it would push past.
 | `.where("generated")` | decode |
 
 There are no other tokens there: what is done to a prompt is done to its attention sink too. The layout is that of
-the fork's documentation in July 2026. The fork itself has not been run here.
+the fork's documentation in July 2026. The fork itself has not been run here. A checkout from before it had clamps
+takes the additions out of a module and drops the clamps without a word; a module of clamps alone it refuses.
 """
 
 from __future__ import annotations
@@ -98,6 +99,14 @@ def write_steering_module(
 
     Raises:
         InterventionError: As `steering_fields`.
+
+    Examples:
+        >>> import json, tempfile
+        >>> from persona_lens.interventions import Ablate, Direction
+        >>> plan = Plan.of(Ablate(Direction("ghost", (3,), np.eye(1, 8)))).where("generated")
+        >>> file = write_steering_module(plan, Path(tempfile.mkdtemp()) / "ghost.json")
+        >>> list(json.loads(file.read_text()))
+        ['decode_clamps']
     """
     path = Path(path)
     write_json(path, _fields(plan, "", max_directions))

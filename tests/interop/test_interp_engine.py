@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 
 import interp_engine
@@ -224,3 +225,9 @@ def test_a_prompt_that_ends_before_a_sink_is_refused() -> None:
         to_interp_engine(Plan.of(Ablate(axis)), [])
     with pytest.raises(InterventionError, match="transcripts"):
         to_interp_engine(Plan.of(Ablate(axis)).where("user"), [1, 2, 3])
+
+
+def test_without_the_package_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "interp_engine", None)
+    with pytest.raises(InterventionError, match=r"persona-lens\[interp-engine\]"):
+        to_interp_engine(Plan.of(Ablate(axis)), [1, 2, 3])
