@@ -6,6 +6,7 @@ with it, and the others go on from the text they have, which is run again.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -45,18 +46,22 @@ class AtWork:
     @property
     def way(self) -> Way:
         """What the model allows, measured anew where another module runs, or hooks have come or gone."""
-        with self._model.held.lock, torch.inference_mode(mode=False):
+        with self._model.held.lock, torch.no_grad():
             conduct, hooked = self._model.conduct, self._model.has_hooks
             if self._way is None or self._way[0] is not conduct or self._way[1] != hooked:
                 self._way = conduct, hooked, way_of(self._model)
             return self._way[2]
 
+    @property
+    def at_a_time(self) -> int:
+        """How many may begin together: where whole replies are written one by one, none waits for another's."""
+        return sys.maxsize if self.way.steps or self.way.pads else 1
+
     def begin(self, rows: Sequence[Row]) -> list[Event]:
         """Read the prompts of rows, and draw their first tokens."""
         way, setup = self.way, Setup(self._model, self._model.held.backend, self._along)
         if not way.steps:
-            groups = [list(rows)] if way.pads else [[row] for row in rows]
-            return [event for group in groups for event in _written(setup, group)]
+            return _written(setup, list(rows))
         joining = [row for row in rows if way.joins and not row.has_history]
         others = [row for row in rows if row not in joining]
         groups = [(joining, True)] if joining else []

@@ -67,6 +67,11 @@ class ContinuousBatch:
         return self._at_work.way.why
 
     @property
+    def streams(self) -> bool:
+        """Whether tokens are told as they are drawn, and not all of them when their reply is done."""
+        return self._at_work.way.steps
+
+    @property
     def running(self) -> int:
         """Replies that have begun."""
         return len(self._rows) - len(self._waiting)
@@ -139,7 +144,7 @@ class ContinuousBatch:
         """
         if not self._rows:
             return []
-        with self.model.held.lock, torch.inference_mode():
+        with self.model.held.lock, torch.no_grad():
             newcomers = self._newcomers()
             self._came = bool(newcomers)
             work = self._at_work
@@ -175,6 +180,7 @@ class ContinuousBatch:
         free = self.most_rows - self.running
         if not self._waiting or free < 1 or (self._came and self._at_work.busy):
             return []
+        free = min(free, self._at_work.at_a_time)
         budget, chosen, longest = default_token_budget(self.model.device), [], 0
         while self._waiting and len(chosen) < free:
             longest = max(longest, len(self._waiting[0].request.prompt))

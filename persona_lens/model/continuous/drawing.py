@@ -68,7 +68,9 @@ class Draws:
         narrow = [one.top_p < 1 for one in settings]
         self._narrow = places([a and b for a, b in zip(drawn, narrow, strict=True)])
         self._open = places([a and not b for a, b in zip(drawn, narrow, strict=True)])
-        self._told = places([one.top_log_probs is not None for one in settings])
+        told = [one.top_log_probs is not None for one in settings]
+        self._told = places(told)
+        self._told_rows = [row for row, wanted in enumerate(told) if wanted]
         self._most = max((one.top_log_probs or 0 for one in settings), default=0)
         self._temperature = torch.tensor(
             [one.temperature or 1.0 for one in settings], device=device
@@ -122,13 +124,13 @@ class Draws:
         self, logits: Float[Tensor, "row vocab"], ids: Int[Tensor, " row"]
     ) -> dict[int, tuple[float, tuple[tuple[int, float], ...]]]:
         """Log-probabilities of the rows that ask for them: of the token, and of the likeliest."""
-        if not len(self._told):
+        if not self._told_rows:
             return {}
         wanted = logits[self._told].log_softmax(dim=1)
         own = wanted.gather(1, ids[self._told].unsqueeze(1))[:, 0].tolist()
         values, tokens = (part.tolist() for part in wanted.topk(self._most, dim=1))
         told = {}
-        for place, row in enumerate(self._told.tolist()):
+        for place, row in enumerate(self._told_rows):
             count = self._settings[row].top_log_probs or 0
             pairs = zip(tokens[place][:count], values[place][:count], strict=True)
             told[row] = own[place], tuple(pairs)
