@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from persona_lens.cli.options import (
     Model,
     Quiet,
     ReplyLength,
+    Working,
     continued_later,
     err,
     new_path,
@@ -33,7 +34,6 @@ from persona_lens.errors import RunError
 if TYPE_CHECKING:
     from persona_lens.rollouts.serving import ServedSource
     from persona_lens.runs import CollectionPlan
-    from persona_lens.runs.engines.engine import Engine
     from persona_lens.runs.engines.reading import Tokens
     from persona_lens.runs.engines.worker_spec import ModelSpec
 else:
@@ -44,7 +44,6 @@ app = typer.Typer()
 ENTRIES = ("roles", "traits", "questions", "defaults")
 
 of_server = partial(typer.Option, rich_help_panel="Replies from a server")
-of_workers = partial(typer.Option, rich_help_panel="Workers")
 
 
 @command(app, "persona-lens demo", "persona-lens demo --out demo --layer 20")
@@ -165,26 +164,6 @@ class Serving(Calling):
         if self.replies_only:
             raise RunError("--replies-only needs a server", remedy="give its --base-url")
         return None
-
-
-@dataclass(frozen=True)
-class Working:
-    """Who works on the shards."""
-
-    engine: Annotated[
-        Literal["local", "ray"], of_workers(help="local, or ray for several workers.")
-    ] = "local"
-    workers: Annotated[int, of_workers(min=1)] = 1
-    gpus_per_worker: Annotated[float, of_workers(min=0, help="Parts of one are fine.")] = 0
-    address: Annotated[
-        str | None, of_workers(help="Of a Ray cluster, such as auto; this machine by default.")
-    ] = None
-
-    def open(self, writer: ModelSpec, reader: ModelSpec | None) -> AbstractContextManager[Engine]:
-        """The engine, as long as it takes."""
-        from persona_lens.runs import open_engine  # noqa: PLC0415
-
-        return open_engine(writer, reader, **vars(self))
 
 
 @command(

@@ -1,11 +1,11 @@
-"""The options of `eval`: what is done to the model, what a user brings, and who judges."""
+"""The options of `eval`: what is done to the model, who answers, what a user brings, and who judges."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from persona_lens.evals.registry import Entry
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.persona_space import PersonaSpace
+    from persona_lens.rollouts.serving import ServedSource
+    from persona_lens.runs.engines.worker_spec import ModelSpec
 
 of_judges = partial(typer.Option, rich_help_panel="A language model that judges")
+of_server = partial(typer.Option, rich_help_panel="A server, where nothing acts")
 of_requests = partial(typer.Option, rich_help_panel="Requests that you bring, for harm")
 
 
@@ -41,9 +44,11 @@ class Conditions:
         ),
     ] = None
     floor: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="PERCENTILES", help="Keep the Assistant Axis at or above these, such as 50,75."
+            metavar="PERCENTILES",
+            help="Keep the Assistant Axis at or above these, such as 50,75; or another direction, such as pc1=75. "
+            "Repeatable.",
         ),
     ] = None
     push: Annotated[
@@ -79,10 +84,17 @@ class Conditions:
         if space is None and (self.floor or self.push):
             raise EvaluationError("--floor and --push need a space", remedy="name one: --space")
         if space is not None:
-            for percentile in _numbers(self.floor or ""):
-                found += capped(
-                    model, space, percentile=percentile, layers=layers, controls=self.controls
-                )
+            for given in self.floor or ():
+                name, equals, percentiles = given.rpartition("=")
+                for percentile in _numbers(percentiles):
+                    found += capped(
+                        model,
+                        space,
+                        name if equals else "assistant",
+                        percentile,
+                        layers=layers,
+                        controls=self.controls,
+                    )
             for given in self.push or ():
                 name, _, strengths = given.partition("=")
                 found += steered(
@@ -173,6 +185,39 @@ class Judged:
                 remedy="name the model; without one, leave both out: rules tell refusals, and no harm",
             )
         return None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers where nothing acts on the model."""
+
+    base_url: Annotated[
+        str | None,
+        of_server(metavar="URL", help="OpenAI-compatible server of --model; plans still act here."),
+    ] = None
+    served_model: Annotated[
+        str | None, of_server(help="Its name for the model; --model by default.")
+    ] = None
+    template: Annotated[
+        Literal["server", "ours"], of_server(help="Who applies the chat template: server or ours.")
+    ] = "server"
+    served_key_env: Annotated[str, of_server(help="Environment variable with its key.")] = (
+        "OPENAI_API_KEY"
+    )
+
+    def open(self, model: str, spec: ModelSpec) -> ServedSource | None:
+        """The server, if there is one."""
+        from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
+        from persona_lens.runs import open_server  # noqa: PLC0415
+
+        if self.base_url is None:
+            return None
+        settings = EndpointSettings(
+            model=self.served_model or model,
+            base_url=self.base_url,
+            api_key_env=self.served_key_env,
+        )
+        return open_server(settings, spec, template=self.template)
 
 
 @dataclass(frozen=True)

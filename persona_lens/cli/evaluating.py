@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from math import isnan
 from pathlib import Path
@@ -13,11 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from persona_lens.cli.commands import command
-from persona_lens.cli.eval_options import Brought, Conditions, Judged
+from persona_lens.cli.eval_options import Brought, Conditions, Judged, Served
 from persona_lens.cli.options import (
     LargeLoading,
     Model,
     Quiet,
+    Working,
     continued_later,
     err,
     new_path,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from persona_lens.evals.evaluation import Evaluated, Evaluation
     from persona_lens.evals.registry import Entry
     from persona_lens.evals.telling import Told
+    from persona_lens.runs.engines.engine import Engine
+    from persona_lens.runs.engines.worker_spec import ModelSpec
 
 app = typer.Typer()
 
@@ -48,7 +52,8 @@ app = typer.Typer()
     "--personas pirate,ghost --max-new-tokens 32 --out evals/harm",
     "persona-lens eval harm -m smollm2-135m-instruct --items mine.csv --personas core --each 2 "
     "--rubric strongreject --judge-server http://localhost:8000/v1 --judge-model qwen3 --dry-run",
-    "persona-lens eval rules -m Qwen/Qwen3-32B --space spaces/qwen --plan plans/cap --out evals/rules",
+    "persona-lens eval rules -m Qwen/Qwen3-32B --space spaces/qwen --plan plans/cap --out evals/rules "
+    "--engine ray --workers 4 --gpus-per-worker 1 --dtype bfloat16",
     name="eval",
 )
 def evaluate(
@@ -58,6 +63,8 @@ def evaluate(
     conditions: Conditions,
     brought: Brought,
     judged: Judged,
+    served: Served,
+    working: Working,
     options: Annotated[
         list[str] | None,
         typer.Option(
@@ -119,7 +126,8 @@ def evaluate(
         err.print(line, highlight=False, markup=False, soft_wrap=True)
     if dry_run:
         return
-    with continued_later():
+    spec = loading.spec(model)
+    with continued_later(), _workers(working, spec) as engine:
         result, trouble = evaluate_standing(
             evaluation,
             loaded,
@@ -129,6 +137,8 @@ def evaluate(
             sampling=sampling,
             samples=samples,
             batch_size=batch_size,
+            engine=engine,
+            served=served.open(model, spec),
             out=folder,
             progress=not quiet,
         )
@@ -147,6 +157,12 @@ def evaluate(
             soft_wrap=True,
         )
         raise trouble
+
+
+def _workers(working: Working, spec: ModelSpec) -> AbstractContextManager[Engine | None]:
+    """Workers, if there are to be any; the model here by default, which is loaded already."""
+    asked = working.engine != "local" or working.workers > 1 or working.address
+    return working.open(spec, None) if asked else nullcontext()
 
 
 def _wanted(chosen: Entry, brought: Brought, options: dict[str, Any]) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from persona_lens.endpoints import EndpointSettings
     from persona_lens.model.hardware import DtypeName
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.runs.engines.engine import Engine
     from persona_lens.runs.engines.worker_spec import ModelSpec
 else:
     DtypeName = str  # the library refuses others; to name them here would take torch
+
+of_workers = partial(typer.Option, rich_help_panel="Workers")
 
 MOST_LAYERS = 10_000
 """More than any model has blocks."""
@@ -126,6 +130,26 @@ class LargeLoading(_Loading):
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Let hub repositories run their code.")
     ] = False
+
+
+@dataclass(frozen=True)
+class Working:
+    """Who works on the shards, or pieces."""
+
+    engine: Annotated[
+        Literal["local", "ray"], of_workers(help="local, or ray for several workers.")
+    ] = "local"
+    workers: Annotated[int, of_workers(min=1)] = 1
+    gpus_per_worker: Annotated[float, of_workers(min=0, help="Parts of one are fine.")] = 0
+    address: Annotated[
+        str | None, of_workers(help="Of a Ray cluster, such as auto; this machine by default.")
+    ] = None
+
+    def open(self, writer: ModelSpec, reader: ModelSpec | None) -> AbstractContextManager[Engine]:
+        """The engine, as long as it takes."""
+        from persona_lens.runs import open_engine  # noqa: PLC0415
+
+        return open_engine(writer, reader, **vars(self))
 
 
 class Calling:

@@ -177,6 +177,7 @@ def capped(
     did = _receipt(model, plan, texts)
     shares = did.frame().set_index("layer")["share"].to_dict()
     _, length = engagement(did)
+    of = "" if direction.name == "assistant" else f" for {direction.name}"
     found = [cap]
     for seed in range(1, controls + 1):
         drawn = direction.random(seed)
@@ -185,7 +186,7 @@ def capped(
             "norm": space.add(drawn, length),
         }
         for matched, control in matches.items():
-            title = f"random {seed}, equal {matched}"
+            title = f"random {seed}{of}, equal {matched}"
             found.append(
                 replace(
                     cap,

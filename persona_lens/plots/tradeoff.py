@@ -26,6 +26,7 @@ COLUMNS = (
     *("condition", "kind", "engaged", "front"),
     *("gain", "gain_low", "gain_high", "gain_n", "price", "price_low", "price_high", "price_n"),
 )
+SIDES = ("gain", "price")
 COLOURS = {"none": style.INK, "plan": "#0072B2", "control": "#7d8590"}
 NAMES = {"none": "nothing acts", "plan": "plans", "control": "controls, along random directions"}
 FRONT, LEFT, RIGHT, HEIGHT, HEAD, DOT = "#D55E00", 76, 30, 460, 26, 10
@@ -36,7 +37,7 @@ def tradeoff(
     *,
     gain: str,
     price: str,
-    share: bool = True,
+    units: tuple[str, str] = ("share", "share"),
     chosen: str | None = None,
     title: str | None = None,
     source: str = "",
@@ -47,7 +48,7 @@ def tradeoff(
         table: `COLUMNS`, as `persona_lens.evals.tradeoff.tradeoff` has them.
         gain: What a plan buys, in words.
         price: What it costs, in words.
-        share: Both are shares, shown in percentage points.
+        units: Of gain and price; shares are shown in percentage points.
         chosen: A condition to be marked, such as a recommended one.
         title: Replaces the title.
         source: Model and hook point, for the line below the title.
@@ -67,14 +68,16 @@ def tradeoff(
     known = table.loc[table["gain"].notna() & table["price"].notna()]
     if known.empty:
         raise FigureError("no condition has both a gain and a price")
-    form = ".0%" if share else ".3g"
+    forms = {
+        side: ".0%" if unit == "share" else ".3g" for side, unit in zip(SIDES, units, strict=True)
+    }
     ends = [
         known[[f"{side}{end}" for end in ("", "_low", "_high")]].to_numpy(dtype=float).ravel()
         for side in ("price", "gain")
     ]
     canvas = _canvas(ends)
     fig = style.figure(
-        [*_traces(known, form), _front(known, canvas)],
+        [*_traces(known, forms), _front(known, canvas)],
         title=title or "What plans buy, and what they cost",
         subtitle=source,
         left=LEFT,
@@ -82,16 +85,16 @@ def tradeoff(
         head=HEAD,
     )
     zero = {"zeroline": True, "zerolinecolor": style.ZERO, "zerolinewidth": 1}
-    axes = ("xaxis", price, 0), ("yaxis", gain, 1)
+    axes = ("xaxis", price, "price", 0), ("yaxis", gain, "gain", 1)
     fig.update_layout(
         {
             axis: {
                 "title": {"text": text},
                 "range": [canvas.low[place], canvas.high[place]],
-                "tickformat": form,
+                "tickformat": forms[side],
                 **zero,
             }
-            for axis, text, place in axes
+            for axis, text, side, place in axes
         }
     )
     style.add_notes(fig, _labels(known, canvas, chosen))
@@ -110,7 +113,7 @@ def _canvas(ends: list[np.ndarray]) -> Canvas:
     return Canvas(low - room, high + room, size)
 
 
-def _traces(known: pd.DataFrame, form: str) -> list[go.Scatter]:
+def _traces(known: pd.DataFrame, forms: dict[str, str]) -> list[go.Scatter]:
     found = []
     for kind, colour in COLOURS.items():
         rows = known.loc[known["kind"] == kind]
@@ -125,7 +128,7 @@ def _traces(known: pd.DataFrame, form: str) -> list[go.Scatter]:
                 mode="markers",
                 marker={"size": DOT, "color": colour},
                 name=NAMES[kind],
-                hovertext=[_hover(row, form) for row in rows.to_dict("records")],
+                hovertext=[_hover(row, forms) for row in rows.to_dict("records")],
                 hoverinfo="text",
             )
         )
@@ -195,9 +198,11 @@ def _lines(known: pd.DataFrame, canvas: Canvas) -> Float[np.ndarray, "line 4"]:
     return lines[np.isfinite(lines).all(axis=1)]
 
 
-def _hover(row: dict[str, Any], form: str) -> str:
+def _hover(row: dict[str, Any], forms: dict[str, str]) -> str:
     def said(name: str) -> str:
-        value, low, high = (number(row[f"{name}{end}"], form) for end in ("", "_low", "_high"))
+        value, low, high = (
+            number(row[f"{name}{end}"], forms[name]) for end in ("", "_low", "_high")
+        )
         return f"{name} {value} [{low}, {high}], {row[f'{name}_n']:,} answers"
 
     lines = [f"<b>{shown(str(row['condition']))}</b>"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty_server import FaultyServer, ok
 from tiny import shared_model
 from typer.testing import CliRunner
 
@@ -69,6 +70,30 @@ def test_a_run_is_kept_with_its_figures_and_continues(tmp_path: Path, loaded: Pe
     pieces = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/pieces").iterdir()}
     said(*line, "--out", tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in pieces} == pieces
+
+
+def test_a_server_may_answer_where_nothing_acts(tmp_path: Path, monkeypatch, tiny_llama: Path):
+    monkeypatch.setenv("SERVED_KEY", "none")
+    with FaultyServer(lambda _: ok("served")) as server:
+        line = (
+            "formats",
+            "--with",
+            "first=2",
+            "--model",
+            tiny_llama,
+            "--base-url",
+            server.url,
+            *SHORT,
+        )
+        said(*line, "--served-key-env", "SERVED_KEY", "--out", tmp_path / "out")
+    assert set(Evaluated.load(tmp_path / "out").replies["text"]) == {"served"}
+
+
+def test_workers_need_an_engine():
+    result = CliRunner().invoke(
+        cli.app, ["eval", "formats", "--with", "first=2", "--workers", "2", *SHORT]
+    )
+    assert "--engine ray" in str(result.exception)
 
 
 @pytest.mark.parametrize(

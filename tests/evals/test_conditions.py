@@ -29,6 +29,10 @@ def test_controls_of_a_cap_move_as_many_tokens_or_as_far(smol: PersonaModel):
     assert did["norm"][0][1] == pytest.approx(move, rel=0.25)
     assert [condition.kind for condition in conditions] == ["plan", "control", "control"]
     assert {condition.control_of for condition in conditions[1:]} == {conditions[0].series}
+    of_pc1 = capped(smol, space, "pc1", 75, layers=[17], controls=1, texts=texts[:2])
+    # Both can be conditions of one evaluation, with controls of their own.
+    assert len({each.name for each in (*conditions, *of_pc1)}) == 6
+    assert of_pc1[1].control_of == of_pc1[0].series == "floor pc1"
 
 
 def test_controls_of_a_push_are_as_long():
