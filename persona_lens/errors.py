@@ -100,6 +100,10 @@ class EndpointError(PersonaLensError):
     """A chat server cannot be reached, or refuses to serve: key, quota, model name or address."""
 
 
+class ServerError(PersonaLensError):
+    """A server cannot be started as asked, or its canary shows that plans would not act."""
+
+
 class RunError(PersonaLensError):
     """A run folder is damaged, in use, or does not match what is asked of it."""
 

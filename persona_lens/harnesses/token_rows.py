@@ -20,6 +20,7 @@ from persona_lens.errors import InterventionError
 from persona_lens.interventions.where import GROUPS, PLACES
 from persona_lens.model.persona_model import PersonaModel
 from persona_lens.transcripts import Group, Transcript
+from persona_lens.transcripts.plain import unmarked
 
 _HELD = 4096
 
@@ -93,7 +94,7 @@ class PromptBook:
         known = 0 if prompt is None else len(prompt)
         if prompt is None or not np.array_equal(whole[:known], prompt.ids):
             self._refuse_groups()
-            return _unknown(whole, start)
+            return unmarked(whole, start)
         begun = len(whole) - known
         turns = np.full(begun, prompt.assistant_turns)
         return Transcript(
@@ -118,17 +119,3 @@ class PromptBook:
                         given=f"plan.where({', '.join(map(repr, wanted))}) on plain text or a cut prompt",
                         remedy="run the tasks with the chat template, or choose tokens by other names",
                     )
-
-
-def _unknown(ids: np.ndarray, start: int | None) -> Transcript:
-    """A row of which nothing is known but where its answer begins."""
-    return Transcript(
-        ids=ids,
-        groups=np.full(len(ids), Group.TEMPLATE.code, dtype=np.int8),
-        turns=np.full(len(ids), -1),
-        text="",
-        user_turns=0,
-        assistant_turns=int(start is not None),
-        generating=start is None,
-        reply_start=start,
-    )

@@ -1,0 +1,175 @@
+"""Before anything is served: that plans act here, and nothing else does, on this model and through this very batch.
+
+    for check in canary(served):
+        print(check)
+
+A server that writes replies with a plan that does not reach them, or counts what it did not do, is worse than none:
+nobody would notice. So a plan of strength 0 has to change no reply, a push at every layer that a plan names has to
+change what comes next, and receipts have to count the tokens that ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from persona_lens.errors import ServerError
+from persona_lens.interventions import Add, Direction, Plan
+from persona_lens.model.continuous import ContinuousBatch, Failed, Finished, Request
+from persona_lens.rollouts.sampling import Sampling
+from persona_lens.server.served import Served
+from persona_lens.transcripts import Transcript
+
+QUESTION = "Who are you, and what do you like to talk about?"
+_TOKENS = 6
+_PUSH = 1.0
+"""Length of the push, as a share of the residual norm."""
+_LEAST = 1e-3
+"""Nats that a push has to move the distribution of the next token by."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found.
+
+    Attributes:
+        name: What was tried.
+        found: In words.
+    """
+
+    name: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.found}"
+
+
+def canary(served: Served, make: Callable[[Served], ContinuousBatch]) -> list[Check]:
+    """Try the plans of a server.
+
+    Args:
+        served: What will be served.
+        make: Makes the batch that replies will be written in.
+
+    Raises:
+        ServerError: One of them does not do what it says.
+    """
+    model = served.model
+    prompt = model.encoder.prompt(model.encoder.messages(QUESTION))
+    return list(_checks(served, make, prompt))
+
+
+def _checks(
+    served: Served, make: Callable[[Served], ContinuousBatch], prompt: Transcript
+) -> Iterator[Check]:
+    plain = _written(served, make, prompt, None)
+    again = _written(served, make, prompt, None)
+    if plain.reply.ids.tolist() != again.reply.ids.tolist():
+        raise ServerError(
+            "the model does not say the same twice at temperature 0",
+            remedy="nothing that a plan does could be told from chance: serve it in float32",
+        )
+    if not len(plain.reply.ids):
+        raise ServerError("the model says nothing", given=QUESTION)
+    for plan in served.plans.acting:
+        assert plan.plan is not None
+        nothing = _written(served, make, prompt, 0.0 * plan.plan)
+        if nothing.reply.ids.tolist() != plain.reply.ids.tolist():
+            raise ServerError(
+                f"the plan {plan.name!r} changes replies at strength 0",
+                expected=plain.reply.text,
+                given=nothing.reply.text,
+                remedy="its presence alone does something, so that nothing it does could be believed",
+            )
+        yield Check(plan.name, "at strength 0 it changes nothing")
+        yield _reaches(served, prompt, plan.name, plan.plan)
+        yield _counts(served, make, prompt, plan.name, plan.plan)
+    if not served.plans.acting:
+        layer = served.reader.layer
+        push = Plan.of(Add(Direction("push", (layer,), served.reader.along.units[:, 0]), lengths=1.0))
+        yield _reaches(served, prompt, "a push", push)
+        yield _counts(served, make, prompt, "a push", push)
+
+
+def _reaches(served: Served, prompt: Transcript, name: str, plan: Plan) -> Check:
+    """A push along the plan's directions moves the next token at each of its layers, one at a time."""
+    model = served.model
+    base = _log_softmax(model.logits(prompt)[-1].float().cpu().numpy())
+    norms = model.residuals([prompt], layers=list(plan.layers))
+    least = np.inf
+    for layer in plan.layers:
+        direction = next(
+            step.operation.direction for step in plan.steps if layer in step.operation.layers
+        )
+        length = _PUSH * float(np.linalg.norm(norms.row(layer, 0)[-1]))
+        push = Plan.of(Add(direction.at([layer]), lengths=length))
+        with model.intervene(push.without_origins()):
+            moved = _log_softmax(model.logits(prompt)[-1].float().cpu().numpy())
+        least = min(least, float((np.exp(base) * (base - moved)).sum()))
+        if least < _LEAST:
+            raise ServerError(
+                f"a push at layer {layer}, where the plan {name!r} acts, does not reach the replies",
+                expected=f"at least {_LEAST} nats",
+                given=f"{least:.2g}",
+                remedy="the plan would be without effect: see `persona-lens verify`",
+            )
+    return Check(name, f"a push at its layers moves the next token by {least:.2g} nats or more")
+
+
+def _counts(
+    served: Served,
+    make: Callable[[Served], ContinuousBatch],
+    prompt: Transcript,
+    name: str,
+    plan: Plan,
+) -> Check:
+    """The receipt has seen the tokens that the plan chooses, at every layer."""
+    steered = _written(served, make, prompt, plan)
+    if steered.receipt is None:
+        raise ServerError(f"the plan {name!r} left no receipt")
+    with served.model.intervene(plan) as receipt:
+        replies = served.model.generate(
+            [prompt], Sampling(temperature=0, max_new_tokens=_TOKENS), layers=[served.reader.layer]
+        )
+    if replies[0].ids.tolist() != steered.reply.ids.tolist():
+        raise ServerError(
+            f"under the plan {name!r} the server writes another reply than the model does alone",
+            expected=replies[0].text,
+            given=steered.reply.text,
+        )
+    ours, theirs = steered.receipt.frame(), receipt.frame()
+    for column in ("seen", "changed"):
+        if ours[column].tolist() != theirs[column].tolist():
+            raise ServerError(
+                f"the receipt of the plan {name!r} does not count what was done",
+                expected=f"{column} {theirs[column].tolist()}",
+                given=f"{ours[column].tolist()}",
+            )
+    seen, changed = int(ours["seen"].sum()), int(ours["changed"].sum())
+    return Check(name, f"its receipt counts {seen} tokens and layers seen, {changed} moved")
+
+
+def _written(
+    served: Served,
+    make: Callable[[Served], ContinuousBatch],
+    prompt: Transcript,
+    plan: Plan | None,
+) -> Finished:
+    """A short reply at temperature 0, by a batch of its own."""
+    with make(served) as batch:
+        batch.add(Request(prompt, Sampling(temperature=0, max_new_tokens=_TOKENS), plan=plan))
+        while batch.busy:
+            for event in batch.step():
+                match event:
+                    case Failed():
+                        raise ServerError("the canary's reply failed", given=event.error) from event.error
+                    case Finished():
+                        return event
+    raise ServerError("the canary's reply never came to its end")
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())
