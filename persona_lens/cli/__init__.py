@@ -20,6 +20,7 @@ from persona_lens.cli import (
     layers,
     monitoring,
     planning,
+    serving,
     simulating,
     spaces,
     steering,
@@ -48,6 +49,7 @@ for part in (
     tracing,
     forecasting,
     monitoring,
+    serving,
     evaluating,
     verifying,
 ):

@@ -11,7 +11,15 @@ or `persona-lens serve MODEL --space S --cap 75`. A request chooses within what 
 and the reply has one of the same name beside the standard fields. Needs `pip install "persona-lens[serve]"`.
 """
 
+from typing import TYPE_CHECKING
+
 from persona_lens._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from persona_lens.server.app import application
+    from persona_lens.server.limits import Allowed, Limits
+    from persona_lens.server.served import Served
+    from persona_lens.server.serving import Serving, serve
 
 _HOMES = {
     "Allowed": "persona_lens.server.limits",

@@ -2,8 +2,8 @@
 
     guarded = Guard(app, key="...", body_bytes=2**22, count=metrics.request)
 
-Keys are compared in constant time, as hashes, so that neither their length nor their beginning can be told from how
-long a refusal takes. `/health` needs none.
+Keys are compared in constant time, as hashes, so that neither their length nor their beginning can be told from
+how long a refusal takes. `/health` needs none.
 """
 
 from __future__ import annotations

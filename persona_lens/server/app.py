@@ -170,7 +170,7 @@ def _answering(handler: Handler, *, shown: bool) -> Handler:
             return _refused(refusal)
         except Gone:
             return Response(status_code=499)  # nobody reads it; metrics do
-        except Exception as error:  # noqa: BLE001 - whoever asked is told, and the server lives
+        except Exception as error:
             LOG.error("a request broke: %s", type(error).__name__, exc_info=shown and error)
             return _refused(failed(type(error).__name__))
 

@@ -2,8 +2,8 @@
 
     job = Asker(served).chat(body)
 
-What the caller left open is as OpenAI has it (temperature 1, top-p 1, one reply), but that without a system message
-the model gets none, not its template's own.
+What the caller left open is as OpenAI has it (temperature 1, top-p 1, one reply), but that without a system
+message the model gets none, not its template's own.
 """
 
 from __future__ import annotations

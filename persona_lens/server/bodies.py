@@ -127,10 +127,6 @@ class MessageBody(BaseModel):
             raise ValueError(_TOOLS)
         if self.content is None and self.role != "assistant":
             raise ValueError(f"a message of the {self.role} needs content")
-        try:
-            self.text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("the text has half a character (a lone surrogate)") from None
         return self
 
     @property
@@ -220,7 +216,7 @@ class ChatBody(_Body):
 
     @property
     def likeliest(self) -> int | None:
-        """How many tokens are wanted at each place beside the one that was drawn; None for no log-probabilities."""
+        """How many other tokens are wanted beside each that was drawn; None for no log-probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
 

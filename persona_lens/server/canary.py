@@ -1,11 +1,11 @@
-"""Before anything is served: that plans act here, and nothing else does, on this model and through this very batch.
+"""Before anything is served: that plans act here, and nothing else does, on this model, through this very batch.
 
     for check in canary(served):
         print(check)
 
-A server that writes replies with a plan that does not reach them, or counts what it did not do, is worse than none:
-nobody would notice. So a plan of strength 0 has to change no reply, a push at every layer that a plan names has to
-change what comes next, and receipts have to count the tokens that ran.
+A server that writes replies with a plan that does not reach them, or counts what it did not do, is worse than
+none: nobody would notice. So a plan of strength 0 has to change no reply, a push at every layer that a plan names
+has to change what comes next, and receipts have to count the tokens that ran.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def _checks(
         yield _counts(served, make, prompt, plan.name, plan.plan)
     if not served.plans.acting:
         layer = served.reader.layer
-        push = Plan.of(Add(Direction("push", (layer,), served.reader.along.units[:, 0]), lengths=1.0))
+        push = Plan.of(
+            Add(Direction("push", (layer,), served.reader.along.units[:, 0]), lengths=np.ones(1))
+        )
         yield _reaches(served, prompt, "a push", push)
         yield _counts(served, make, prompt, "a push", push)
 
@@ -104,7 +106,7 @@ def _reaches(served: Served, prompt: Transcript, name: str, plan: Plan) -> Check
             step.operation.direction for step in plan.steps if layer in step.operation.layers
         )
         length = _PUSH * float(np.linalg.norm(norms.row(layer, 0)[-1]))
-        push = Plan.of(Add(direction.at([layer]), lengths=length))
+        push = Plan.of(Add(direction.at([layer]), lengths=np.array([length])))
         with model.intervene(push.without_origins()):
             moved = _log_softmax(model.logits(prompt)[-1].float().cpu().numpy())
         least = min(least, float((np.exp(base) * (base - moved)).sum()))
@@ -164,7 +166,9 @@ def _written(
             for event in batch.step():
                 match event:
                     case Failed():
-                        raise ServerError("the canary's reply failed", given=event.error) from event.error
+                        raise ServerError(
+                            "the canary's reply failed", given=event.error
+                        ) from event.error
                     case Finished():
                         return event
     raise ServerError("the canary's reply never came to its end")

@@ -1,8 +1,8 @@
 """Between routes and worker: bodies become jobs, news becomes replies, and who goes away is forgotten.
 
-    desk = Desk(served)
-    job = await desk.take(partial(desk.asker.chat, body))     # Refusal where it cannot be answered
-    done, tokens = await desk.whole(job, gone)                # or desk.stream(job, chunks)
+desk = Desk(served)
+job = await desk.take(partial(desk.asker.chat, body))     # Refusal where it cannot be answered
+done, tokens = await desk.whole(job, gone)                # or desk.stream(job, chunks)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from persona_lens.model.continuous import ContinuousBatch, Token
 from persona_lens.server.asking import Asker
-from persona_lens.server.jobs import Done, Job, Part
+from persona_lens.server.jobs import Done, Job, News, Part
 from persona_lens.server.metrics import Metrics
 from persona_lens.server.refusals import Refusal, failed
 from persona_lens.server.served import Served
@@ -33,7 +33,7 @@ LOG = logging.getLogger("persona_lens.server")
 MakeBatch = Callable[[Served], ContinuousBatch]
 
 
-class Gone(Exception):  # noqa: N818 - nobody is at fault
+class Gone(Exception):
     """The client went away."""
 
 
@@ -71,9 +71,7 @@ class Desk:
         self.worker.submit(job)
         return job
 
-    async def whole(
-        self, job: Job, gone: Awaitable[None]
-    ) -> tuple[list[Done], list[list[Token]]]:
+    async def whole(self, job: Job, gone: Awaitable[None]) -> tuple[list[Done], list[list[Token]]]:
         """All replies of a job, in the order of their choices, and the tokens of each that were told.
 
         Args:
@@ -114,38 +112,25 @@ class Desk:
         return _Events(self._events(job, chunks), partial(self.worker.cancel, job))
 
     async def _events(self, job: Job, chunks: ChatChunks | TextChunks) -> AsyncIterator[bytes]:
+        for event in chunks.begin():
+            yield event
         try:
-            for event in chunks.begin():
-                yield event
             while not chunks.whole:
                 for news in await job.channel.take():
-                    match news:
-                        case Refusal():
-                            for event in broken(news):
-                                yield event
-                            return
-                        case Part():
-                            events = chunks.part(news)
-                        case Done():
-                            events = chunks.done(news)
-                    for event in events:
+                    for event in _told(news, chunks):
                         yield event
                 if job.channel.overflown:
-                    slow = Refusal("The stream was read too slowly.", 503, "server_error", code="slow_client")
-                    for event in broken(slow):
-                        yield event
-                    return
+                    raise Refusal(
+                        "The stream was read too slowly.", 503, "server_error", None, "slow"
+                    )
             for event in chunks.end():
                 yield event
-        except Exception as error:  # noqa: BLE001 - a stream that has begun can only end
-            LOG.error(
-                "%s broke: %s",
-                job.id,
-                type(error).__name__,
-                exc_info=self.served.log_messages and error,
-            )
-            for event in broken(failed(type(error).__name__)):
-                yield event
+        except Refusal as refusal:
+            yield broken(refusal)
+        except Exception as error:  # a stream that has begun can only end
+            shown = self.served.log_messages and error
+            LOG.error("%s broke: %s", job.id, type(error).__name__, exc_info=shown)
+            yield broken(failed(type(error).__name__))
 
     def note(self, job: Job, route: str, done: Sequence[Done] = ()) -> None:
         """One line of the log; what was said is in it only where the operator wants that."""
@@ -165,6 +150,21 @@ class Desk:
                 LOG.info("%s replied: %r", job.id, each.finished.reply.text)
 
 
+def _told(news: News, chunks: ChatChunks | TextChunks) -> list[bytes]:
+    """The events that tell some news.
+
+    Raises:
+        Refusal: It is one.
+    """
+    match news:
+        case Refusal():
+            raise news
+        case Part():
+            return chunks.part(news)
+        case Done():
+            return chunks.done(news)
+
+
 class _Events(StreamingResponse):
     """A stream of events that tells when it is over, however it ended.
 
@@ -176,9 +176,7 @@ class _Events(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncIterator[bytes], over: Callable[[], Any]) -> None:
-        super().__init__(
-            events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        )
+        super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         self._over = over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

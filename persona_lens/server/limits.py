@@ -1,7 +1,7 @@
 """What an operator allows: how much at a time, how long, and what requests may choose of the plan.
 
-    Limits(rows=32, waiting=256, reply_tokens=2048)
-    Allowed(percentiles=(50.0, 90.0), layers=range(18, 27))
+Limits(rows=32, waiting=256, reply_tokens=2048)
+Allowed(percentiles=(50.0, 90.0), layers=range(18, 27))
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Limits(BaseModel):
         choices: Replies to one request.
         reply_tokens: Longest reply that may be asked for.
         default_tokens: Of a reply where the request does not say.
-        buffered: Tokens that may wait for a client that reads slower than the model writes; its reply is ended then.
+        buffered: Tokens that may wait for a client that reads slower than the model writes; then it is let go.
         grace: Seconds that running replies have when the server is told to end.
     """
 

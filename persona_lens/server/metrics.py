@@ -3,9 +3,9 @@
     metrics = Metrics("smollm2-135m-instruct", spread=(6.1, 0.9))
     metrics.render()                # what /metrics says
 
-Labels are the model, the plan (a name the operator gave, `default`, `none` or `requested`), the reading, the route,
-the status: never a conversation, a key or a text, so that the number of series stays small. `docs/assets/grafana.json`
-is a dashboard of them.
+Labels are the model, the plan (a name the operator gave, `default`, `none` or `requested`), the reading, the
+route, the status: never a conversation, a key or a text, so that the number of series stays small.
+`docs/assets/grafana.json` is a dashboard of them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Metrics:
         by_plan = ["model", "plan"]
         by_reading = [*by_plan, "reading"]
         self._requests = Counter("requests", "Requests answered.", ["route", "status"], **given)
-        self._replies = Counter("replies", "Replies by how they end.", [*by_plan, "finish"], **given)
+        self._replies = Counter(
+            "replies", "Replies by how they end.", [*by_plan, "finish"], **given
+        )
         self._tokens = Counter("tokens", "Tokens read and written.", ["model", "kind"], **given)
         self._alerts = Counter(
             "alerts", "Conversations that the monitor found drifting, each once.", by_plan, **given
@@ -85,8 +87,12 @@ class Metrics:
             buckets=_SECONDS,
             **given,
         )
-        self._waiting = Gauge("waiting_replies", "Replies that wait for a place.", ["model"], **given)
-        self._running = Gauge("running_replies", "Replies that are written now.", ["model"], **given)
+        self._waiting = Gauge(
+            "waiting_replies", "Replies that wait for a place.", ["model"], **given
+        )
+        self._running = Gauge(
+            "running_replies", "Replies that are written now.", ["model"], **given
+        )
         self._up = Gauge("up", "1 while requests are taken, 0 while the server ends.", **given)
         self._up.set(1)
         for kind in ("prompt", "reply"):

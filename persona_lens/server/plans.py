@@ -77,8 +77,8 @@ class Chosen:
         wanted = [name for step in steps for name in step.where.names if name in GROUPS]
         if wanted:
             raise Refusal(
-                f"The plan {self.name!r} acts on {wanted[0]!r} tokens, and which these are is not known in a plain "
-                f"prompt. Use /v1/chat/completions, or a plan on {', '.join(PLACES)}.",
+                f"The plan {self.name!r} acts on {wanted[0]!r} tokens, and which these are is not known in a "
+                f"plain prompt. Use /v1/chat/completions, or a plan on {', '.join(PLACES)}.",
                 param="persona.plan",
                 code="plan_needs_chat",
             )
@@ -115,7 +115,12 @@ class PlanBook:
         if default is not None:
             self._named[DEFAULT] = Chosen.of(DEFAULT, _fitting(DEFAULT, default, model))
         for name, plan in (named or {}).items():
-            if name in self._named or name == REQUESTED or not name.isprintable() or not name.strip():
+            if (
+                name in self._named
+                or name == REQUESTED
+                or not name.isprintable()
+                or not name.strip()
+            ):
                 raise ServerError(
                     "a plan cannot have this name",
                     expected=f"one of its own, and none of {NONE}, {DEFAULT} and {REQUESTED}",

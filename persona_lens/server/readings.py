@@ -1,4 +1,4 @@
-"""Where a reply lies on the axis: before and after the plan, read again with nothing acting, and the monitor's say.
+"""Where a reply lies on the axis: before and after the plan, read again with nothing acting; the monitor's say.
 
     reader = ReplyReader(model, space, layer=20, monitor=monitor)
     reader.along                                  # what a `ContinuousBatch` reads of every token meanwhile

@@ -2,11 +2,12 @@
 
     raise Refusal("no such plan: 'calm'", param="persona.plan", code="unknown_plan")
 
-Clients tell cases apart by status and code, people read the message: what is wrong, what would be right, what to do.
+Clients tell cases apart by status and code; people read the message: what is wrong, what would be right.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,11 @@ from persona_lens.spelling import did_you_mean
 
 INVALID = "invalid_request_error"
 _SHOWN = 60
+_INSTANCE = re.compile(r"a valid dictionary or instance of \w+")
 
 
 @dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818 - most are the caller's to mend, some are nobody's fault
+class Refusal(Exception):
     """A request that is not answered.
 
     Attributes:
@@ -127,7 +129,8 @@ def unknown_parameter(name: str, known: Iterable[str]) -> Refusal:
     """A parameter that nobody knows."""
     hint = did_you_mean(name, known)
     return Refusal(
-        f"Unrecognized request argument supplied: {_short(name)}." + (f" {_sentence(hint)}" if hint else ""),
+        f"Unrecognized request argument supplied: {_short(name)}."
+        + (f" {_sentence(hint)}" if hint else ""),
         param=_short(name),
         code="unknown_parameter",
     )
@@ -146,32 +149,47 @@ def of_validation(error: ValidationError) -> Refusal:
         ...     of_validation(error).message
         "Invalid 'n': input should be a valid integer, unable to parse string as an integer."
     """
-    first = _likeliest(error.errors(include_url=False, include_context=False))
+    found = error.errors(include_url=False, include_context=False)
+    first = _likeliest(found)
     param = _place(first["loc"])
     if first["type"] == "missing":
         message = f"Missing required parameter: {param!r}."
         return Refusal(message, param=param, code="missing_required_parameter")
     if first["type"] == "extra_forbidden":
         return Refusal(
-            f"Unrecognized request argument supplied: {param}.", param=param, code="unknown_parameter"
+            f"Unrecognized request argument supplied: {param}.",
+            param=param,
+            code="unknown_parameter",
         )
-    said = str(first["msg"]).removeprefix("Value error, ")
+    told = dict.fromkeys(_said(each) for each in found if _place(each["loc"]) == param)
     return Refusal(
-        f"Invalid {param!r}: {said[:1].lower()}{said[1:]}.".replace("..", "."),
+        f"Invalid {repr(param) if param else 'request'}: {', or '.join(told)}.",
         param=param or None,
         code="invalid_type" if "type" in first["type"] else "invalid_value",
     )
 
 
+def _said(error: Any) -> str:
+    """What pydantic says, without its words for Python's types."""
+    text = _INSTANCE.sub("an object", str(error["msg"]).removeprefix("Value error, "))
+    return f"{text[:1].lower()}{text[1:]}".rstrip(".")
+
+
 def _likeliest(errors: Sequence[Any]) -> Any:
     """Of the branches of a union, that which went deepest says most."""
     place = errors[0]["loc"][:1]
-    return max((each for each in errors if each["loc"][:1] == place), key=lambda each: len(each["loc"]))
+    return max(
+        (each for each in errors if each["loc"][:1] == place), key=lambda each: len(each["loc"])
+    )
 
 
 def _place(loc: Sequence[int | str]) -> str:
     """As OpenAI writes places: `messages[0].content`; names of pydantic's branches are left out."""
-    parts = [part for part in loc if isinstance(part, int) or part.isidentifier() and part not in _BRANCHES]
+    parts = [
+        part
+        for part in loc
+        if isinstance(part, int) or (part.isidentifier() and part not in _BRANCHES)
+    ]
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     return _short(text.lstrip("."))
 

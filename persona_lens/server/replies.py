@@ -4,8 +4,8 @@
     ChatChunks(shared, speeches)        # the chunks of a stream
 
 `persona` says which plan acted and how replies are read, and of each choice what `persona_lens.server.summaries`
-tells. In a stream chunks have the projections of single tokens, where these were asked for, and the last one has the
-whole.
+tells. In a stream chunks have the projections of single tokens, where these were asked for, and the last one has
+the whole.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from openai import BaseModel
 from openai.types import Completion, CompletionChoice, CompletionUsage
 from openai.types.chat import ChatCompletion, ChatCompletionMessage, ChatCompletionTokenLogprob
 from openai.types.chat.chat_completion import Choice, ChoiceLogprobs
@@ -28,6 +29,8 @@ from persona_lens.transcripts import Group
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.server.jobs import Done, Job, Wish
+
+Shape = TypeVar("Shape", bound=BaseModel)
 
 NEVER = -9999.0
 """How OpenAI writes the logarithm of a probability of 0."""
@@ -130,6 +133,11 @@ class Shared:
         )
 
 
+def made(shape: type[Shape], **fields: Any) -> Shape:
+    """One of the package's types, with fields that it does not know, as its clients keep them."""
+    return shape(**fields)
+
+
 def logarithm(score: float | None) -> float:
     """One that JSON can hold."""
     return score if score is not None and math.isfinite(score) else NEVER
@@ -158,7 +166,8 @@ def chat_completion(
     for each, drawn in zip(done, tokens, strict=True):
         wish = shared.wish(each.choice)
         thought = thought_of(shared, wish, each.finished)
-        message = ChatCompletionMessage(
+        message = made(
+            ChatCompletionMessage,
             role="assistant",
             content=each.finished.reply.answer,
             refusal=None,
@@ -166,7 +175,8 @@ def chat_completion(
         )
         wanted = wish.request.top_log_probs is not None
         choices.append(
-            Choice(
+            made(
+                Choice,
                 index=each.choice,
                 message=message,
                 finish_reason=finish_of(each.finished),
@@ -176,7 +186,8 @@ def chat_completion(
                 **shared.ids(wish, each.finished),
             )
         )
-    whole = ChatCompletion(
+    whole = made(
+        ChatCompletion,
         **shared.head(),
         object="chat.completion",
         choices=choices,
@@ -199,7 +210,8 @@ def completion(
         wish = shared.wish(each.choice)
         wanted = wish.request.top_log_probs is not None
         choices.append(
-            CompletionChoice(
+            made(
+                CompletionChoice,
                 index=each.choice,
                 text=(wish.request.prompt.text if echo else "") + each.finished.reply.text,
                 finish_reason=finish_of(each.finished),
@@ -207,7 +219,8 @@ def completion(
                 **shared.ids(wish, each.finished),
             )
         )
-    whole = Completion(
+    whole = made(
+        Completion,
         **shared.head(),
         object="text_completion",
         choices=choices,

@@ -1,6 +1,6 @@
 """`Served`: a model with all that its server needs to know: plans, where replies are read, a monitor, limits.
 
-    served = Served.of(model, space, cap=75, plans={"calm": Plan.load("plans/calm")}, monitor=monitor)
+served = Served.of(model, space, cap=75, plans={"calm": Plan.load("plans/calm")}, monitor=monitor)
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class Served:
             ('smollm2-135m-instruct', ('none', 'default'))
         """
         if cap is not None and default is not None:
-            raise ServerError("two default plans", expected="cap or default", remedy="give one of them")
+            raise ServerError(
+                "two default plans", expected="cap or default", remedy="give one of them"
+            )
         named = dict(plans or {})
         if cap is not None:
             default = space.floor(percentile=cap)

@@ -4,8 +4,8 @@
     with Serving(served, port=0) as server:     # beside other work, as in tests and notebooks
         client = openai.OpenAI(base_url=server.url, api_key="-")
 
-On SIGINT or SIGTERM nothing new is taken; what runs has `limits.grace` seconds to come to its end, and is told then
-that the server ends. A second signal ends it at once.
+On SIGINT or SIGTERM nothing new is taken; what runs has `limits.grace` seconds to come to its end, and is told
+then that the server ends. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Serving:
         self.app = application(served, key=key, make=make)
         self._grace = served.limits.grace
         self._socket = _listening(host, port)
+        self._address = self._socket.getsockname()[:2]
         config = uvicorn.Config(
             self.app,
             log_config=None,
@@ -80,7 +81,7 @@ class Serving:
     @property
     def url(self) -> str:
         """Address for clients."""
-        host, port = self._socket.getsockname()[:2]
+        host, port = self._address
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{port}/v1"
 

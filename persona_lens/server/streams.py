@@ -22,7 +22,7 @@ from persona_lens.model.continuous import Token
 from persona_lens.server.jobs import Done, Part
 from persona_lens.server.readings import ReplyReader
 from persona_lens.server.refusals import Refusal
-from persona_lens.server.replies import Shared, finish_of
+from persona_lens.server.replies import Shared, finish_of, made
 from persona_lens.server.speaking import Speech
 from persona_lens.server.summaries import token_readings
 
@@ -36,12 +36,14 @@ def event(content: Mapping[str, Any]) -> bytes:
         >>> event({"id": "a"})
         b'data: {"id":"a"}\\n\\n'
     """
-    return b"data: " + json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n\n"
+    return (
+        b"data: " + json.dumps(content, separators=(",", ":"), allow_nan=False).encode() + b"\n\n"
+    )
 
 
-def broken(refusal: Refusal) -> list[bytes]:
+def broken(refusal: Refusal) -> bytes:
     """What a stream ends with that cannot be gone on with."""
-    return [event(refusal.body())]
+    return event(refusal.body())
 
 
 class _Chunks:
@@ -108,9 +110,7 @@ class ChatChunks(_Chunks):
     def begin(self) -> list[bytes]:
         """Who speaks."""
         delta = ChoiceDelta(role="assistant", content="")
-        return [
-            self._event(wish.choice, delta) for wish in self._shared.job.wishes
-        ]
+        return [self._event(wish.choice, delta) for wish in self._shared.job.wishes]
 
     def part(self, part: Part) -> list[bytes]:
         """A piece of a reply."""
@@ -142,14 +142,20 @@ class ChatChunks(_Chunks):
         **more: Any,
     ) -> bytes:
         told = ChoiceLogprobs(content=self._shared.scores(scores), refusal=None) if scores else None
-        made = Choice(index=choice, delta=delta, finish_reason=finish, logprobs=told, **(ids or {}))
-        return event(self._chunk([made], **self._null_usage(), **more))
+        chosen = made(
+            Choice, index=choice, delta=delta, finish_reason=finish, logprobs=told, **(ids or {})
+        )
+        return event(self._chunk([chosen], **self._null_usage(), **more))
 
     def _chunk(self, choices: Sequence[Any], **more: Any) -> dict[str, Any]:
-        made = ChatCompletionChunk(
-            **self._shared.head(), object="chat.completion.chunk", choices=list(choices), **more
+        whole = made(
+            ChatCompletionChunk,
+            **self._shared.head(),
+            object="chat.completion.chunk",
+            choices=list(choices),
+            **more,
         )
-        return made.model_dump(mode="json", exclude_unset=True)
+        return whole.model_dump(mode="json", exclude_unset=True)
 
 
 class TextChunks(_Chunks):
@@ -203,20 +209,21 @@ class TextChunks(_Chunks):
         if told is not None:
             self._offsets[choice] += sum(map(len, told.tokens or ()))
         # The type knows no choice that goes on; OpenAI's streams have null there.
-        made = CompletionChoice.model_construct(
+        chosen = CompletionChoice.model_construct(
             index=choice, text=text, finish_reason=finish, logprobs=told, **(ids or {})
         )
-        return event(self._chunk([made], **self._null_usage(), **more))
+        return event(self._chunk([chosen], **self._null_usage(), **more))
 
     def _chunk(self, choices: Sequence[Any], **more: Any) -> dict[str, Any]:
-        made = Completion.model_construct(
+        whole = Completion.model_construct(
             **self._shared.head(), object="text_completion", choices=list(choices), **more
         )
-        return made.model_dump(mode="json", exclude_unset=True, warnings=False)
+        return whole.model_dump(mode="json", exclude_unset=True, warnings=False)
 
 
 def _delta(answer: str, thought: str) -> ChoiceDelta:
-    return ChoiceDelta(
+    return made(
+        ChoiceDelta,
         **({"content": answer} if answer or not thought else {}),
         **({"reasoning_content": thought} if thought else {}),
     )

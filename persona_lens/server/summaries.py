@@ -7,9 +7,9 @@
      "receipt": [{"step": "floor 'assistant'; at layers 21-26; ...", "seen": 348, "moved": 84, ...}],
      "monitor": null, "conversation": null}
 
-`seen` counts the tokens of prompt and reply that the plan was to touch; `moved` those that it moved at the layer where
-it moved most; `engaged` is the share of all tokens and layers it was to touch that it moved, and `change` by how much
-of the residual norm on average, those not moved left out.
+`seen` counts the tokens of prompt and reply that the plan was to touch; `moved` those that it moved at the layer
+where it moved most; `engaged` is the share of all tokens and layers it was to touch that it moved, and `change` by
+how much of the residual norm on average, those not moved left out.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def summary(
     wish: Wish,
     job: Job,
     finished: Finished,
+    *,
     whole: Transcript,
     reader: ReplyReader,
     clean: CleanReading | None,
@@ -51,9 +52,7 @@ def summary(
         projection["before"] = reader.place(counted, finished.before)
         projection["after"] = reader.place(counted, finished.after)
     if clean is not None:
-        projection["clean"] = {
-            name: value for name, value in clean.last.items() if name != "turn"
-        }
+        projection["clean"] = {name: value for name, value in clean.last.items() if name != "turn"}
     told = {
         "index": wish.choice,
         "projection": projection,
@@ -129,5 +128,7 @@ def _warned(verdict: dict[str, Any] | None, job: Job) -> dict[str, Any] | None:
     """What the monitor says; its rate is that of replies that nothing acted on."""
     if verdict is None or job.chosen.plan is None:
         return verdict
-    caution = "the false-alarm rate was set on replies without a plan, and this one was written under one"
+    caution = (
+        "the false-alarm rate was set on replies without a plan, and this one was written under one"
+    )
     return {**verdict, "caution": caution}

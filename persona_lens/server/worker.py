@@ -4,10 +4,11 @@
     worker.start(loop)
     worker.submit(job)              # Refusal where too many wait already
     worker.cancel(job)              # nobody listens any more
-    worker.stop(grace=20.0)
+    worker.leave()                  # no more requests
+    worker.stop()                   # no more replies
 
-Nothing else runs the model. What goes wrong with one reply is told to its client; what goes wrong with the batch ends
-all that runs, and the next request begins a new one.
+Nothing else runs the model. What goes wrong with one reply is told to its client; what goes wrong with the batch
+ends all that runs, and the next request begins a new one.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from persona_lens.errors import InterventionError, ModelError, PersonaLensError, first_line
 from persona_lens.model.continuous import (
@@ -31,11 +32,10 @@ from persona_lens.model.continuous import (
     Ticket,
     Token,
 )
-from persona_lens.server.jobs import Done, Job, News, Part, Wish
+from persona_lens.server.jobs import Job, News, Part, Wish
 from persona_lens.server.metrics import Metrics
-from persona_lens.server.readings import CleanReading, Said
 from persona_lens.server.refusals import Refusal, busy, failed, leaving
-from persona_lens.server.summaries import summary
+from persona_lens.server.telling import Ended, Teller
 
 if TYPE_CHECKING:
     from persona_lens.server.served import Served
@@ -62,6 +62,7 @@ class Worker:
     ) -> None:
         self._served = served
         self._metrics = metrics
+        self._teller = Teller(served, metrics)
         self._make = make
         self._batch = make()
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
@@ -149,7 +150,7 @@ class Worker:
                 continue
             try:
                 self._tell(self._batch.step())
-            except Exception as error:  # noqa: BLE001 - a batch that broke must not take the server with it
+            except Exception as error:
                 LOG.error("the batch broke: %s", type(error).__name__, exc_info=self._shown)
                 self._begin_anew()
             self._metrics.load(self._batch.running, self._batch.waiting)
@@ -186,16 +187,15 @@ class Worker:
                 self._rows[ticket] = job, wish
         except (ModelError, InterventionError) as error:
             self._drop(job, Refusal(first_line(error)))
-        except Exception as error:  # noqa: BLE001 - it is this request's
+        except Exception as error:
             LOG.error("%s cannot begin: %s", job.id, type(error).__name__, exc_info=self._shown)
             self._drop(job, failed(type(error).__name__))
         self._metrics.load(self._batch.running, self._batch.waiting)
 
     def _tell(self, events: Sequence[Event]) -> None:
         """Sort news by request, and hand it to the channels in one go."""
-        news: dict[str, tuple[Job, list[News]]] = {}
         parts: dict[Ticket, tuple[list[Token], list[Projected]]] = {}
-        whole: list[tuple[Job, Wish, Finished]] = []
+        ended: list[Ended] = []
         broken: list[tuple[Job, Exception]] = []
         for event in events:
             known = self._rows.get(event.ticket)
@@ -204,82 +204,37 @@ class Worker:
             job, wish = known
             match event:
                 case Token():
-                    if job.first is None:
-                        job.first = time.monotonic()
-                        self._metrics.first_token(job.first - job.born)
+                    self._begun(job)
                     if job.streamed or job.scored:
                         parts.setdefault(event.ticket, ([], []))[0].append(event)
-                case Projected():
-                    if job.streamed and job.persona.projections:
-                        parts.setdefault(event.ticket, ([], []))[1].append(event)
+                case Projected() if job.streamed and job.persona.projections:
+                    parts.setdefault(event.ticket, ([], []))[1].append(event)
                 case Finished():
-                    whole.append((job, wish, event))
+                    ended.append(Ended(job, wish, event))
                 case Failed():
                     broken.append((job, event.error))
-        for ticket, (tokens, projected) in parts.items():
-            job, wish = self._rows[ticket]
-            part = Part(wish.choice, tuple(tokens), tuple(projected))
-            news.setdefault(job.id, (job, []))[1].append(part)
-        for job, done in self._finished(whole):
-            news.setdefault(job.id, (job, []))[1].append(done)
-        self._send(list(news.values()))
+        self._send_parts(parts)
+        news = self._teller.told(ended)
+        for each in ended:
+            self._close(each.job, each.finished.ticket)
+        self._send([(each.job, [done]) for each, done in zip(ended, news, strict=True)])
         for job, error in broken:
             if job.id in self._tickets:
                 self._break(job, error)
 
-    def _finished(self, whole: Sequence[tuple[Job, Wish, Finished]]) -> list[tuple[Job, News]]:
-        """Replies that are whole, with what is said of them."""
-        if not whole:
-            return []
-        encoder = self._served.model.encoder
-        transcripts = [
-            encoder.with_reply(wish.request.prompt, finished.reply.ids)
-            for _, wish, finished in whole
-        ]
-        again = [
-            place
-            for place, (job, _, _) in enumerate(whole)
-            if job.persona.clean or self._served.reader.monitor is not None
-        ]
-        clean: dict[int, CleanReading] = {}
-        try:
-            said = [Said(whole[place][1].messages, transcripts[place]) for place in again]
-            if said:
-                clean = dict(zip(again, self._served.reader.read(said), strict=True))
-        except PersonaLensError as error:
-            LOG.error("replies could not be read again: %s", type(error).__name__, exc_info=self._shown)
-        found = []
-        for place, (job, wish, finished) in enumerate(whole):
-            about = summary(
-                wish, job, finished, transcripts[place], self._served.reader, clean.get(place)
-            )
-            self._count(job, finished, about)
-            self._close(job, finished.ticket)
-            found.append((job, Done(wish.choice, finished, about)))
-        return found
+    def _begun(self, job: Job) -> None:
+        """A token was drawn; the first of a request is measured."""
+        if job.first is None:
+            job.first = time.monotonic()
+            self._metrics.first_token(job.first - job.born)
 
-    def _count(self, job: Job, finished: Finished, about: dict[str, Any]) -> None:
-        plan, metrics = job.chosen.label, self._metrics
-        metrics.ended(plan, finished.reply.finish)
-        metrics.tokens(finished.prompt_tokens, len(finished.reply.ids))
-        for reading, place in about["projection"].items():
-            if place is not None:
-                metrics.placed(plan, reading, place)
-        if job.chosen.plan is not None:
-            metrics.engaged(plan, about["tokens"]["engaged"])
-        verdict = about["monitor"]
-        if verdict is not None and verdict["alarming"] and verdict["since"] == verdict["turn"]:
-            metrics.alert(plan)
-            LOG.warning(
-                "%s drifts: %s of %s at %.4g, above %.4g, at turn %d (%s)",
-                job.id,
-                verdict["statistic"],
-                verdict["direction"],
-                verdict["value"],
-                verdict["threshold"],
-                verdict["turn"],
-                plan,
-            )
+    def _send_parts(self, parts: Mapping[Ticket, tuple[list[Token], list[Projected]]]) -> None:
+        news: dict[str, tuple[Job, list[News]]] = {}
+        for ticket, (tokens, projected) in parts.items():
+            job, wish = self._rows[ticket]
+            part = Part(wish.choice, tuple(tokens), tuple(projected))
+            news.setdefault(job.id, (job, []))[1].append(part)
+        self._send(list(news.values()))
 
     def _close(self, job: Job, ticket: Ticket) -> None:
         """A reply is whole; with the last of them the request is."""

@@ -1,0 +1,79 @@
+"""A tiny random model behind a server that runs here; its replies are scripted, but where the real ones matter."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+from scripted import Script
+from waiting import happens
+
+from persona_lens import PersonaModel, PersonaSpace
+from persona_lens.server import Limits, Served, Serving
+
+MODEL = "tiny"
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """After each test none of its server's threads may be there."""
+    yield
+
+    def left() -> list[str]:
+        return [each.name for each in threading.enumerate() if each.name.startswith("persona-lens")]
+
+    assert happens(lambda: not left()), left()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_llama: Path) -> PersonaModel:
+    return PersonaModel.load(tiny_llama, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def tiny_space(tiny_model: PersonaModel) -> PersonaSpace:
+    rng = np.random.default_rng(0)
+    shape = (tiny_model.n_layers, tiny_model.d_model)
+    roles = {f"role_{place}": rng.normal(size=shape) for place in range(6)}
+    return PersonaSpace.from_vectors(roles, default=rng.normal(size=shape)).fit()
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def serving(
+    tiny_model: PersonaModel, tiny_space: PersonaSpace, script: Script
+) -> Iterator[Callable[..., Serving]]:
+    """Starts servers of scripted replies."""
+    made: list[Serving] = []
+
+    def start(key: str | None = None, limits: Limits | None = None, **options) -> Serving:
+        served = Served.of(tiny_model, tiny_space, name=MODEL, limits=limits, **options)
+        server = Serving(served, port=0, key=key, checked=False, make=script.make)
+        made.append(server)
+        return server.__enter__()
+
+    yield start
+    script.go.set()
+    for server in made:
+        server.__exit__()
+
+
+@pytest.fixture
+def client() -> Iterator[Callable[..., openai.OpenAI]]:
+    made: list[openai.OpenAI] = []
+
+    def of(server: Serving, key: str = "-") -> openai.OpenAI:
+        made.append(openai.OpenAI(base_url=server.url, api_key=key, max_retries=0, timeout=60))
+        return made[-1]
+
+    yield of
+    for each in made:
+        each.close()
