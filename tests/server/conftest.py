@@ -20,13 +20,14 @@ MODEL = "tiny"
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    """After each test none of its server's threads may be there."""
+    """After each test none of the threads of its own servers may be there."""
+
+    def ours() -> set[threading.Thread]:
+        return {each for each in threading.enumerate() if each.name.startswith("persona-lens")}
+
+    before = ours()
     yield
-
-    def left() -> list[str]:
-        return [each.name for each in threading.enumerate() if each.name.startswith("persona-lens")]
-
-    assert happens(lambda: not left()), left()
+    assert happens(lambda: ours() <= before), ours() - before
 
 
 @pytest.fixture(scope="session")
