@@ -1,6 +1,6 @@
 """Before anything is served: that plans act here, and nothing else does, on this model, through this very batch.
 
-    for check in canary(served):
+    for check in canary(served, batch):
         print(check)
 
 A server that writes replies with a plan that does not reach them, or counts what it did not do, is worse than
@@ -10,7 +10,7 @@ has to change what comes next, and receipts have to count the tokens that ran.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ _PUSH = 1.0
 """Length of the push, as a share of the residual norm."""
 _LEAST = 1e-3
 """Nats that a push has to move the distribution of the next token by."""
+_TIPPED = 0.02
+"""Share of tokens that a receipt may count otherwise than a plain pass over the text does."""
 
 
 @dataclass(frozen=True)
@@ -46,26 +48,24 @@ class Check:
         return f"{self.name}: {self.found}"
 
 
-def canary(served: Served, make: Callable[[Served], ContinuousBatch]) -> list[Check]:
+def canary(served: Served, batch: ContinuousBatch) -> list[Check]:
     """Try the plans of a server.
 
     Args:
         served: What will be served.
-        make: Makes the batch that replies will be written in.
+        batch: That replies will be written in; nothing runs in it.
 
     Raises:
         ServerError: One of them does not do what it says.
     """
     model = served.model
     prompt = model.encoder.prompt(model.encoder.messages(QUESTION))
-    return list(_checks(served, make, prompt))
+    return list(_checks(served, batch, prompt))
 
 
-def _checks(
-    served: Served, make: Callable[[Served], ContinuousBatch], prompt: Transcript
-) -> Iterator[Check]:
-    plain = _written(served, make, prompt, None)
-    again = _written(served, make, prompt, None)
+def _checks(served: Served, batch: ContinuousBatch, prompt: Transcript) -> Iterator[Check]:
+    plain = _written(batch, prompt, None)
+    again = _written(batch, prompt, None)
     if plain.reply.ids.tolist() != again.reply.ids.tolist():
         raise ServerError(
             "the model does not say the same twice at temperature 0",
@@ -73,9 +73,9 @@ def _checks(
         )
     if not len(plain.reply.ids):
         raise ServerError("the model says nothing", given=QUESTION)
-    for plan in served.plans.acting:
+    for plan in {plan.digest: plan for plan in served.plans.acting}.values():
         assert plan.plan is not None
-        nothing = _written(served, make, prompt, 0.0 * plan.plan)
+        nothing = _written(batch, prompt, 0.0 * plan.plan)
         if nothing.reply.ids.tolist() != plain.reply.ids.tolist():
             raise ServerError(
                 f"the plan {plan.name!r} changes replies at strength 0",
@@ -85,14 +85,14 @@ def _checks(
             )
         yield Check(plan.name, "at strength 0 it changes nothing")
         yield _reaches(served, prompt, plan.name, plan.plan)
-        yield _counts(served, make, prompt, plan.name, plan.plan)
+        yield _counts(served, batch, prompt, plan.name, plan.plan)
     if not served.plans.acting:
         layer = served.reader.layer
         push = Plan.of(
             Add(Direction("push", (layer,), served.reader.along.units[:, 0]), lengths=np.ones(1))
         )
         yield _reaches(served, prompt, "a push", push)
-        yield _counts(served, make, prompt, "a push", push)
+        yield _counts(served, batch, prompt, "a push", push)
 
 
 def _reaches(served: Served, prompt: Transcript, name: str, plan: Plan) -> Check:
@@ -122,55 +122,46 @@ def _reaches(served: Served, prompt: Transcript, name: str, plan: Plan) -> Check
 
 def _counts(
     served: Served,
-    make: Callable[[Served], ContinuousBatch],
+    batch: ContinuousBatch,
     prompt: Transcript,
     name: str,
     plan: Plan,
 ) -> Check:
     """The receipt has seen the tokens that the plan chooses, at every layer."""
-    steered = _written(served, make, prompt, plan)
+    steered = _written(batch, prompt, plan)
     if steered.receipt is None:
         raise ServerError(f"the plan {name!r} left no receipt")
+    whole = served.model.encoder.with_reply(prompt, steered.reply.ids)
     with served.model.intervene(plan) as receipt:
-        replies = served.model.generate(
-            [prompt], Sampling(temperature=0, max_new_tokens=_TOKENS), layers=[served.reader.layer]
-        )
-    if replies[0].ids.tolist() != steered.reply.ids.tolist():
-        raise ServerError(
-            f"under the plan {name!r} the server writes another reply than the model does alone",
-            expected=replies[0].text,
-            given=steered.reply.text,
-        )
+        served.model.pooled([whole], layers=[served.reader.layer])
     ours, theirs = steered.receipt.frame(), receipt.frame()
-    for column in ("seen", "changed"):
-        if ours[column].tolist() != theirs[column].tolist():
-            raise ServerError(
-                f"the receipt of the plan {name!r} does not count what was done",
-                expected=f"{column} {theirs[column].tolist()}",
-                given=f"{ours[column].tolist()}",
-            )
+    # What is seen hangs on no number; of what is changed rounding may tip a token.
+    slack = 1 + _TIPPED * theirs["seen"]
+    if (ours["seen"] != theirs["seen"]).any() or (
+        (ours["changed"] - theirs["changed"]).abs() > slack
+    ).any():
+        counted = ["layer", "seen", "changed"]
+        raise ServerError(
+            f"the receipt of the plan {name!r} does not count what was done",
+            expected=theirs[counted].to_numpy().tolist(),
+            given=ours[counted].to_numpy().tolist(),
+        )
     seen, changed = int(ours["seen"].sum()), int(ours["changed"].sum())
     return Check(name, f"its receipt counts {seen} tokens and layers seen, {changed} moved")
 
 
-def _written(
-    served: Served,
-    make: Callable[[Served], ContinuousBatch],
-    prompt: Transcript,
-    plan: Plan | None,
-) -> Finished:
-    """A short reply at temperature 0, by a batch of its own."""
-    with make(served) as batch:
-        batch.add(Request(prompt, Sampling(temperature=0, max_new_tokens=_TOKENS), plan=plan))
-        while batch.busy:
-            for event in batch.step():
-                match event:
-                    case Failed():
-                        raise ServerError(
-                            "the canary's reply failed", given=event.error
-                        ) from event.error
-                    case Finished():
-                        return event
+def _written(batch: ContinuousBatch, prompt: Transcript, plan: Plan | None) -> Finished:
+    """A short reply at temperature 0."""
+    batch.add(Request(prompt, Sampling(temperature=0, max_new_tokens=_TOKENS), plan=plan))
+    while batch.busy:
+        for event in batch.step():
+            match event:
+                case Failed():
+                    raise ServerError(
+                        "the canary's reply failed", given=event.error
+                    ) from event.error
+                case Finished():
+                    return event
     raise ServerError("the canary's reply never came to its end")
 
 

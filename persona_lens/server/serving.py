@@ -58,10 +58,10 @@ class Serving:
         make: MakeBatch = continuous,
     ) -> None:
         check_exposure(host, key)
-        if checked:
-            for found in canary(served, make):
-                LOG.info("canary: %s", found)
         self.app = application(served, key=key, make=make)
+        if checked:
+            for found in canary(served, self.app.desk.worker.batch):
+                LOG.info("canary: %s", found)
         self._grace = served.limits.grace
         self._socket = _listening(host, port)
         self._address = self._socket.getsockname()[:2]

@@ -55,6 +55,9 @@ class Worker:
         served: What is served.
         metrics: Are kept up to date.
         make: Makes a batch; called again where one broke.
+
+    Attributes:
+        batch: Is this thread's alone once it has started.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Worker:
         self._metrics = metrics
         self._teller = Teller(served, metrics)
         self._make = make
-        self._batch = make()
+        self.batch = make()
         self._commands: queue.SimpleQueue[_Command] = queue.SimpleQueue()
         self._rows: dict[Ticket, tuple[Job, Wish]] = {}
         self._tickets: dict[str, set[Ticket]] = {}
@@ -146,27 +149,27 @@ class Worker:
     def _work(self) -> None:
         while not self._ended:
             self._obey()
-            if self._ended or not self._batch.busy:
+            if self._ended or not self.batch.busy:
                 continue
             try:
-                self._tell(self._batch.step())
+                self._tell(self.batch.step())
             except Exception as error:
                 LOG.error("the batch broke: %s", type(error).__name__, exc_info=self._shown)
                 self._begin_anew()
-            self._metrics.load(self._batch.running, self._batch.waiting)
-        self._batch.close()
+            self._metrics.load(self.batch.running, self.batch.waiting)
+        self.batch.close()
         self._metrics.load(0, 0)
 
     def _begin_anew(self) -> None:
         """Take another batch, and tell all whose replies were in the one that broke."""
-        broken, self._batch = self._batch, self._make()
+        broken, self.batch = self.batch, self._make()
         self._fail_all(failed("the batch that it was written in broke"))
         with suppress(Exception):
             broken.close()
 
     def _obey(self) -> None:
         """Carry out what was asked for; wait for something where there is nothing to do."""
-        idle = not self._batch.busy
+        idle = not self.batch.busy
         try:
             command = self._commands.get(block=idle, timeout=_IDLE if idle else None)
             while True:
@@ -182,7 +185,7 @@ class Worker:
         tickets = self._tickets.setdefault(job.id, set())
         try:
             for wish in job.wishes:
-                ticket = self._batch.add(wish.request)
+                ticket = self.batch.add(wish.request)
                 tickets.add(ticket)
                 self._rows[ticket] = job, wish
         except (ModelError, InterventionError) as error:
@@ -190,7 +193,7 @@ class Worker:
         except Exception as error:
             LOG.error("%s cannot begin: %s", job.id, type(error).__name__, exc_info=self._shown)
             self._drop(job, failed(type(error).__name__))
-        self._metrics.load(self._batch.running, self._batch.waiting)
+        self._metrics.load(self.batch.running, self.batch.waiting)
 
     def _tell(self, events: Sequence[Event]) -> None:
         """Sort news by request, and hand it to the channels in one go."""
@@ -267,10 +270,10 @@ class Worker:
 
     def _forget(self, job: Job, finish: str) -> None:
         for ticket in self._tickets.pop(job.id, set()):
-            self._batch.cancel(ticket)
+            self.batch.cancel(ticket)
             if self._rows.pop(ticket, None) is not None:
                 self._metrics.ended(job.chosen.label, finish)
-        self._metrics.load(self._batch.running, self._batch.waiting)
+        self._metrics.load(self.batch.running, self.batch.waiting)
 
     def _fail_all(self, refusal: Refusal) -> None:
         for job in {job.id: job for job, _ in self._rows.values()}.values():

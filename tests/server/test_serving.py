@@ -207,5 +207,5 @@ def test_clients_that_go_away_at_random_leave_nothing(server):
     for thread in threads:
         thread.join()
     assert happens(lambda: worker.open == 0)
-    assert happens(lambda: not worker._batch.busy and not worker._rows and not worker._tickets)
+    assert happens(lambda: not worker.batch.busy and not worker._rows and not worker._tickets)
     assert not server.app.desk.served.model.has_hooks
