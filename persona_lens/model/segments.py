@@ -105,8 +105,6 @@ class ReadSegments:
         owners = self._owners.cpu().numpy()
         order = np.argsort(owners, kind="stable")
         ends = np.cumsum(self._counts.cpu().numpy())[:-1]
-        if not len(means):  # no row has a stretch
-            return []
         return [
             Segments(mean[None], [own])
             for mean, own in zip(means, np.split(tokens[order], ends), strict=True)

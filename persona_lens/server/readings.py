@@ -164,15 +164,17 @@ class ReplyReader:
 
     def read(self, said: Sequence[Said]) -> list[CleanReading]:
         """Some conversations, with nothing acting, in one pass."""
-        laid = [self._texts(each) for each in said]
+        laid = [[text for text in self._texts(each) if _spoken(text)] for each in said]
         texts = [text for own in laid for text in own]
-        read = read_segments(
-            self._model,
-            [text.transcript for text in texts],
-            [text.segments() for text in texts],
-            layers=self._places.layers,
-            units=self._places.units,
-        ).after
+        read = []
+        if texts:
+            read = read_segments(
+                self._model,
+                [text.transcript for text in texts],
+                [text.segments() for text in texts],
+                layers=self._places.layers,
+                units=self._places.units,
+            ).after
         found, start = [], 0
         for each, own in zip(said, laid, strict=True):
             found.append(self._clean(each, own, read[start : start + len(own)]))
@@ -291,6 +293,11 @@ class ReplyReader:
             "z": None if scale is None else (mean - scale[0]) / scale[1],
             "tokens": len(values),
         }
+
+
+def _spoken(text: TurnText) -> bool:
+    """Whether anything in a text is to be read: replies may be empty."""
+    return any(turn.chosen.any() for turn in text.turns)
 
 
 def number(value: float) -> float | None:
