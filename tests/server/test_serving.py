@@ -6,6 +6,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import openai
@@ -48,17 +49,14 @@ def server(smol: PersonaModel, space: PersonaSpace) -> Iterator[Serving]:
 
 @pytest.fixture(scope="module")
 def alone(smol: PersonaModel, space: PersonaSpace) -> dict[tuple[str, str], list[int]]:
-    """What the model says to each question by itself, under each plan."""
+    """What the model says to each question, under each plan; in float32 at temperature 0, in any company."""
     said = {}
     sampling = Sampling(temperature=0, max_new_tokens=TOKENS)
+    prompts = [smol.encoder.prompt(smol.encoder.messages(question)) for question in QUESTIONS]
     for plan in PLANS:
-        for question in QUESTIONS:
-            prompt = smol.encoder.prompt(smol.encoder.messages(question))
-            if plan == "none":
-                reply = smol.generate([prompt], sampling)[0]
-            else:
-                with smol.intervene(space.floor(percentile=90)):
-                    reply = smol.generate([prompt], sampling)[0]
+        with nullcontext() if plan == "none" else smol.intervene(space.floor(percentile=90)):
+            replies = smol.generate(prompts, sampling)
+        for question, reply in zip(QUESTIONS, replies, strict=True):
             said[question, plan] = reply.ids.tolist()
     return said
 
