@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 TL3 := .venv-tl3
+SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 
 .PHONY: demo test test-tl3 check lint types bench notebooks docs clean
 .DELETE_ON_ERROR:
@@ -43,14 +44,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-# Our own requirements and pins, but for TransformerLens.
-$(TL3)/.ready: pyproject.toml constraints.txt
+# The packages of $(BIN), but for TransformerLens: what lies here itself is found first.
+$(TL3)/.ready: $(READY)
 	$(PYTHON) -m venv $(TL3)
-	sed -n '/^dependencies = \[/,/^]/s/^ *"\(.*\)",$$/\1/p' pyproject.toml | \
-		grep -v '^transformer-lens' > $(TL3)/requirements.txt
-	grep -v '^transformer-lens==' constraints.txt > $(TL3)/constraints.txt
-	$(TL3)/bin/python -m pip install --quiet --constraint $(TL3)/constraints.txt \
-		--requirement $(TL3)/requirements.txt transformer-lens==3.5.1 better-abc==0.0.3 pytest
+	$(TL3)/bin/python -m pip install --quiet --no-deps transformer-lens==3.5.1 better-abc==0.0.3
+	$(BIN)/python -c "$(SITE)" > `$(TL3)/bin/python -c "$(SITE)"`/shared.pth
 	touch $@
 
 clean:  ## remove the environment and what was built; models stay in the cache
