@@ -7,7 +7,7 @@ with it, and the others go on from the text they have, which is run again.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,9 +39,14 @@ class AtWork:
         self._way: tuple[Conduct, bool, Way] | None = None
 
     @property
-    def busy(self) -> bool:
-        """Whether somebody is at work."""
-        return bool(self._cohorts)
+    def writing(self) -> bool:
+        """Whether there are replies to go on with."""
+        return any(not cohort.unread for cohort in self._cohorts)
+
+    @property
+    def reading(self) -> bool:
+        """Whether there are prompts of which a part is still to be read."""
+        return any(cohort.unread for cohort in self._cohorts)
 
     @property
     def way(self) -> Way:
@@ -74,14 +79,29 @@ class AtWork:
 
     def go_on(self) -> list[Event]:
         """One token more of every reply."""
-        events: list[Event] = []
-        self._join()
+        events = self._join()
         for cohort in tuple(self._cohorts):
-            try:
-                events += cohort.step()
-            except Exception as error:  # noqa: BLE001 - it goes to whoever asked
-                self._apart(cohort, error)
+            if not cohort.unread:
+                events += self._tried(cohort, cohort.step)
         return events
+
+    def read_on(self) -> list[Event]:
+        """A piece more of the prompt that has waited for longest."""
+        cohort = next(cohort for cohort in self._cohorts if cohort.unread)
+        return self._tried(cohort, cohort.read)
+
+    def _tried(self, cohort: Cohort, work: Callable[[], list[Event]]) -> list[Event]:
+        """Do a pass of a cohort; where it fails, its rows go on by themselves."""
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+            self._cohorts.remove(cohort)
+            rows = cohort.live
+            if len(rows) > 1:
+                return self._again((cohort,), rows)
+            for row in rows:
+                row.fail(error)
+            return []
 
     def settle(self) -> None:
         """Give every row what is its own."""
@@ -100,19 +120,20 @@ class AtWork:
         """Read texts; where that fails for some together, each by itself."""
         try:
             cohort = Cohort(setup, rows, joins=joins)
+            events = cohort.read()
         except Exception as error:  # noqa: BLE001 - it goes to whoever asked
             if len(rows) == 1:
                 rows[0].fail(error)
                 return []
             return [event for row in rows for event in self._read(setup, [row], joins=joins)]
         self._cohorts.append(cohort)
-        return cohort.events
+        return events
 
-    def _join(self) -> None:
+    def _join(self) -> list[Event]:
         """Put those who have come under those who run."""
         first: Cohort | None = None
         for cohort in tuple(self._cohorts):
-            if not cohort.joins or not cohort.live or any(row.trial for row in cohort.live):
+            if cohort.unread or not cohort.joins or any(row.trial for row in cohort.live):
                 continue
             if first is None:
                 first = cohort
@@ -124,19 +145,10 @@ class AtWork:
             except Exception:  # noqa: BLE001 - most likely memory has run out, and one by one they may fit
                 self._cohorts.remove(cohort)
                 self._cohorts.remove(first)
-                self._again((first, cohort), rows)
-                return
+                return self._again((first, cohort), rows)
+        return []
 
-    def _apart(self, cohort: Cohort, error: Exception) -> None:
-        """A pass has failed: its rows go on by themselves, but for one that was by itself already."""
-        self._cohorts.remove(cohort)
-        rows = cohort.live
-        if len(rows) == 1:
-            rows[0].fail(error)
-        else:
-            self._again((cohort,), rows)
-
-    def _again(self, cohorts: Sequence[Cohort], rows: Sequence[Row]) -> None:
+    def _again(self, cohorts: Sequence[Cohort], rows: Sequence[Row]) -> list[Event]:
         """Read again what rows were told and have said, each by itself, and on trial for a step."""
         try:
             for cohort in cohorts:
@@ -144,10 +156,12 @@ class AtWork:
         except Exception as error:  # noqa: BLE001 - nobody knows any more what is whose
             for row in rows:
                 row.fail(error)
-            return
+            return []
+        events: list[Event] = []
         for row in rows:
             row.trial = True
-            self._read(cohorts[0].setup, [row], joins=cohorts[0].joins)
+            events += self._read(cohorts[0].setup, [row], joins=cohorts[0].joins)
+        return events
 
 
 def _written(setup: Setup, rows: list[Row]) -> list[Event]:

@@ -137,7 +137,7 @@ class ContinuousBatch:
         return True
 
     def step(self) -> list[Event]:
-        """One pass of the model: the prompts of newcomers, or one token more of every reply.
+        """One pass of the model: prompts of newcomers, or a piece of a long one, or one token more of every reply.
 
         Never raises for what a request causes: that comes as its `Failed`. Returns at once where there is nothing
         to do.
@@ -145,11 +145,7 @@ class ContinuousBatch:
         if not self._rows:
             return []
         with self.model.held.lock, torch.no_grad():
-            newcomers = self._newcomers()
-            self._came = bool(newcomers)
-            work = self._at_work
-            events = work.begin(newcomers) if newcomers else work.go_on()
-            return [*events, *self._ends()]
+            return [*self._worked(), *self._ends()]
 
     def run(self) -> list[Event]:
         """Step until nothing is left to do."""
@@ -175,10 +171,19 @@ class ContinuousBatch:
     ) -> None:
         self.close()
 
+    def _worked(self) -> list[Event]:
+        """One pass: prompts never twice in a row while others write, who would wait for all of them."""
+        work, turn = self._at_work, not (self._came and self._at_work.writing)
+        newcomers = self._newcomers() if turn else []
+        self._came = bool(newcomers) or (turn and work.reading)
+        if newcomers:
+            return work.begin(newcomers)
+        return work.read_on() if self._came else work.go_on()
+
     def _newcomers(self) -> list[Row]:
-        """Who is to begin now: nobody twice in a row while others run, who would wait for all of them."""
+        """Who is to begin now: as many as there are places, and as can be read together."""
         free = self.most_rows - self.running
-        if not self._waiting or free < 1 or (self._came and self._at_work.busy):
+        if not self._waiting or free < 1:
             return []
         free = min(free, self._at_work.at_a_time)
         budget, chosen, longest = default_token_budget(self.model.device), [], 0

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from persona_lens.model.backends import Backend
-from persona_lens.model.batching import left_padded
+from persona_lens.model.batching import default_token_budget, left_padded
 from persona_lens.model.continuous.drawing import Draws
 from persona_lens.model.continuous.events import Event
 from persona_lens.model.continuous.keys import keep_rows, put_under
@@ -60,17 +60,22 @@ class Setup:
         )
 
 
+def piece(device: torch.device) -> int:
+    """Most tokens of texts that are read in one pass, pads included: a fraction of what suits the device."""
+    return default_token_budget(device) // 4
+
+
 class Cohort:
-    """Rows that run together; made by reading their texts.
+    """Rows that run together.
 
     Args:
         setup: Of the model.
         rows: New ones, or such as have begun and lost what was kept of them.
-        joins: Whether it may go under another, and leave rows behind.
+        joins: Whether it may go under another, leave rows behind, and read its texts in pieces.
 
     Attributes:
         rows: Those that are over included, until they are dropped.
-        events: What reading the texts has brought.
+        unread: How many columns of the texts are still to be read.
     """
 
     def __init__(self, setup: Setup, rows: Sequence[Row], *, joins: bool) -> None:
@@ -78,20 +83,30 @@ class Cohort:
         self.rows = list(rows)
         self.joins = joins
         model, texts = setup.model, [row.text_ids for row in rows]
-        ids, mask = left_padded(texts, model.pad_id, model.device)
-        self._width = ids.shape[1]
-        begun = any(row.ids for row in rows)
+        self._ids, self._mask = left_padded(texts, model.pad_id, model.device)
+        self.unread = self._width = self._ids.shape[1]
+        self._past: Any = None
+        self._begun = any(row.ids for row in rows)
         self._passes = setup.passes(rows, self._width, start=0)
-        self._mask: Bool[Tensor, "row column"] = mask
         self._draws: Draws | None = None
+
+    def read(self) -> list[Event]:
+        """Read the next piece of the texts, so that a long one does not hold up others; draw after the last."""
+        start = self._width - self.unread
+        columns = max(1, piece(self.setup.model.device) // len(self.rows))
+        stop = min(start + columns, self._width) if self.joins else self._width
         with self._passes.attached():
-            states, self._past = setup.backend.advance(ids, mask)
-        self.events: list[Event] = []
-        if begun:
+            states, self._past = self.setup.backend.advance(
+                self._ids[:, start:stop], self._mask[:, :stop], self._past
+            )
+        self.unread = self._width - stop
+        if self.unread:
+            return []
+        if self._begun:
             self._passes.forget()
-        else:
-            self._passes.fed([not row.gone for row in rows], self._width)
-            self.events = self._drawn(states[:, -1:])
+            return []
+        self._passes.fed([not row.gone for row in self.rows], self._width)
+        return self._drawn(states[:, -1:])
 
     @property
     def past(self) -> Any:
@@ -145,8 +160,9 @@ class Cohort:
         other.rows, other._past = [], None
 
     def settle(self) -> None:
-        """Give every row what is its own."""
-        self._passes.settle()
+        """Give every row what is its own; of texts, once they are read."""
+        if not self.unread:
+            self._passes.settle()
 
     def _begin_anew(self, rows: list[Row]) -> None:
         """The same columns for other rows; what is kept has to be brought into that form."""

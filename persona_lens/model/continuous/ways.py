@@ -124,12 +124,14 @@ def _step(conduct: Conduct, fed: list[int], mask: Tensor, past: Any) -> tuple[Te
 
 
 def _run(
-    conduct: Conduct, which: list[int]
+    conduct: Conduct, which: list[int], *, pieces: bool = False
 ) -> tuple[list[list[Tensor]], Tensor, Any, list[list[int]]]:
-    """Texts run together up to their last tokens: the logits, and what is needed to go on."""
+    """Texts run together up to their last tokens, maybe in two pieces: the logits, and what is needed to go on."""
     texts = [list(map(int, conduct.texts[each])) for each in which]
     ids, mask = left_padded([text[:-_FED] for text in texts], conduct.pad_id, conduct.device)
-    states, past = conduct.backend.advance(ids, mask)
+    cut = ids.shape[1] // 2 if pieces else 0
+    past = conduct.backend.advance(ids[:, :cut], mask[:, :cut])[1] if pieces else None
+    states, past = conduct.backend.advance(ids[:, cut:], mask, past)
     if past is None:
         raise ValueError("nothing is kept of a text")
     logits = conduct.backend.unembed(states[:, -1:])[:, 0].cpu()
@@ -166,8 +168,8 @@ def _padded(conduct: Conduct) -> list[tuple[Logits, Logits]]:
 
 
 def _joined(conduct: Conduct) -> list[tuple[Logits, Logits]]:
-    """The long text runs, the short one goes under it, and the long one leaves."""
-    found, mask, past, rest = _run(conduct, [0])
+    """The long text is read in pieces and runs, the short one goes under it, and the long one leaves."""
+    found, mask, past, rest = _run(conduct, [0], pieces=True)
     logits, mask, past = _step(conduct, [rest[0][0]], mask, past)
     found[0].append(logits[0])
     theirs, their_mask, other, their_rest = _run(conduct, [1])

@@ -77,6 +77,41 @@ def test_any_architecture(architecture, read):
                 assert_same(model, found, request, along)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_long_prompts_are_read_in_pieces_while_others_write(architecture, monkeypatch):
+    monkeypatch.setattr("persona_lens.model.continuous.cohort.piece", lambda _device: 16)
+    model = shared_model(architecture)
+    requests, along = tiny_requests(model), directions(model, (0, 2))
+    long = replace(requests[2], prompt=prompt(model, "A long story. " * 8))
+    with ContinuousBatch(model, along=along) as batch:
+        batch.add(requests[0])
+        events = batch.step()
+        batch.add(long), batch.add(replace(long, plan=None))
+        written = [event for _ in range(8) for event in batch.step()]
+        assert {event.ticket for event in written} == {0}
+        events += [*written, *batch.run()]
+        assert_same(model, end_of(events, 0), requests[0], along)
+        assert_same(model, end_of(events, 1), long, along)
+        for found, request in zip(come_and_go(batch, requests), requests, strict=True):
+            assert_same(model, found, request, along)
+
+
+@pytest.mark.parametrize("good", [1, 4])
+def test_a_prompt_that_breaks_amid_is_given_up(good, monkeypatch):
+    monkeypatch.setattr("persona_lens.model.continuous.cohort.piece", lambda _device: 32)
+    model = shared_model("llama")
+    requests = tiny_requests(model)
+    bad = Plan.of(Breaks(toward(model, (1,)), good_passes=good))
+    with ContinuousBatch(model) as batch:
+        for request in (*requests[:3], replace(requests[0], plan=bad)):
+            batch.add(request)
+        events = batch.run()
+        [failed] = [event for event in events if isinstance(event, Failed)]
+        assert failed.ticket == 3
+        for ticket, request in enumerate(requests[:3]):
+            assert_same(model, end_of(events, ticket), request)
+
+
 def test_rows_that_end_leave_no_columns_behind():
     model = shared_model("llama")
     long = Request(prompt(model, "A long story. " * 12), greedy(3))
@@ -185,7 +220,7 @@ def test_who_is_cancelled_is_not_heard_of_again():
         ticket = batch.add(requests[0])
         batch.step()
         assert batch.cancel(ticket)
-        assert not batch._at_work.busy  # nobody is left whose keys and values anybody needs
+        assert not batch._at_work._cohorts  # nobody is left whose keys and values anybody needs
 
 
 @dataclass(frozen=True, eq=False)
