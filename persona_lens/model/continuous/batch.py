@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from persona_lens.errors import ModelError
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.model.batching import default_token_budget
 from persona_lens.model.continuous.at_work import AtWork
@@ -140,12 +141,16 @@ class ContinuousBatch:
         """One pass of the model: prompts of newcomers, or a piece of a long one, or one token more of every reply.
 
         Never raises for what a request causes: that comes as its `Failed`. Returns at once where there is nothing
-        to do.
+        to do. After an interrupt, replies that had begun have failed, and those that wait go on.
         """
         if not self._rows:
             return []
         with self.model.held.lock, torch.no_grad():
-            return [*self._worked(), *self._ends()]
+            try:
+                return [*self._worked(), *self._ends()]
+            except BaseException:
+                self._interrupted()
+                raise
 
     def run(self) -> list[Event]:
         """Step until nothing is left to do."""
@@ -193,6 +198,16 @@ class ContinuousBatch:
                 break
             chosen.append(self._waiting.popleft())
         return chosen
+
+    def _interrupted(self) -> None:
+        """A pass was left amid, and what is kept is half of it: nobody can go on from there."""
+        self._at_work.clear()
+        waiting = set(self._waiting)
+        for row in self._rows.values():
+            if row not in waiting:
+                row.fail(
+                    ModelError("the reply was interrupted", remedy="ask again: batch.add(request)")
+                )
 
     def _ends(self) -> list[Event]:
         """Tell of those that are over."""

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _IDLE = 0.25
 """Share of rows that are over, from which on they are dropped although nobody comes."""
 
+_MOST_PADS = 2
+"""Columns there may be for each token of the longest row, before those are cut that no row reaches."""
+
 
 @dataclass(frozen=True, eq=False)
 class Setup:
@@ -120,7 +123,7 @@ class Cohort:
 
     def step(self) -> list[Event]:
         """Run the last token of each row, and draw the next."""
-        if self.joins and 0 < len(self.live) <= (1 - _IDLE) * len(self.rows):
+        if self.joins and self._idles():
             self.drop()
         live = [not row.over for row in self.rows]
         pad = self.setup.model.pad_id
@@ -142,6 +145,12 @@ class Cohort:
             events += self._drawn(states)
         return events
 
+    def _idles(self) -> bool:
+        """Whether many rows are over, or many columns are theirs alone."""
+        lengths = [row.length for row in self.live]
+        few = len(lengths) <= (1 - _IDLE) * len(self.rows)
+        return bool(lengths) and (few or self._width >= _MOST_PADS * max(lengths))
+
     def drop(self) -> None:
         """Leave the rows that are over behind."""
         places = [place for place, row in enumerate(self.rows) if not row.over]
@@ -154,7 +163,7 @@ class Cohort:
         """Put the rows of another under these."""
         for cohort in (self, other):
             cohort.drop()
-            cohort.settle()
+        other.settle()
         self._begin_anew([*self.rows, *other.rows])
         put_under(self._past, other.past, self._width)
         other.rows, other._past = [], None
@@ -167,7 +176,7 @@ class Cohort:
     def _begin_anew(self, rows: list[Row]) -> None:
         """The same columns for other rows; what is kept has to be brought into that form."""
         self.settle()
-        lengths = np.array([len(row.request.prompt) + row.fed for row in rows])
+        lengths = np.array([row.length for row in rows])
         self.rows, self._width, self._draws = rows, int(lengths.max()), None
         reach = np.arange(self._width) >= self._width - lengths[:, None]
         self._mask = torch.from_numpy(reach).to(self._mask.device)

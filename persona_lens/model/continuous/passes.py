@@ -204,7 +204,7 @@ def _tokens(
         rows=[0] * len(rows),  # whatever a plan has for single rows, it has for one
         padded_masks=False,
     )
-    starts = [width - len(row.request.prompt) - row.fed for row in rows]
+    starts = [width - row.length for row in rows]
     columns = [
         np.arange(start, start + len(prompt)) for start, prompt in zip(starts, prompts, strict=True)
     ]

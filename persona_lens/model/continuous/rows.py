@@ -78,6 +78,11 @@ class Row:
         return [*map(int, self.request.prompt.ids), *self.ids[: self.fed]]
 
     @property
+    def length(self) -> int:
+        """How many tokens were run, those of the prompt included."""
+        return len(self.request.prompt) + self.fed
+
+    @property
     def has_history(self) -> bool:
         """Whether what its plan does to a token depends on those before it, in columns that must not change."""
         plan = self.request.plan

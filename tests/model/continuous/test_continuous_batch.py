@@ -116,12 +116,18 @@ def test_rows_that_end_leave_no_columns_behind():
     model = shared_model("llama")
     long = Request(prompt(model, "A long story. " * 12), greedy(3))
     short = Request(prompt(model, "Hi"), greedy(12))
-    with ContinuousBatch(model) as batch:
-        batch.add(long), batch.add(short)
-        events = [event for _ in range(6) for event in batch.step()]
-        [cohort] = batch._at_work._cohorts
-        assert cohort.past.get_seq_length() < len(long.prompt)
-        assert_same(model, end_of([*events, *batch.run()], 1), short)
+    for others in (
+        1,
+        7,
+    ):  # one row more than those that idle, or so many that it would not be worth it
+        with ContinuousBatch(model) as batch:
+            batch.add(long)
+            for _ in range(others):
+                batch.add(short)
+            events = [event for _ in range(8) for event in batch.step()]
+            [cohort] = batch._at_work._cohorts
+            assert cohort.past.get_seq_length() < len(long.prompt)
+            assert_same(model, end_of([*events, *batch.run()], others), short)
 
 
 def test_a_seed_alone_decides_the_draws():
@@ -302,12 +308,17 @@ def test_nothing_is_left_on_the_model():
         with model.held.backend.taps({2: interrupt}), pytest.raises(KeyboardInterrupt):
             batch.step()
         assert hooks() == before
+        assert [type(event) for event in batch.step()] == [Failed] * len(requests)
+        ticket = batch.add(requests[1])
+        events = [event for _ in range(2) for event in batch.step()]
         [cohort] = batch._at_work._cohorts
         kept = weakref.ref(cohort.past)
         del cohort
+        events += batch.run()
+        gc.collect()
+        assert kept() is None
+        assert_same(model, end_of(events, ticket), requests[1], directions(model, (0, 1)))
     assert not batch.busy
-    gc.collect()
-    assert kept() is None
 
 
 def test_a_plan_for_one_row_stays_with_it():
