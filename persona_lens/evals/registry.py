@@ -136,6 +136,8 @@ _ENTRIES = (
         "rules",
         "Is a house rule broken under a persona that pulls against it? 200 rules, checked by programs.",
         "persona_lens.evals.rules:rules",
+        "persona_lens.evals.rules.report:figures",
+        told_by="persona_lens.evals.rules.report:tables",
     ),
     Entry(
         "harm",

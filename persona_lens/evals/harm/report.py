@@ -13,6 +13,7 @@ import pandas as pd
 
 from persona_lens.evals.evaluation import Evaluated
 from persona_lens.evals.harm.harm_table import ALL, harm_table, persona_effect
+from persona_lens.evals.harm.mixed_model import mixed_model
 from persona_lens.evals.harm.projection_effect import harm_by_projection, projection_effect
 from persona_lens.evals.harm.refusals import FEWEST, RefusalDirection, refusal_direction
 from persona_lens.evals.harm.reply_outcomes import reply_outcomes
@@ -59,7 +60,8 @@ def tables(
     Returns:
         `harm`: every measure (over-refusal of twins and what is nonsensical among them) by condition, with what
         controls do; `persona`: with a persona against without; with a space `refusal`: cos(axis, refusal), and
-        `projection`: harm (or refusals, if no judge tells harm) along the axis.
+        `projection`: harm (or refusals, if no judge tells harm) along the axis, and `mixed`: the same with the
+        persona as a random effect.
     """
     moved = {
         name: float(some["engaged"].mean()) for name, some in result.replies.groupby("condition")
@@ -75,6 +77,7 @@ def tables(
         if result.replies["projection"].notna().any():
             by = projection_effect(result.replies, outcome=_outcome(result.replies))
             found.append(_projection(by))
+            found.append(_mixed(mixed_model(result.replies, outcome=_outcome(result.replies))))
     return found
 
 
@@ -195,4 +198,22 @@ def _projection(by: pd.DataFrame) -> Told:
             "personas": ("personas",),
         },
         note="without a persona is one persona; intervals resample personas, and are empty for fewer than three",
+    )
+
+
+def _mixed(slopes: pd.DataFrame) -> Told:
+    return Told(
+        "mixed",
+        f"The same with the persona as a random effect: log-odds of {slopes['outcome'].iloc[0]} for one SD",
+        slopes,
+        {
+            "condition": ("condition",),
+            "slope": ("slope", "low", "high"),
+            "null": ("null_low", "null_high"),
+            "p": ("p",),
+            "spread of personas": ("role_sd",),
+            "n": ("n",),
+            "personas": ("roles",),
+        },
+        note="null: projections dealt out within each persona",
     )

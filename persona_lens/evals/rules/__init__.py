@@ -11,14 +11,22 @@
 from persona_lens.evals.rules.asked import rules
 from persona_lens.evals.rules.checkers import CHECKERS, kept
 from persona_lens.evals.rules.coherence import incoherent
-from persona_lens.evals.rules.effects import against_controls, persona_effect, projection_relation
+from persona_lens.evals.rules.effects import (
+    against_controls,
+    broken_shares,
+    persona_effect,
+    projection_relation,
+)
+from persona_lens.evals.rules.slopes import rule_slopes
 
 __all__ = [
     "CHECKERS",
     "against_controls",
+    "broken_shares",
     "incoherent",
     "kept",
     "persona_effect",
     "projection_relation",
+    "rule_slopes",
     "rules",
 ]

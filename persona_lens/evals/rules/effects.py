@@ -14,8 +14,10 @@ from jaxtyping import Float
 
 from persona_lens.errors import EvaluationError
 from persona_lens.statistics import draw_rows, fdr, interval_of, permutation_p
+from persona_lens.statistics.conformal import share_interval
 
 DRAWS = 2000
+ALL_RULES = "all"
 _NEEDED = ("judge", "label", "twin", "rule", "cluster", "condition", "kind")
 
 
@@ -38,7 +40,7 @@ def persona_effect(
     Raises:
         EvaluationError: The frame is of another evaluation.
     """
-    broken = _broken(replies, judge)
+    broken = broken_replies(replies, judge)
     by = ["condition", "rule"] if by_kind else ["condition"]
     pairs = broken.pivot_table("broken", [*dict.fromkeys([*by, "cluster"])], "twin", sort=False)
     pairs = pairs.reindex(columns=["persona", "neutral"]).dropna()
@@ -77,7 +79,7 @@ def against_controls(
     Raises:
         EvaluationError: There is no condition without a plan, or no control that is matched so.
     """
-    broken = _broken(replies, "rule")
+    broken = broken_replies(replies, "rule")
     broken = broken.loc[broken["twin"] == twin]
     plain = broken.loc[broken["kind"] == "none", "condition"].unique()
     controls = broken.loc[(broken["kind"] == "control") & (broken["matched"] == matched)]
@@ -135,7 +137,7 @@ def projection_relation(replies: pd.DataFrame, judge: str = "rule") -> pd.DataFr
     Raises:
         EvaluationError: No reply has a projection.
     """
-    known = _broken(replies, judge).dropna(subset=["projection"])
+    known = broken_replies(replies, judge).dropna(subset=["projection"])
     if known.empty:
         raise EvaluationError(
             "no reply has a projection",
@@ -160,7 +162,53 @@ def projection_relation(replies: pd.DataFrame, judge: str = "rule") -> pd.DataFr
     return pd.DataFrame(rows)
 
 
-def _broken(replies: pd.DataFrame, judge: str) -> pd.DataFrame:
+def broken_shares(replies: pd.DataFrame, judge: str = "rule") -> pd.DataFrame:
+    """How often rules of each kind are broken, by each twin under each condition; what `plots.rules` draws.
+
+    Args:
+        replies: `Evaluated.replies` of `rules()`.
+        judge: As in `persona_effect`.
+
+    Returns:
+        A row for each `condition` (with its `kind`: none, plan or control), `rule` (a kind of rule; "all" first)
+        and `twin`: `value`, share broken, with `low` and `high` (95 %: exact, by Clopper and Pearson, with a
+        reply of each pair; else pairs resampled), `n` replies, `pairs`; `effect`, `p` and `q` of the persona
+        against its twin, as in `persona_effect` (its rows "all" are a family of their own).
+    """
+    broken = broken_replies(replies, judge)
+    whole = persona_effect(replies, judge=judge).assign(rule=ALL_RULES)
+    effects = pd.concat([whole, persona_effect(replies, by_kind=True, judge=judge)])
+    tested = effects.set_index(["condition", "rule"])[["effect", "p", "q"]]
+    rows = []
+    both = pd.concat([broken.assign(rule=ALL_RULES), broken])
+    for key, some in both.groupby(["condition", "rule", "twin"], sort=False):
+        condition, rule, twin = tuple(key)  # pyright: ignore[reportArgumentType]
+        by_pair = some.groupby("cluster")["broken"].mean().to_numpy()
+        low, high = _share_ends(by_pair, len(some))
+        has = (condition, rule) in tested.index
+        effect = tested.loc[(condition, rule)] if has else dict.fromkeys(tested, np.nan)
+        rows.append(
+            {"condition": condition, "kind": some["kind"].iloc[0], "rule": rule, "twin": twin,
+             "value": float(by_pair.mean()), "low": low, "high": high, "n": len(some), "pairs": len(by_pair),
+             **{name: float(effect[name]) for name in tested}}
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _share_ends(by_pair: Float[np.ndarray, " pair"], replies: int) -> tuple[float, float]:
+    if replies == len(by_pair) or not np.ptp(by_pair):
+        found = share_interval(round(by_pair.sum()), len(by_pair))
+        return found.low, found.high
+    drawn = by_pair[draw_rows(len(by_pair), DRAWS, np.random.default_rng(0))].mean(axis=1)
+    return interval_of(drawn)
+
+
+def broken_replies(replies: pd.DataFrame, judge: str) -> pd.DataFrame:
+    """The replies that were judged, with `broken`, 0 or 1.
+
+    Raises:
+        EvaluationError: The frame is of another evaluation.
+    """
     lacking = [column for column in _NEEDED if column not in replies]
     chosen = replies.loc[replies["judge"] == judge] if not lacking else replies.iloc[:0]
     if lacking or chosen.empty:

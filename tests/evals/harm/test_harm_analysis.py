@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,18 +218,17 @@ def test_drift_to_harm():
         projection_effect(replies(away, behaviours=4), by="first_projection")
 
 
-def test_without_statsmodels_the_way_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "statsmodels.genmod.bayes_mixed_glm", None)
-    with pytest.raises(EvaluationError, match=r"pip install 'persona-lens\[evals\]'"):
-        mixed_model(replies(away, behaviours=4, conditions=ONE))
-
-
 def test_the_mixed_model_finds_the_planted_slope():
     frame = replies(away, roles=12, conditions=ONE)
-    (row,) = mixed_model(frame).to_dict("records")
+    (row,) = mixed_model(frame, null_draws=39).to_dict("records")
     planted = -1.5 * frame.loc[~frame["benign"], "projection"].std()
     assert row["low"] < planted < row["high"] < 0
-    assert row["slope"] < row["null_low"]
+    assert row["slope"] < row["null_low"] < 0 < row["null_high"]
+    assert row["p"] == 2 / 40
+    drift = mixed_model(with_first_turns(-2.0), by="first_projection", null_draws=39).iloc[0]
+    assert (drift["units"], drift["n"]) == (50, 300)
+    assert drift["high"] < 0
+    assert drift["p"] == 2 / 40
     (flat,) = mixed_model(replies(lambda told: 0.3, roles=12, conditions=ONE)).to_dict("records")
     assert flat["low"] < 0 < flat["high"]
     (all_harm,) = mixed_model(replies(lambda told: 1.0, behaviours=4, conditions=ONE)).to_dict(

@@ -47,7 +47,7 @@ def test_from_a_table_to_the_results(smol_auto: PersonaModel, judged_space: Pers
     assert table.loc[table["category"] == "all", "n"].eq(3).all()
     assert table["refusal_cosine"].between(-1, 1).all()
     told = {each.name: each for each in tables(result, items, smol_auto, judged_space, layer)}
-    assert [*told] == ["harm", "persona", "refusal", "projection"]
+    assert [*told] == ["harm", "persona", "refusal", "projection", "mixed"]
     assert told["harm"].rows() != []
     assert told["refusal"].frame["cosine"].item() == overlap["cosine"].item()
     assert told["projection"].frame["outcome"].eq("refusal").all()

@@ -12,15 +12,18 @@ from tiny import shared_module, tiny_tokenizer
 from persona_lens import PersonaModel, Sampling
 from persona_lens.errors import CatalogError, EvaluationError
 from persona_lens.evals.conditions import UNTOUCHED, Condition
-from persona_lens.evals.evaluation import evaluate
+from persona_lens.evals.evaluation import Evaluated, evaluate
 from persona_lens.evals.measures import measured
 from persona_lens.evals.outcomes import Answer
 from persona_lens.evals.rules import (
     against_controls,
+    broken_shares,
     persona_effect,
     projection_relation,
+    rule_slopes,
     rules,
 )
+from persona_lens.evals.rules.report import figures, tables
 
 WORDS = ["code_word", "forbidden_word", "no_exclamation", "no_digits", "no_emoji", "lower_case"]
 """Kinds that one text keeps and another breaks."""
@@ -201,3 +204,108 @@ def test_it_runs_with_a_model_and_is_resumed(tmp_path):
     assert list(persona_effect(result.replies)["pairs"]) == [3]
     again = evaluate(rules(first=3), model, [UNTOUCHED], **run)
     pd.testing.assert_frame_equal(again.measures, result.measures)
+
+
+def along_the_axis(
+    slope: float, seed: int, rules_asked: int = 40, samples: int = 6
+) -> pd.DataFrame:
+    """Replies that break rules by their place on the axis, by who speaks, and by nothing else."""
+    rng, rows = np.random.default_rng(seed), []
+    for rule in range(rules_asked):
+        stands, inclined = rng.normal(), rng.normal()
+        for twin in ("persona", "neutral"):
+            for sample in range(samples):
+                place = stands + rng.normal()
+                broke = rng.random() < 1 / (1 + np.exp(-(slope * place + 1.5 * stands + inclined)))
+                rows.append(
+                    {"cluster": str(rule), "rule": "price", "twin": twin, "sample": sample, "projection": place,
+                     "condition": "as it is", "kind": "none", "judge": "rule",
+                     "label": "broken" if broke else "kept"}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_slope_is_what_the_projection_does_within_a_role():
+    frame = along_the_axis(-1.0, 0)
+    (row,) = rule_slopes(frame, null_draws=39, progress=False).to_dict("records")
+    # That roles which stand further toward the Assistant break more rules is no part of it.
+    planted = -frame["projection"].std()
+    assert row["low"] < planted < row["high"] < 0
+    assert row["slope"] < row["null_low"] < 0 < row["null_high"]
+    assert row["p"] == 2 / 40
+    assert (row["n"], row["roles"]) == (480, 40)
+    assert row["role_sd"] > 0.5
+    both = pd.concat([frame, frame.assign(condition="cap", kind="plan")])
+    found = rule_slopes(both, null_draws=0, progress=False)
+    assert found["condition"].tolist() == ["as it is", "cap", "all conditions"]
+
+
+def test_intervals_hold_the_planted_slope_and_noise_gives_nothing():
+    runs = range(20)
+    held = [
+        rule_slopes(along_the_axis(-0.8, s, 12), null_draws=0, progress=False).iloc[0] for s in runs
+    ]
+    scales = [along_the_axis(-0.8, s, 12)["projection"].std() for s in runs]
+    hits = [row["low"] < -0.8 * sd < row["high"] for row, sd in zip(held, scales, strict=True)]
+    assert sum(hits) >= 17
+    noise = [
+        rule_slopes(along_the_axis(0.0, s, 12), null_draws=39, progress=False).iloc[0]
+        for s in range(10)
+    ]
+    assert sum(row["p"] <= 0.05 for row in noise) <= 2
+    assert sum(row["low"] < 0 < row["high"] for row in noise) >= 8
+
+
+def test_first_turns_are_dealt_out_whole():
+    frame = along_the_axis(-1.5, 1)
+    turn = frame["cluster"] + "/" + (frame["sample"] // 3).astype(str) + frame["twin"]
+    shared = frame.groupby(turn)["projection"].transform("mean")
+    frame = frame.assign(first_turn=turn, first_projection=shared, role=frame["cluster"])
+    (row,) = rule_slopes(frame, "first_projection", null_draws=39, progress=False).to_dict(
+        "records"
+    )
+    assert (row["units"], row["n"], row["roles"]) == (160, 480, 40)
+    assert row["p"] == 2 / 40
+    with pytest.raises(EvaluationError, match="cannot be related"):
+        rule_slopes(frame.drop(columns="first_projection"), "first_projection")
+    with pytest.raises(EvaluationError, match="no reply is left"):
+        rule_slopes(frame, twin="twin")
+
+
+def test_where_nothing_varies_there_is_no_slope():
+    frame = along_the_axis(-1.0, 0, 4)
+    for some in (
+        frame.assign(label="kept"),
+        frame.assign(projection=frame["cluster"].astype(float)),
+        frame.loc[frame["cluster"].isin(["0", "1"])],
+        frame.assign(label=np.where(frame["projection"] > 0, "broken", "kept")),
+    ):
+        (row,) = rule_slopes(some, null_draws=3, progress=False).to_dict("records")
+        assert np.isnan([row["slope"], row["low"], row["p"]]).all()
+
+
+def test_shares_by_kind_have_exact_intervals_and_their_test():
+    shares = broken_shares(PLANTED)
+    assert len(shares) == 3 * 2 * (1 + len(WORDS))
+    row = shares.query("condition == 'none' and rule == 'all' and twin == 'persona'").iloc[0]
+    assert row["low"] < 0.8 < row["high"]
+    assert (row["n"], row["pairs"]) == (48, 48)
+    kinds = persona_effect(PLANTED, by_kind=True).set_index(["condition", "rule"])
+    one = shares.query("condition == 'cap' and rule == 'no_digits' and twin == 'neutral'").iloc[0]
+    assert one["q"] == kinds.loc[("cap", "no_digits"), "q"]
+    assert one["pairs"] == 8
+    never = broken_shares(PLANTED.assign(label="kept"))
+    assert (never["value"] == 0).all()
+    assert (never["high"] > 0.05).all()
+
+
+def test_tables_and_figure_are_made_of_the_replies_alone():
+    result = Evaluated(PLANTED, measured(PLANTED, rules().measures), {"title": "Rules"})
+    told = {each.name: each for each in tables(result, [], None, None, 0)}  # pyright: ignore[reportArgumentType]
+    assert [*told] == ["persona", "kinds", "controls-engagement", "projection"]
+    assert told["persona"].rows()[0][0] == "none"
+    assert (
+        len(told["kinds"].rows()) == told["kinds"].frame["found"].sum() < len(told["kinds"].frame)
+    )
+    assert told["projection"].frame["condition"].tolist()[-1] == "all conditions"
+    assert [*figures(result)] == ["rules"]
