@@ -23,7 +23,8 @@ def nothing_is_left() -> Iterator[None]:
     """After each test none of the threads of its own servers may be there."""
 
     def ours() -> set[threading.Thread]:
-        return {each for each in threading.enumerate() if each.name.startswith("persona-lens")}
+        names = "persona-lens-worker", "persona-lens-server"
+        return {each for each in threading.enumerate() if each.name in names}
 
     before = ours()
     yield
