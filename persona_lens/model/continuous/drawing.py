@@ -118,6 +118,8 @@ class Draws:
         ]
 
     def _scaled(self, scores: Tensor, rows: Int[Tensor, " row"]) -> Float[Tensor, "row vocab"]:
+        if len(rows) == len(scores):  # all of them, in order: nothing to pick out
+            return scores / self._temperature
         return scores[rows] / self._temperature[rows]
 
     def _tell(

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from persona_lens import PersonaModel, Reply, Sampling
-from persona_lens.interventions import Direction, Receipt
+from persona_lens.interventions import Ablate, Add, Direction, Floor, Plan, Receipt
 from persona_lens.model.continuous import (
     Along,
     ContinuousBatch,
@@ -20,6 +20,8 @@ from persona_lens.model.continuous import (
     Token,
 )
 from persona_lens.transcripts import Transcript
+
+TEXTS = ("Hello", "Who are you, my friend?", "B", "Say something about the sea and the ships.", "?")
 
 
 def prompt(model: PersonaModel, text: str) -> Transcript:
@@ -39,6 +41,17 @@ def directions(model: PersonaModel, layers: tuple[int, ...], count: int = 2) -> 
 def toward(model: PersonaModel, layers: tuple[int, ...], seed: int = 1) -> Direction:
     values = np.random.default_rng(seed).standard_normal((len(layers), model.d_model))
     return Direction("somewhere", layers, values)
+
+
+def tiny_requests(model: PersonaModel, **options) -> list[Request]:
+    """Rows under three plans and under none, two of them sharing one."""
+    push = Plan.of(Add(toward(model, (0, 1)), lengths=4.0))
+    floor = Plan.of(Floor(toward(model, (0, 2), seed=2), np.zeros(2))).where("generated")
+    plans = [None, push, floor, push, Plan.of(Ablate(toward(model, (1,)))).where("user")]
+    return [
+        Request(prompt(model, text), greedy(tokens), plan, **options)
+        for text, plan, tokens in zip(TEXTS, plans, (9, 4, 12, 7, 10), strict=True)
+    ]
 
 
 def alone(

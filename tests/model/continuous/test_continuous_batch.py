@@ -9,7 +9,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 import torch
-from alone import alone, assert_same, come_and_go, directions, end_of, greedy, prompt, toward
+from alone import (
+    TEXTS,
+    alone,
+    assert_same,
+    come_and_go,
+    directions,
+    end_of,
+    greedy,
+    prompt,
+    tiny_requests,
+    toward,
+)
 from tiny import shared_model, tiny_module, tiny_tokenizer
 
 from persona_lens import PersonaModel, Sampling
@@ -25,19 +36,6 @@ from persona_lens.model.continuous import (
     Request,
     Token,
 )
-
-TEXTS = ("Hello", "Who are you, my friend?", "B", "Say something about the sea and the ships.", "?")
-
-
-def tiny_requests(model: PersonaModel, **options) -> list[Request]:
-    """Rows under three plans and under none, two of them sharing one."""
-    push = Plan.of(Add(toward(model, (0, 1)), lengths=4.0))
-    floor = Plan.of(Floor(toward(model, (0, 2), seed=2), np.zeros(2))).where("generated")
-    plans = [None, push, floor, push, Plan.of(Ablate(toward(model, (1,)))).where("user")]
-    return [
-        Request(prompt(model, text), greedy(tokens), plan, **options)
-        for text, plan, tokens in zip(TEXTS, plans, (9, 4, 12, 7, 10), strict=True)
-    ]
 
 
 def test_what_joins_and_leaves_is_not_noticed(smol):

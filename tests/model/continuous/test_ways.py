@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from alone import assert_same, come_and_go, directions, greedy, prompt, toward
-from test_continuous_batch import tiny_requests
+from alone import assert_same, come_and_go, directions, greedy, prompt, tiny_requests, toward
 from tiny import shared_model, tiny_module, tiny_tokenizer
 from tiny_architectures import tiny_case
 
