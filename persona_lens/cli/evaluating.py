@@ -42,10 +42,11 @@ app = typer.Typer()
 @command(
     app,
     "persona-lens eval list",
-    "persona-lens eval rules -m smollm2-135m-instruct --space smollm2-135m-instruct --floor 75 --with first=10 "
-    "--out evals/rules",
+    "persona-lens eval rules -m smollm2-135m-instruct --space smollm2-135m-instruct --floor 75 --controls 1 "
+    "--with first=10 --max-new-tokens 32 --out evals/rules",
     "persona-lens eval susceptibility -m smollm2-135m-instruct --space smollm2-135m-instruct "
-    "--push assistant=-0.2,0.2 --with first=3 --out evals/susceptibility",
+    "--push assistant=-0.2,0.2 --controls 1 --with first=3 --with prompts=1 --max-new-tokens 32 "
+    "--out evals/susceptibility",
     "printf 'request,category,benign,pair\\nFold the forbidden crane,paper,no,1\\n"
     "Fold a crane,paper,yes,1\\n' > mine.csv",
     "persona-lens eval harm -m smollm2-135m-instruct --space smollm2-135m-instruct --items mine.csv "

@@ -31,8 +31,11 @@ NULL_DRAWS = 99
 _FEWEST_ROLES = 3
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(15)
 _NEWTON = 8
-_STEEPEST, _SD = 15.0, (-4.0, 3.0)
-"""Bounds: of coefficients, and of the logarithm of the roles' standard deviation."""
+_STEEPEST, _SD = 15.0, (-4.0, 1.7)
+"""Bounds: of coefficients, and of the logarithm of the roles' standard deviation. At the upper one each role is
+all or none, which says nothing of a slope."""
+_FITTED = 0.9
+"""Share of the null fits that must come to something, or there is no null."""
 _STEP = 1e-4
 
 
@@ -62,7 +65,7 @@ def role_slope(
         that which allows for anything that replies of a role share); `null_low`, `null_high` (95 % of the slopes
         under the null) and `p`, two-sided; `role_sd`, of the roles' intercepts in log-odds; `n` replies, `units`,
         `roles`. NaN where y does not vary, no role has two different projections, there are fewer than three
-        roles, or y is told by x alone.
+        roles, or x or the role alone tells y.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -99,7 +102,7 @@ def role_slope(
         dealt = _dealt(of_units, roles, rng)[unit]
         other = _fitted(_fixed(dealt, role), y, begin, fit.parameters, with_error=False)
         null += [] if other is None else [other.slope]
-    if null:
+    if len(null) > _FITTED * null_draws:
         low, high = np.quantile(null, [0.025, 0.975])
         p = float(permutation_p(fit.slope, np.array(null), "two-sided"))
         found |= {"null_low": float(low), "null_high": float(high), "p": p}
@@ -141,12 +144,12 @@ def _fitted(
         start = np.array([0.0] * coefficients + [np.log(0.5)])
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     at = np.asarray(found.x)
-    if not found.success or abs(at[1]) >= _STEEPEST - 1e-6:
+    if not found.success or abs(at[1]) >= _STEEPEST - 1e-6 or at[-1] >= _SD[1] - 1e-6:
         return None
     if not with_error:
         return _Fit(at, float(at[1]), np.nan)
     # At the edge of no difference between roles their spread is no longer a parameter.
-    inside = _SD[0] + 0.5 < at[-1] < _SD[1] - 1e-6
+    inside = at[-1] > _SD[0] + 0.5
     error = _error(lambda place: _by_role(place, fixed, y, begin)[1], at, coefficients + inside)
     return _Fit(at, float(at[1]), error) if np.isfinite(error) else None
 

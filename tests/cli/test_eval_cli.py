@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from faulty_server import FaultyServer, ok
-from tiny import shared_model
+from tiny import shared_model, tiny_folder
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, cli
@@ -109,3 +114,49 @@ def test_workers_need_an_engine():
 def test_what_cannot_be_done_is_refused(arguments: list[str], problem: str):
     with pytest.raises(PersonaLensError, match=problem):
         said(*arguments, *SHORT)
+
+
+_STOPS = """
+import sys, time
+from persona_lens import cli
+from persona_lens.evals.experiment import Experiment
+
+keep, kept = Experiment._keep, []
+
+def keep_and_stop(self, cell, rows):
+    keep(self, cell, rows)
+    kept.append(cell)
+    if len(kept) == 3:
+        print("reached", flush=True)
+        time.sleep(600)
+
+Experiment._keep = keep_and_stop
+cli.app(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_command_that_is_killed_continues_and_does_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model = tiny_folder(tmp_path / "model", "llama")
+    line = ["eval", "formats", "-m", str(model), "--with", "first=4", "--batch-size", "1", "--device", "cpu",
+            "--dtype", "float32", "--max-new-tokens", "6", "--temperature", "1", "--quiet"]  # fmt: skip
+    killed = [*line, "--out", str(tmp_path / "killed")]
+    with subprocess.Popen(
+        [sys.executable, "-c", _STOPS, *killed], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "reached\n"
+        process.send_signal(signal.SIGKILL)
+    pieces = tmp_path / "killed" / "pieces"
+    before = {path: path.stat().st_mtime_ns for path in pieces.iterdir()}
+    assert len(before) == 3
+    monkeypatch.undo()  # the real model, no shared one
+    for arguments in (killed, [*line, "--out", str(tmp_path / "whole")]):
+        result = CliRunner().invoke(cli.app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    continued, whole = (Evaluated.load(tmp_path / name) for name in ("killed", "whole"))
+    pd.testing.assert_frame_equal(continued.replies, whole.replies)
+    assert len(list(pieces.iterdir())) == len(list((tmp_path / "whole/pieces").iterdir()))

@@ -227,6 +227,9 @@ def _tested(difference: Float[np.ndarray, " pair"]) -> dict[str, float]:
     signs = rng.choice([-1.0, 1.0], size=(DRAWS, len(difference)))
     null = (signs * difference).mean(axis=1)
     low, high = interval_of(drawn)
+    if not difference.any():  # draws of nothing have no width
+        high = share_interval(0, len(difference)).high
+        low = -high
     # Sums of the same terms in another order differ by rounding.
     p = permutation_p(difference.mean().round(9), null.round(9), "two-sided")
     return {"low": low, "high": high, "p": float(p)}

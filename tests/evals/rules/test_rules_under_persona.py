@@ -294,7 +294,9 @@ def test_shares_by_kind_have_exact_intervals_and_their_test():
     one = shares.query("condition == 'cap' and rule == 'no_digits' and twin == 'neutral'").iloc[0]
     assert one["q"] == kinds.loc[("cap", "no_digits"), "q"]
     assert one["pairs"] == 8
-    never = broken_shares(PLANTED.assign(label="kept"))
+    never = PLANTED.assign(label="kept")
+    assert (persona_effect(never)["high"] > 0.05).all()
+    never = broken_shares(never)
     assert (never["value"] == 0).all()
     assert (never["high"] > 0.05).all()
 
