@@ -110,7 +110,7 @@ def evaluate(
     wanted = _wanted(chosen, brought, parse_variables(options, "--with"))
     judge = judged.judge(chosen, loading, brought.rubric)
     if judge is not None:
-        wanted["judge"] = judge
+        wanted |= {"judge": judge} if "judge" in chosen.options() else {"judges": [judge]}
     loaded = loading.load(model)
     if "model" in chosen.options():
         wanted["model"] = loaded
@@ -212,7 +212,7 @@ def _keep(folder: Path, chosen: Entry, result: Evaluated, told: list[Told]) -> N
             each.frame.to_csv(partial, index=False)
 
 
-_OWN = {"model", "judge", "columns", *(field.name for field in fields(Brought))}
+_OWN = {"model", "judge", "judges", "columns", *(field.name for field in fields(Brought))}
 """Not for `--with`: they have options of their own."""
 
 
@@ -241,10 +241,15 @@ def _sizes(
     ]
     for judge in evaluation.judges:
         asked = getattr(judge, "inner", judge)
-        if isinstance(asked, RubricJudge):
-            some = [Answer(item, "word " * length) for item in evaluation.items[:32]]
-            cost = asked.estimate(some, replies)
-            lines.append(f"Judge {judge.name}: {cost or f'{replies:,} replies, read here'}.")
+        for family, each in getattr(asked, "judges", {"": asked}).items():
+            if not isinstance(each, RubricJudge):
+                continue
+            mine = [item for item in evaluation.items if item.about.get("family", "") == family]
+            some = [Answer(item, "word " * length) for item in mine[:32]]
+            calls = len(mine) * len(planned) * samples
+            cost = each.estimate(some, calls) if mine else None
+            name = f"{judge.name}, {family}" if family else judge.name
+            lines.append(f"Judge {name}: {cost or f'{calls:,} replies, read here'}.")
     return lines
 
 

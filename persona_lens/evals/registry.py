@@ -35,7 +35,7 @@ class Entry:
         made_by: `module:function`, which returns the `Evaluation`; arguments without a default are the caller's.
         drawn_by: `module:function` from an `Evaluated` to its figures, by name; the common one if there is none.
         judged_by: `module:function` from a server or a loaded model to an `ItemJudge`, which `made_by` takes as
-            `judge`; none where programs judge.
+            `judge` or among `judges`; none where programs judge.
         told_by: `module:function` as `persona_lens.evals.harm.report.tables`: what else there is to tell.
     """
 
@@ -151,6 +151,7 @@ _ENTRIES = (
         "completions",
         "What does a base model say its job is, and what it is like?",
         "persona_lens.evals.completions:completions",
+        judged_by="persona_lens.evals.category_rubrics:category_judge",
     ),
     Entry(
         "price",

@@ -143,6 +143,8 @@ class RubricJudge:
                 _key(asked[place]): it for place, it in said.items() if it.status != "failed"
             }
             raise
+        for answer in answers:
+            self._heard.pop(_key(answer), None)
         return [self._scored(found[place]) for place in range(len(answers))]
 
     def estimate(self, answers: Sequence[Answer], total: int) -> JudgingCost | None:
