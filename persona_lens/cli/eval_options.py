@@ -152,7 +152,9 @@ class Judged:
         None
     )
 
-    def judge(self, entry: Entry, loading: LargeLoading, scale: str | None) -> ItemJudge | None:
+    def judge(
+        self, entry: Entry, loading: LargeLoading, scale: str | None
+    ) -> ItemJudge | list[ItemJudge] | None:
         """The judge, None if none is named; a scale is one of harm's rubrics."""
         from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
 

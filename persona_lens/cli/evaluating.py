@@ -241,14 +241,15 @@ def _sizes(
     ]
     for judge in evaluation.judges:
         asked = getattr(judge, "inner", judge)
-        for family, each in getattr(asked, "judges", {"": asked}).items():
+        by = getattr(asked, "by", "")
+        for kind, each in getattr(asked, "judges", {"": asked}).items():
             if not isinstance(each, RubricJudge):
                 continue
-            mine = [item for item in evaluation.items if item.about.get("family", "") == family]
+            mine = [item for item in evaluation.items if item.about.get(by, "") == kind]
             some = [Answer(item, "word " * length) for item in mine[:32]]
             calls = len(mine) * len(planned) * samples
             cost = each.estimate(some, calls) if mine else None
-            name = f"{judge.name}, {family}" if family else judge.name
+            name = f"{judge.name}, {kind}" if kind not in ("", judge.name) else judge.name
             lines.append(f"Judge {name}: {cost or f'{calls:,} replies, read here'}.")
     return lines
 

@@ -34,8 +34,8 @@ class Entry:
         summary: What it tells, in a line.
         made_by: `module:function`, which returns the `Evaluation`; arguments without a default are the caller's.
         drawn_by: `module:function` from an `Evaluated` to its figures, by name; the common one if there is none.
-        judged_by: `module:function` from a server or a loaded model to an `ItemJudge`, which `made_by` takes as
-            `judge` or among `judges`; none where programs judge.
+        judged_by: `module:function` from a server or a loaded model to its judge or judges, which `made_by` takes
+            as `judge` or among `judges`; none where programs judge.
         told_by: `module:function` as `persona_lens.evals.harm.report.tables`: what else there is to tell.
     """
 
@@ -88,8 +88,10 @@ class Entry:
         """Options that it cannot be made without."""
         return [name for name, default in self.options().items() if default is Parameter.empty]
 
-    def judge(self, asked: EndpointSettings | PersonaModel, **options: Any) -> ItemJudge:
-        """A language model as its judge.
+    def judge(
+        self, asked: EndpointSettings | PersonaModel, **options: Any
+    ) -> ItemJudge | list[ItemJudge]:
+        """A language model as its judge; several where it decides several things.
 
         Args:
             asked: A server and its model, or a model that is loaded here.
@@ -130,7 +132,7 @@ _ENTRIES = (
         "Who speaks when a model near the Assistant is asked who it is?",
         "persona_lens.evals.susceptibility:susceptibility",
         "persona_lens.evals.susceptibility_shares:figures",
-        judged_by="persona_lens.evals.susceptibility:speaker_judge",
+        judged_by="persona_lens.evals.susceptibility:speaker_judges",
     ),
     Entry(
         "rules",

@@ -143,8 +143,17 @@ def test_what_cannot_be_done_is_refused(arguments: Callable, problem: str, table
 
 def test_susceptibility_may_be_judged_by_a_server_too():
     line = ["eval", "susceptibility", "--with", "first=1", "--with", "prompts=1", *SHORT]
-    with FaultyServer(ok("human")) as server:
+
+    def script(seen: Seen) -> Behaviour:
+        return ok("admits as role" if "admits_as_role" in seen.question else "human")
+
+    with FaultyServer(script) as server:
+        sizes = CliRunner().invoke(cli.app, [*line, *judged_by(server), "--dry-run"]).output
         told = CliRunner().invoke(cli.app, [*line, *judged_by(server)], catch_exceptions=False)
-        assert len(server.requests) == 5
-    assert "takes on a persona" in told.output
-    assert "100%" in told.output
+        # Who speaks, of five questions; and what is said to the one that asks for a yes or no.
+        assert len(server.requests) == 6
+    assert "Judge judge: 5 calls" in sizes
+    assert "Judge role_playing: 1 calls" in sizes
+    admitted = told.output.split("says that it plays a role")[1].split("denies")[0]
+    assert "100%" in admitted
+    assert "100%" in told.output.split("takes on a persona")[1].split("Assistant")[0]

@@ -11,10 +11,11 @@ from persona_lens import PersonaModel, Sampling
 from persona_lens.endpoints import EndpointSettings
 from persona_lens.errors import EvaluationError
 from persona_lens.evals.category_labels import CategoryJudge
-from persona_lens.evals.category_rubrics import FamilyJudge, category_judge
+from persona_lens.evals.category_rubrics import category_judge
 from persona_lens.evals.completions import completions
 from persona_lens.evals.conditions import UNTOUCHED
 from persona_lens.evals.items import Item
+from persona_lens.evals.judge_by_kind import JudgeByKind
 from persona_lens.evals.outcomes import Answer
 from persona_lens.evals.standing import evaluate_standing
 
@@ -33,7 +34,7 @@ def script(seen):
     return next(ok(said) for word, said in SAID.items() if word in reply)
 
 
-def judge_at(url: str) -> FamilyJudge:
+def judge_at(url: str) -> JudgeByKind:
     return category_judge(
         EndpointSettings(model="m", base_url=url, concurrency=1, timeout=PATIENCE)
     )
