@@ -18,6 +18,7 @@ PAGES = [
     "docs/collecting.md",
     "docs/layers.md",
     "docs/steering.md",
+    "docs/serve.md",
     "docs/drift.md",
     "docs/behaviour.md",
     "docs/gotchas.md",
