@@ -13,6 +13,7 @@ import persona_lens
 from persona_lens.cli import (
     atlas,
     catalog,
+    chatting,
     collecting,
     evaluating,
     forecasting,
@@ -50,6 +51,7 @@ for part in (
     forecasting,
     monitoring,
     serving,
+    chatting,
     evaluating,
     verifying,
 ):

@@ -151,9 +151,7 @@ def serve(
     Plans are tried before anything is served, and a server whose plans do not act is not started. Ctrl-C ends it:
     what runs may come to its end.
     """
-    named = {given: _plan(folder) for given, folder in map(_named, plan or ())}
-    if len(named) < len(plan or ()):
-        raise ServerError("two plans have one name", remedy="name them: --plan NAME=FOLDER")
+    named = load_plans(plan)
     try:
         from persona_lens.server.serving import Serving, check_exposure, key_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
@@ -169,7 +167,7 @@ def serve(
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.server import Served  # noqa: PLC0415
 
-    _log()
+    tell_log()
     opened = PersonaSpace.load(space)
     watching = None if monitor is None else Monitor.load(monitor)
     with err.status("Loading the model"):
@@ -213,13 +211,21 @@ def _named(text: str) -> tuple[str, Path]:
     return name.strip(), check_path(folder)
 
 
-def _plan(folder: Path) -> Plan:
+def load_plans(given: list[str] | None) -> dict[str, Plan]:
+    """The plans of all `--plan`, by their names.
+
+    Raises:
+        ServerError: Two have one name.
+    """
     from persona_lens.interventions import Plan  # noqa: PLC0415
 
-    return Plan.load(folder)
+    named = {name: Plan.load(folder) for name, folder in map(_named, given or ())}
+    if len(named) < len(given or ()):
+        raise ServerError("two plans have one name", remedy="name them: --plan NAME=FOLDER")
+    return named
 
 
-def _log() -> None:
+def tell_log() -> None:
     """Lines of the server on stderr, with the time."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

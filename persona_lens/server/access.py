@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,15 +33,23 @@ class Guard:
         key: That requests have to bring; None for none.
         body_bytes: Of a request.
         count: Told of the route and the status of every response.
+        also_open: Paths that need no key, besides `OPEN`.
     """
 
     def __init__(
-        self, app: ASGIApp, *, key: str | None, body_bytes: int, count: Callable[[str, int], None]
+        self,
+        app: ASGIApp,
+        *,
+        key: str | None,
+        body_bytes: int,
+        count: Callable[[str, int], None],
+        also_open: Sequence[str] = (),
     ) -> None:
         self._app = app
         self._key = None if key is None else _hashed(key.encode())
         self._body_bytes = body_bytes
         self._count = count
+        self._open = (*OPEN, *also_open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,14 +66,14 @@ class Guard:
                 message = {**message, "headers": [*message["headers"], (b"x-request-id", name)]}
             await send(message)
 
-        refusal = self._refusal(route, given)
+        refusal = self._refusal(scope["path"], given)
         if refusal is not None:
             await refuse(refusal, told)
             return
         await self._app(scope, self._limited(receive), told)
 
-    def _refusal(self, route: str, headers: dict[bytes, bytes]) -> Refusal | None:
-        if self._key is not None and route not in OPEN:
+    def _refusal(self, path: str, headers: dict[bytes, bytes]) -> Refusal | None:
+        if self._key is not None and path not in self._open:
             given = headers.get(b"authorization", b"")
             scheme, _, key = given.partition(b" ")
             same = hmac.compare_digest(_hashed(key.strip()), self._key)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from persona_lens.server.access import Guard
 from persona_lens.server.bodies import ChatBody, CompletionBody, read_body
+from persona_lens.server.chatting import Chat
 from persona_lens.server.desk import Desk, Gone, MakeBatch, continuous, gone
 from persona_lens.server.jobs import Job
 from persona_lens.server.metrics import CONTENT_TYPE
@@ -46,11 +47,14 @@ class Application:
         desk: What it works with.
     """
 
-    def __init__(self, served: Served, *, key: str | None, make: MakeBatch) -> None:
+    def __init__(
+        self, served: Served, *, key: str | None, make: MakeBatch, chat: Chat | None
+    ) -> None:
         self.desk = Desk(served, make)
         self._app: ASGIApp = Guard(
-            _routes(self.desk),
+            _routes(self.desk, chat),
             key=key,
+            also_open=() if chat is None else chat.open,
             body_bytes=served.limits.body_bytes,
             count=self.desk.metrics.request,
         )
@@ -61,7 +65,11 @@ class Application:
 
 
 def application(
-    served: Served, *, key: str | None = None, make: MakeBatch = continuous
+    served: Served,
+    *,
+    key: str | None = None,
+    make: MakeBatch = continuous,
+    chat: Chat | None = None,
 ) -> Application:
     """The application of a server.
 
@@ -69,11 +77,12 @@ def application(
         served: What is served.
         key: That requests have to bring.
         make: Makes the batch that replies are written in.
+        chat: A page to talk to the model with; None for none.
     """
-    return Application(served, key=key, make=make)
+    return Application(served, key=key, make=make, chat=chat)
 
 
-def _routes(desk: Desk) -> FastAPI:
+def _routes(desk: Desk, talk: Chat | None) -> FastAPI:
     served = desk.served
     born = int(time.time())
 
@@ -148,6 +157,7 @@ def _routes(desk: Desk) -> FastAPI:
         ("/v1/models/{name:path}", model, "GET"),
         ("/health", health, "GET"),
         ("/metrics", metrics, "GET"),
+        *(() if talk is None else talk.routes),
     ):
         app.add_route(path, _answering(handler, shown=served.log_messages), methods=[method])
 

@@ -23,6 +23,7 @@ from typing_extensions import Self
 from persona_lens.errors import ServerError
 from persona_lens.server.app import application
 from persona_lens.server.canary import canary
+from persona_lens.server.chatting import Chat
 from persona_lens.server.desk import MakeBatch, continuous
 from persona_lens.server.served import Served
 
@@ -42,6 +43,7 @@ class Serving:
         key: That requests have to bring.
         checked: Try the plans first; see `persona_lens.server.canary`.
         make: Makes the batch that replies are written in.
+        chat: A page to talk to the model with; None for none.
 
     Raises:
         ServerError: No key where one is needed, or the canary found something.
@@ -56,9 +58,10 @@ class Serving:
         key: str | None = None,
         checked: bool = True,
         make: MakeBatch = continuous,
+        chat: Chat | None = None,
     ) -> None:
         check_exposure(host, key)
-        self.app = application(served, key=key, make=make)
+        self.app = application(served, key=key, make=make, chat=chat)
         if checked:
             for found in canary(served, self.app.desk.worker.batch):
                 LOG.info("canary: %s", found)

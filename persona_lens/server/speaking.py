@@ -52,6 +52,7 @@ class Speech:
         """What is new of answer and thought."""
         self._text += text
         if self._settled:
+            self._said = Heard(self._said.answer + text, self._said.thought)
             return Heard(text)
         said = self._encoder.said_text(self._prompt, self._text)
         if said.thought == "none":
