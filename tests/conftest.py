@@ -9,15 +9,17 @@ if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
     # Processes share the cores; before torch is loaded, which asks for all of them.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 
+import asyncio
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from hostile_atlas import build_sweep, build_table
+from page_driver import READY, Opened, open_page, started
 from sharing import made_once
 from tiny import tiny_folder
 
@@ -31,6 +33,7 @@ from persona_lens import (
 )
 from persona_lens.catalog.texts import catalog_texts
 from persona_lens.model.text_embedding import TokenEmbedder
+from persona_lens.plots import can_export_images
 
 SMALL_ROLES = [
     *("assistant", "analyst", "summarizer", "reviewer", "consultant", "examiner"),
@@ -111,3 +114,20 @@ def keyboard() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def browse() -> Iterator[Callable[..., Opened]]:
+    """Opens a page, waits until all of it is drawn, and evaluates JavaScript in it."""
+    if not can_export_images():
+        pytest.skip("no Chromium or Chrome to open the page with")
+    loop = asyncio.new_event_loop()
+    browser = loop.run_until_complete(started())
+
+    def opening(page: Path | str, link: str = "", waits: str = READY) -> Opened:
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        return loop.run_until_complete(open_page(browser, loop, f"{address}{link}", waits))
+
+    yield opening
+    loop.run_until_complete(browser.close())
+    loop.close()

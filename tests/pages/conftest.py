@@ -1,22 +1,20 @@
-"""The atlas of a space with hostile names, and a browser to open pages and to run their scripts with."""
+"""The atlas of a space with hostile names, and the scripts of pages run in a browser."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from page_driver import Opened, open_page, started
+from page_driver import Opened
 
 from persona_lens.pages.atlas import atlas
 from persona_lens.pages.atlas.measures import Measures, anchor_layer, measure
 from persona_lens.pages.atlas.units import Units
 from persona_lens.pages.shared.script import joined
 from persona_lens.persona_space import PersonaSpace
-from persona_lens.plots import can_export_images
 
 
 @pytest.fixture(scope="session")
@@ -36,22 +34,6 @@ def units(hostile_space: PersonaSpace) -> Units:
 @pytest.fixture(scope="session")
 def measures(units: Units) -> Measures:
     return measure(units, anchor_layer(units.space))
-
-
-@pytest.fixture(scope="session")
-def browse() -> Iterator[Callable[..., Opened]]:
-    """Opens a page, waits until all of it is drawn, and evaluates JavaScript in it."""
-    if not can_export_images():
-        pytest.skip("no Chromium or Chrome to open the page with")
-    loop = asyncio.new_event_loop()
-    browser = loop.run_until_complete(started())
-
-    def opening(page: Path, link: str = "") -> Opened:
-        return loop.run_until_complete(open_page(browser, loop, f"{page.resolve().as_uri()}{link}"))
-
-    yield opening
-    loop.run_until_complete(browser.close())
-    loop.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ from scripted import Script
 from waiting import happens
 
 from persona_lens import PersonaModel, PersonaSpace
-from persona_lens.server import Limits, Served, Serving
+from persona_lens.interventions import Add, Direction, Plan
+from persona_lens.server import Allowed, Limits, Served, Serving
+from persona_lens.server.chatting import Chat
 
 MODEL = "tiny"
 
@@ -59,6 +61,30 @@ def serving(
     def start(key: str | None = None, limits: Limits | None = None, **options) -> Serving:
         served = Served.of(tiny_model, tiny_space, name=MODEL, limits=limits, **options)
         server = Serving(served, port=0, key=key, checked=False, make=script.make)
+        made.append(server)
+        return server.__enter__()
+
+    yield start
+    script.go.set()
+    for server in made:
+        server.__exit__()
+
+
+@pytest.fixture
+def chatting(
+    tiny_model: PersonaModel, tiny_space: PersonaSpace, script: Script
+) -> Iterator[Callable[..., Serving]]:
+    """Starts servers of scripted replies with the live chat's page, two plans, and layers to choose."""
+    made: list[Serving] = []
+    units = np.ones((2, tiny_model.d_model))
+    push = Plan.of(Add(Direction("ghost", (1, 2), units), lengths=1.0))
+
+    def start(key: str | None = None, limits: Limits | None = None, **options) -> Serving:
+        options = {"name": MODEL, "default": push, "plans": {"calm": push}, **options}
+        allowed = Allowed(percentiles=(50, 90), layers=(1, 2))
+        served = Served.of(tiny_model, tiny_space, limits=limits, allowed=allowed, **options)
+        chat = Chat(served, tiny_space)
+        server = Serving(served, port=0, key=key, checked=False, make=script.make, chat=chat)
         made.append(server)
         return server.__enter__()
 

@@ -58,8 +58,8 @@ export function drawTrace(svg, path, { reading, spread, names, chosen }) {
   const y = (value) => SIZE.top + ((high - value) / (high - low)) * (SIZE.height - SIZE.top - SIZE.bottom);
   const slots = Math.max(path.length, 4);
   const x = (index) => SIZE.left + ((index + 0.5) / slots) * (width - SIZE.left - SIZE.right);
-  reference(svg, spread, y, width);
   scale(svg, ticks(low, high), y, path, x, width);
+  reference(svg, spread, y, width);
   lanes.forEach((points, which) => {
     const shift = which ? 5 : -5;
     curve(svg, points, LANES[which], (point) => x(point.index) + shift, y, { names, reading, chosen });

@@ -271,6 +271,7 @@ async function load() {
   }
   byId("key-form").hidden = true;
   byId("facts").textContent = factsOf(page.card);
+  byId("alarm-key").hidden = !page.card.monitor;
   say("");
   wire();
   drawAll();

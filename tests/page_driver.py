@@ -1,4 +1,4 @@
-"""Opens the atlas in headless Chromium and evaluates JavaScript in it."""
+"""Opens pages in headless Chromium and evaluates JavaScript in them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 
 import choreographer
 from waiting import PATIENCE
+
+READY = "document.documentElement?.dataset.ready === 'true'"
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,27 @@ async def started() -> choreographer.Browser:
 
 
 async def open_page(
-    browser: choreographer.Browser, loop: asyncio.AbstractEventLoop, url: str
+    browser: choreographer.Browser,
+    loop: asyncio.AbstractEventLoop,
+    url: str,
+    waits: str = READY,
 ) -> Opened:
     tab = await browser.create_tab("about:blank")
     complaints: list[str] = []
 
     async def complain(event: Any) -> None:
-        if event["method"] == "Runtime.exceptionThrown" or event["params"].get("type") == "error":
-            complaints.append(json.dumps(event["params"]))
+        told = event["params"]
+        logged = told.get("entry", {})
+        # That a request was refused is no fault of the page, which says so itself.
+        refused = logged.get("source") == "network"
+        error = "error" in (told.get("type"), logged.get("level")) and not refused
+        if event["method"] == "Runtime.exceptionThrown" or error:
+            complaints.append(json.dumps(told))
 
-    for name in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
+    for name in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
         tab.subscribe(name, complain, repeating=True)
     await tab.send_command("Runtime.enable")
+    await tab.send_command("Log.enable")
     await tab.send_command("Page.navigate", params={"url": url})
 
     async def evaluate(expression: str) -> Any:
@@ -47,7 +58,7 @@ async def open_page(
         return found["result"].get("value")
 
     end = loop.time() + PATIENCE
-    while await evaluate("document.documentElement?.dataset.ready") != "true":
+    while not await evaluate(waits):
         assert loop.time() < end, f"not drawn within {PATIENCE} s: {complaints}"
         await asyncio.sleep(0.05)
     return Opened(lambda expression: loop.run_until_complete(evaluate(expression)), complaints)
