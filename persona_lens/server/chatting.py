@@ -150,7 +150,7 @@ def chat_layer(space: Space, plan: Plan, monitor: Monitor | None) -> int:
 
     There the reading before the plan is of a token that nothing has moved yet, and that after it has what is left.
     """
-    if monitor is not None:
+    if monitor is not None and monitor.layer is not None:
         return monitor.layer
     covered = [layer for layer in plan.layers if layer in space.layers_]
     return covered[0] if covered else space.layers_[len(space.layers_) // 2]

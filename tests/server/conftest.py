@@ -77,7 +77,7 @@ def chatting(
     """Starts servers of scripted replies with the live chat's page, two plans, and layers to choose."""
     made: list[Serving] = []
     units = np.ones((2, tiny_model.d_model))
-    push = Plan.of(Add(Direction("ghost", (1, 2), units), lengths=1.0))
+    push = Plan.of(Add(Direction("ghost", (1, 2), units), lengths=np.ones(2)))
 
     def start(key: str | None = None, limits: Limits | None = None, **options) -> Serving:
         options = {"name": MODEL, "default": push, "plans": {"calm": push}, **options}

@@ -24,6 +24,7 @@ LANES = """[...document.querySelectorAll(".turn:last-child .said.model")].map(
 MESSAGES = """[...document.querySelectorAll(".turn .said.user")].map((each) => each.textContent)"""
 COLOURS = """new Set([...document.querySelectorAll(".reply.plan .said span")].map(
     (each) => each.style.backgroundColor)).size"""
+ASKED = """document.getElementById("key-form")?.hidden === false"""
 SAVED = """(() => {
     globalThis.saved = [];
     URL.createObjectURL = (blob) => { saved.push(blob.text()); return "#"; };
@@ -84,7 +85,7 @@ def test_one_message_has_two_replies_that_are_placed_and_tinted(chat, script):
     assert plain.sampling.seed == planned.sampling.seed
     assert page.count("#trace .point") == 2
     tokens = page.ask("document.querySelector('.reply.plan .said').children.length")
-    assert f"After the plan: {(tokens + 1) / 2:.2f} (" in page.text(".reply.plan .notes")
+    assert f"After the plan: {(tokens + 1) / 2:.2f} (interval" in page.text(".reply.plan .notes")
     assert f"{tokens} tokens" in page.text(".reply.plain .notes")
     assert page.ask(COLOURS) > 2
     page.ask("document.querySelector('input[value=moved]').click()")
@@ -92,7 +93,7 @@ def test_one_message_has_two_replies_that_are_placed_and_tinted(chat, script):
     page.ask("document.querySelector('input[value=none]').click()")
     assert page.ask("document.querySelector('.said span').style.backgroundColor") == ""
     page.ask("document.querySelector('input[value=before]').click()")
-    assert f"Before the plan: {(tokens - 1) / 2:.2f} (" in page.text(".reply.plan .notes")
+    assert f"Before the plan: {(tokens - 1) / 2:.2f} (interval" in page.text(".reply.plan .notes")
     assert page.text("#trace-reading").startswith("before the plan")
     page.ask("document.querySelector('#trace .point').dispatchEvent(new Event('click'))")
     assert page.count(".turn.shown") == 1
@@ -202,16 +203,19 @@ def test_scripts_and_logs_are_replayed(chat):
     assert page.ask(MESSAGES) == messages[:1]
     page.click("replay-turn")
     assert page.ask(MESSAGES) == messages[:2]
-    page.ask("byId('replay-all').click()")
-    assert happens(lambda: page.count(".turn") == len(messages))
-    page.idle()
+    page.click("replay-end")
     assert page.ask("byId('replay').hidden")
-    assert page.count("#trace .point") == 2 * len(messages)
-    log = json.dumps({"id": HOSTILE, "messages": [{"role": "user", "content": "From a log"}]})
+    said = [{"role": role, "content": text} for text in "abc" for role in ("user", "assistant")]
+    log = json.dumps({"id": HOSTILE, "messages": said})
     page.ask(f"openLog(new File([{json.dumps(log)}], 'mine.jsonl'))")
     assert "1 conversations" in page.text("#say")
     page.click("replay-begin")
-    assert page.ask(MESSAGES) == ["From a log"]
+    assert page.ask("byId('replay-where').textContent") == f"{HOSTILE}: turn 2 of 3 comes next"
+    page.ask("byId('replay-all').click()")
+    assert happens(lambda: page.count("#trace .point") == 6)
+    page.idle()
+    assert page.ask(MESSAGES) == ["a", "b", "c"]
+    assert page.ask("byId('replay').hidden")
     page.ask("openLog(new File(['nothing'], 'mine.jsonl'))")
     assert "cannot be read" in page.text("#say")
     assert page.ask("window.harmed") is None
@@ -293,7 +297,7 @@ def test_a_full_context_a_full_queue_and_a_server_that_ends(chatting, browse):
 def test_a_key_is_asked_for(chatting, browse):
     key = "k" * 20
     root = chatting(key=key).url.removesuffix("/v1")
-    page = Page(browse(f"{root}/chat", waits="byId('key-form') && !byId('key-form').hidden"))
+    page = Page(browse(f"{root}/chat", waits=ASKED))
     page.type("key", key)
     page.ask("byId('key-form').requestSubmit()")
     assert happens(lambda: page.ask("document.documentElement.dataset.ready") == "true")
@@ -306,8 +310,9 @@ def test_what_is_read_aloud_and_labelled(chat):
     page.send("Hi")
     assert page.text("#heard").endswith(SAID)
     assert page.ask("byId('heard').getAttribute('aria-live')") == "polite"
-    unlabelled = """[...document.querySelectorAll('input, select, textarea, button')].filter((each) =>
-        !each.textContent.trim() && !each.closest('label') && !each.getAttribute('aria-label')).map((each) => each.id)"""
+    unlabelled = """[...document.querySelectorAll("input, select, textarea, button")].filter(
+        (each) => !each.textContent.trim() && !each.closest("label") && !each.ariaLabel).map(
+        (each) => each.id)"""
     assert page.ask(unlabelled) == []
     assert "after the plan" in page.ask(
         "document.querySelector('#trace .point').getAttribute('aria-label')"

@@ -114,6 +114,7 @@ def test_the_reference_is_that_of_the_calibration(smol_auto):
     assert chat_layer(space, plan, None) == plan.layers[0] == 21
     served = Served.of(smol_auto, space, cap=75, layer=21)
     card = chat_card(served, space, 75)
+    assert served.reader.spread is not None
     mean, deviation = served.reader.spread
     assert card["spread"]["default"]["mean"] == pytest.approx(mean, rel=1e-6)
     assert card["spread"]["default"]["deviation"] == pytest.approx(deviation, rel=1e-6)
@@ -121,4 +122,6 @@ def test_the_reference_is_that_of_the_calibration(smol_auto):
     assert card["spread"]["role"]["n"] > 1000
     middle = (mean + card["spread"]["role"]["mean"]) / 2
     assert card["tint"]["middle"] == pytest.approx(middle, rel=1e-6)
-    assert reference(space, 0)["default"]["n"] == card["spread"]["default"]["n"]
+    first = reference(space, 0)
+    assert first is not None
+    assert first["default"]["n"] == card["spread"]["default"]["n"]

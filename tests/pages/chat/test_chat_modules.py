@@ -62,7 +62,8 @@ def test_readings_find_their_token_and_text_that_was_held_back_joins_the_last(
     text, pieces, place, clean = run_script(f"{SCRIPT}reply.js", heard(chunks, ask))
     assert text == "Half é!"
     assert pieces == [["Half", 1, 3], ["", 2, 2], [" é!", None, None]]
-    assert place == {"mean": 1.5, "low": None, "high": None, "z": None, "tokens": 2}
+    nothing = {"low": None, "high": None, "z": None}
+    assert place == {"mean": 1.5, **nothing, "tokens": 2, "early": True}
     assert clean is None
 
 

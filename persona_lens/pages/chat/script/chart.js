@@ -35,7 +35,8 @@ export function pointsOf(path, lane, reading) {
 
 export function told(at, digits = 2) {
   if (!at) return "not read";
-  const range = Number.isFinite(at.low) ? ` (${fixed(at.low, digits)} to ${fixed(at.high, digits)}, 95 %)` : "";
+  const unknown = at.early ? ", so far" : " (interval not known)";
+  const range = Number.isFinite(at.low) ? ` (${fixed(at.low, digits)} to ${fixed(at.high, digits)}, 95 %)` : unknown;
   const z = Number.isFinite(at.z) ? `, z ${fixed(at.z, 2)}` : "";
   return `${fixed(at.mean, digits)}${range}${z}, ${at.tokens} token${at.tokens === 1 ? "" : "s"}`;
 }

@@ -51,7 +51,7 @@ export function placed(reply, reading) {
     .map((piece) => piece[reading]);
   if (!values.length) return null;
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
-  return { mean, low: null, high: null, z: null, tokens: values.length };
+  return { mean, low: null, high: null, z: null, tokens: values.length, early: true };
 }
 
 // Whether a conversation can go on behind it.

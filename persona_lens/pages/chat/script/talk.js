@@ -77,9 +77,8 @@ function notesOf(turn, lane, reply, view) {
   const note = (text, className = "note") => element("p", { className, textContent: text });
   const made = [];
   const at = placed(reply, view.reading);
-  const early = at && !reply.told ? ", so far" : "";
   const reading = readingName(view.reading, lane);
-  if (at) made.push(note(`${reading}: ${told(at)}${early}`));
+  if (at) made.push(note(`${reading}: ${told(at)}`));
   else if (reply.told) made.push(note(`${reading}: ${reply.told.unread ?? "not read"}`));
   if (lane === "plan" && reply.told?.tokens) made.push(note(movedBy(reply.told.tokens)));
   if (reply.finish === "length") made.push(note(`Cut at ${turn.settings.length} tokens.`));
