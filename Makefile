@@ -29,7 +29,7 @@ types: $(READY)
 
 bench: $(READY)  ## measure speed and memory; see benchmarks/README.md
 	for script in read_residuals generate_replies interventions fit_space layer_sweep separability atlas flat_memory busy_machine \
-		trace_conversations simulate watching evaluations lm_eval_overhead; do \
+		trace_conversations simulate watching serving evaluations lm_eval_overhead; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; done
 
 notebooks: $(READY)  ## run the notebooks and keep their outputs
