@@ -205,3 +205,57 @@ def test_ticks_are_round(
 ) -> None:
     values = run_script(f"{SCRIPT}chart.js", f"ticks({low}, {high}).values")
     assert values == pytest.approx(found)
+
+
+def test_points_that_alarm_have_a_ring_and_say_so(run_script: RunScript) -> None:
+    place = {"mean": -30.0, "low": -35.0, "high": -25.0, "z": -2.0, "tokens": 12}
+    told = {"projection": {"after": place, "before": place}, "monitor": {"alarming": True}}
+    spread = {"default": {"mean": -7.0, "deviation": 18.0}, "role": {"mean": -24.0}}
+    ask = f"""(() => {{
+        const svg = drawn("svg");
+        const calm = {{ ...{json.dumps(told).replace("true", "false")} }};
+        const turn = {{ id: 1, replies: {{ plain: {{ told: {json.dumps(told)} }}, plan: {{ told: calm }} }} }};
+        const clicked = [];
+        const names = {{ plain: "as it is", plan: "with the plan" }};
+        const chosen = (each) => clicked.push(each.id);
+        drawTrace(svg, [turn], {{ reading: "before", spread: {json.dumps(spread)}, names, chosen }});
+        svg.querySelectorAll(".point").forEach((point) => point.dispatchEvent(new Event("click")));
+        return [svg.querySelectorAll(".alarm").length, svg.querySelectorAll(".band").length, clicked,
+            [...svg.querySelectorAll(".point")].map((point) => point.getAttribute("aria-label"))];
+    }})()"""
+    rings, bands, clicked, labels = run_script(f"{SCRIPT}chart.js", ask)
+    assert (rings, bands, clicked) == (1, 1, [1, 1])
+    plain, planned = labels
+    assert plain == (
+        "Turn 1, as it is, before the plan acted at this layer: −30.00 (−35.00 to −25.00, 95 %), z −2.00, "
+        "12 tokens; the monitor alarms"
+    )
+    assert "alarms" not in planned
+
+
+def test_alarms_and_receipts_have_their_numbers(run_script: RunScript) -> None:
+    verdict = {
+        "statistic": "lowest",
+        "direction": "axis",
+        "value": 71.15,
+        "threshold": 23.38,
+        "p": 0.01,
+        "since": 1,
+        "false_alarms": {"rate": 0.05, "calm": 99},
+        "caution": "with care",
+    }
+    said = run_script(f"{SCRIPT}talk.js", f"alarmText({json.dumps(verdict)})")
+    for part in (
+        "since turn 2",
+        "71.15",
+        "23.38",
+        "5.0 % of 99 calm",
+        "p 0.010",
+        "Note: with care.",
+    ):
+        assert part in said
+    moved = {"seen": 154, "moved": 59, "change": 0.03}
+    said = run_script(f"{SCRIPT}talk.js", f"movedBy({json.dumps(moved)})")
+    assert said.startswith("The plan moved 59 of 154 tokens of prompt and reply, by 3.0 %")
+    nothing = {"seen": 0, "moved": 0, "change": 0}
+    assert run_script(f"{SCRIPT}talk.js", f"movedBy({json.dumps(nothing)})") == "No plan acted."

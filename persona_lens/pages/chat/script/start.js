@@ -224,7 +224,7 @@ function factsOf({ space, reading, spread, monitor }) {
     ? `default replies ${fixed(spread.default.mean, 2)} ± ${fixed(spread.default.deviation, 2)} (n = ${spread.default.n.toLocaleString("en")})`
     : "the space does not know where default replies lie";
   return `Space ${space}. Replies are read along the ${reading.direction} after block ${reading.layer}, Assistant positive; ${band}.`
-    + `${monitor ? ` Monitor: ${monitor}.` : ""}`;
+    + `${monitor ? ` ${monitor.trim().replace(/\s*\n\s*/g, "; ")}.` : ""}`;
 }
 
 function onKey(event) {

@@ -106,6 +106,6 @@ export function alarmText({ statistic, direction, value, threshold, p, since, fa
   const chance = Number.isFinite(p) ? `, p ${fixed(p, 3)}` : "";
   const calm = `${fixed(100 * rate.rate, 1)} % of ${rate.calm} calm conversations alarm at it`;
   const more = caution ? ` Note: ${caution}.` : "";
-  return `Drift since turn ${since + 1}: ${statistic} of ${direction} is ${fixed(value, 2)}, above ${fixed(threshold, 2)}`
-    + ` (${calm}${chance}).${more}`;
+  return `Drift since turn ${since + 1}, by the clean re-reading: the monitor's statistic (${statistic}, ${direction}) is`
+    + ` ${fixed(value, 2)}, above its threshold of ${fixed(threshold, 2)} (${calm}${chance}).${more}`;
 }
