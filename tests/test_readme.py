@@ -19,6 +19,7 @@ PAGES = [
     "docs/layers.md",
     "docs/steering.md",
     "docs/serve.md",
+    "docs/chat.md",
     "docs/drift.md",
     "docs/behaviour.md",
     "docs/gotchas.md",

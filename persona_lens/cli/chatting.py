@@ -70,7 +70,8 @@ def chat(
     """
     named = load_plans(plan)
     try:
-        from persona_lens.server.chatting import PAGE, Chat, chat_layer  # noqa: PLC0415
+        from persona_lens.server.chatting import PAGE  # noqa: PLC0415
+        from persona_lens.server.notebook import prepared  # noqa: PLC0415
         from persona_lens.server.serving import Serving, check_exposure, key_of  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ServerError(
@@ -82,31 +83,26 @@ def chat(
     check_exposure(listening.host, key)  # before weights are loaded
     from persona_lens.drift.monitor import Monitor  # noqa: PLC0415
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
-    from persona_lens.server import Served  # noqa: PLC0415
 
     tell_log()
     opened = PersonaSpace.load(space)
     watching = None if monitor is None else Monitor.load(monitor)
     floor = _CAP if cap is None and not named else cap
     default = next(iter(named.values())) if floor is None else opened.floor(percentile=floor)
-    allowed = choosing.allowed()
-    if allowed.percentiles is None:
-        allowed = allowed.model_copy(update={"percentiles": (0.0, 100.0)})
-    if allowed.layers is None:
-        allowed = allowed.model_copy(update={"layers": tuple(opened.layers_)})
+    allowed, limits = choosing.allowed(), sizes.limits()
     with err.status("Loading the model"):
         loaded = loading.load(model)
-    served = Served.of(
+    served, page = prepared(
         loaded,
         opened,
-        default=default,
+        default,
+        cap=floor,
         plans=named,
         monitor=watching,
-        layer=chat_layer(opened, default, watching) if layer is None else layer,
+        layer=layer,
         allowed=allowed,
-        limits=sizes.limits(),
+        limits=limits,
     )
-    page = Chat(served, opened, cap=floor)
     with err.status("Trying the plans"):
         server = Serving(served, host=listening.host, port=listening.port, key=key, chat=page)
     address = server.url.removesuffix("/v1") + PAGE

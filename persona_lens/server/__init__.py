@@ -18,18 +18,30 @@ from persona_lens._lazy import lazy_names
 if TYPE_CHECKING:
     from persona_lens.server.app import application
     from persona_lens.server.limits import Allowed, Limits
+    from persona_lens.server.notebook import LiveChat, live_chat
     from persona_lens.server.served import Served
     from persona_lens.server.serving import Serving, serve
 
 _HOMES = {
     "Allowed": "persona_lens.server.limits",
     "Limits": "persona_lens.server.limits",
+    "LiveChat": "persona_lens.server.notebook",
     "Served": "persona_lens.server.served",
     "Serving": "persona_lens.server.serving",
+    "live_chat": "persona_lens.server.notebook",
     "serve": "persona_lens.server.serving",
     "application": "persona_lens.server.app",
 }
 
-__all__ = ["Allowed", "Limits", "Served", "Serving", "application", "serve"]
+__all__ = [
+    "Allowed",
+    "Limits",
+    "LiveChat",
+    "Served",
+    "Serving",
+    "application",
+    "live_chat",
+    "serve",
+]
 
 __getattr__ = lazy_names(__name__, _HOMES)
