@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from page_driver import Opened
-from scripted import SAID
+from scripted import SAID, Script
 from waiting import happens
 
 from persona_lens import PersonaSpace
 from persona_lens.conversations import read_conversations
+from persona_lens.model.continuous import Request
 from persona_lens.server import Allowed, Limits, Served, Serving
 from persona_lens.server.chatting import Chat, chat_layer
 
@@ -67,6 +69,11 @@ class Page:
         return self.ask("saved[0]")
 
 
+def lanes_of(script: Script) -> list[Request]:
+    """The last two requests, which come in any order: that without a plan first."""
+    return sorted(script.batches[0].asked[-2:], key=lambda each: each.plan is not None)
+
+
 @pytest.fixture
 def chat(chatting, browse) -> Callable[..., Page]:
     def start(**options: Any) -> Page:
@@ -79,7 +86,7 @@ def test_one_message_has_two_replies_that_are_placed_and_tinted(chat, script):
     page = chat()
     page.send("Hi")
     assert page.ask(LANES) == [SAID, SAID]
-    plain, planned = script.batches[0].asked
+    plain, planned = lanes_of(script)
     assert plain.plan is None
     assert planned.plan.layers == (1, 2)
     assert plain.sampling.seed == planned.sampling.seed
@@ -120,6 +127,34 @@ def test_replies_are_shown_while_they_are_written_and_can_be_stopped(chat, scrip
     page.ask("document.querySelector('.reply.plan .trouble button').click()")
     page.idle()
     assert page.ask(LANES) == [SAID, SAID]
+    assert page.complaints == []
+
+
+class Slowly(threading.Event):
+    """Steps take their time until it is set."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(0.1) or True
+
+
+def test_what_was_said_until_it_was_stopped_is_kept_and_gone_on_from(chat, script):
+    script.go, script.text = Slowly(), SAID * 6
+    page = chat()
+    page.send("Hi", wait=False)
+    assert happens(lambda: all(page.ask(LANES)))
+    assert "so far" in page.text(".reply.plan .notes")
+    page.click("stop")
+    halves = page.ask(LANES)
+    assert all(half and script.text.startswith(half) for half in halves)
+    assert "Stopped" in page.text(".reply.plain .notes")
+    script.go.set()
+    script.text = SAID
+    page.send("Go on")
+    assert page.ask(LANES) == [SAID, SAID]
+    for half, request in zip(halves, lanes_of(script), strict=True):
+        assert f"{half}<" in request.prompt.text.replace("\n", "<")
+    lines = page.saved("export-log").splitlines()
+    assert [json.loads(line)["turns"][0]["status"] for line in lines] == ["stopped"] * 2
     assert page.complaints == []
 
 
@@ -173,7 +208,7 @@ def test_settings_reach_the_server_and_wrong_ones_are_told(chat, script):
         page.type(name, text)
     page.ask("byId('role').value = '1'; byId('role').dispatchEvent(new Event('change'))")
     page.send("Hi")
-    _, planned = script.batches[0].asked
+    _, planned = lanes_of(script)
     assert planned.plan.layers == (2,)
     assert (planned.sampling.temperature, planned.sampling.max_new_tokens) == (0, 3)
     assert planned.sampling.seed == 7
@@ -271,13 +306,15 @@ def test_what_is_exported_is_what_was_said(chat, browse, tmp_path):
     assert exported.complaints == []
 
 
-def test_a_full_context_a_full_queue_and_a_server_that_ends(chatting, browse):
+def test_a_full_context_a_full_queue_and_a_server_that_ends(chatting, browse, script):
+    script.go = Slowly()
     server = chatting(limits=Limits(rows=1, waiting=0))
     page = Page(browse(server.url.removesuffix("/v1") + "/chat"))
     page.send("Hi")  # one of the two finds no room
     assert page.count(".reply .trouble") == 1
     assert "The queue is full" in page.text(".trouble")
     assert "Wait" in page.text(".trouble")
+    script.go.set()
     page.ask("document.querySelector('.trouble button').click()")
     page.idle()
     assert page.ask(LANES) == [SAID, SAID]
