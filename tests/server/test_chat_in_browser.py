@@ -88,6 +88,7 @@ def test_one_message_has_two_replies_that_are_placed_and_tinted(chat, script):
     assert page.ask(LANES) == [SAID, SAID]
     plain, planned = lanes_of(script)
     assert plain.plan is None
+    assert planned.plan is not None
     assert planned.plan.layers == (1, 2)
     assert plain.sampling.seed == planned.sampling.seed
     assert page.count("#trace .point") == 2
@@ -209,6 +210,7 @@ def test_settings_reach_the_server_and_wrong_ones_are_told(chat, script):
     page.ask("byId('role').value = '1'; byId('role').dispatchEvent(new Event('change'))")
     page.send("Hi")
     _, planned = lanes_of(script)
+    assert planned.plan is not None
     assert planned.plan.layers == (2,)
     assert (planned.sampling.temperature, planned.sampling.max_new_tokens) == (0, 3)
     assert planned.sampling.seed == 7
