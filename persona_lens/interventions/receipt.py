@@ -20,11 +20,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from persona_lens.interventions.directions import percent, spans
+from persona_lens.interventions.pages import FIELDS, Page
 from persona_lens.interventions.plan import Plan
 from persona_lens.interventions.touched import Note, TouchedTokens
 
 _FOLD_AFTER = 128
-_FOLD_TOKENS = 8192
+_FOLD_TOKENS = 2048
+_PAGE = 2048
 _COLUMNS = (
     *("seen", "broken", "changed", "change_sum", "change_max", "before_sum", "after_sum"),
     *("after_min", "after_max"),
@@ -77,6 +79,8 @@ class Receipt:
             for layer in step.operation.layers
         ]
         self._notes: dict[tuple[int, int], list[Note]] = {}
+        self._pages: dict[tuple[int, int], Page] = {}
+        self._paper: Float[Tensor, "place field token"] | None = None
         self._folded: dict[tuple[int, int], list[Float[Tensor, " column"]]] = {}
         self._totals: dict[tuple[int, int], dict[str, float]] = {}
         self._calls: list[dict[int, TouchedTokens]] = []
@@ -88,11 +92,24 @@ class Receipt:
         """Keep what one pass did; folded into sums every so often, and those read less often still."""
         place = (number, layer)
         notes = self._notes.setdefault(place, [])
+        if note.before.device.type == "cpu" and note.before.numel() <= _PAGE:
+            self._write(place, note)
+            return
         notes.append(note)
         if len(notes) >= _FOLD_AFTER or note.before.numel() >= _FOLD_TOKENS:
             self._fold(place)
-            if len(self._folded[place]) >= _FOLD_AFTER:
-                self._read(place)
+
+    def _write(self, place: tuple[int, int], note: Note) -> None:
+        page = self._pages.get(place)
+        if page is not None and not page.takes(note):
+            self._fold(place)
+        if page is None or not page.takes(note):
+            dtype = note.before.dtype
+            if self._paper is None or self._paper.dtype != dtype:
+                self._paper = torch.empty((len(self.places), FIELDS, _PAGE), dtype=dtype)
+            page = Page(note, self._paper[self.places.index(place)])
+            self._pages[place] = page
+        page.write(note)
 
     def take(self, rows: Sequence[TouchedTokens], call: object = None) -> None:
         """A batch is done: keep its rows. Another call begins another group, as does a row that is there already.
@@ -108,10 +125,16 @@ class Receipt:
         self._calls[-1].update((touched.row, touched) for touched in rows)
 
     def _fold(self, place: tuple[int, int]) -> None:
-        notes = self._notes.get(place)
+        page, notes = self._pages.get(place), self._notes.get(place, [])
+        if page is not None and not page.empty:
+            notes = [*notes, page.note()]
         if notes:
-            self._notes[place] = []
             self._folded.setdefault(place, []).append(_sums(notes))
+            self._notes[place] = []
+            if page is not None:
+                page.clear()
+            if len(self._folded[place]) >= _FOLD_AFTER:
+                self._read(place)
 
     def _read(self, place: tuple[int, int]) -> dict[str, float]:
         folded, self._folded[place] = self._folded.get(place, []), []

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import Direction
 from persona_lens.interventions.operations.layer_pass import Applied, LayerPass
+from persona_lens.interventions.pages import Changes
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt
 from persona_lens.interventions.tokens import BatchTokens, Track
@@ -64,7 +66,7 @@ class PlanRun:
         self._alive: Bool[Tensor, "batch 1"] | None = None
         self._fed: list[Int[Tensor, "batch column"]] = []
         self._lived: list[Bool[Tensor, "batch column"]] = []
-        self._detail: dict[tuple[int, int], list[Note]] = {}
+        self._detail: Changes | None = None
         self._layers = {
             layer: [
                 _StepAtLayer(number, step, layer)
@@ -104,13 +106,21 @@ class PlanRun:
             self._lived.append(self._alive.expand(ids.shape))
 
     def close(self) -> None:
-        """The batch is done: hand its tokens to the receipt, if they are wanted."""
-        if self._receipt is None or self._track is None or not self._fed:
-            return
-        fed, lived = torch.cat(self._fed, dim=1), torch.cat(self._lived, dim=1)
-        places = self._receipt.places
-        rows = touched_rows(places, self._detail, self._track.tokens, fed, lived)
-        self._receipt.take(rows, self._call)
+        """The batch is done: hand its tokens to the receipt, if they are wanted, and let go of everything."""
+        if self._receipt is not None and self._track is not None and self._fed:
+            fed, lived = torch.cat(self._fed, dim=1), torch.cat(self._lived, dim=1)
+            changes = self._changes(fed.shape[1])
+            rows = touched_rows(changes, self._track.tokens, fed, lived)
+            self._receipt.take(rows, self._call)
+        # What is left would wait for the collector of cycles.
+        self._receipt, self._track, self._find = None, None, _over
+        self._detail = None
+        self._fed.clear()
+        self._lived.clear()
+
+    def _changes(self, columns: int) -> Float[np.ndarray, "place batch column"]:
+        """Of the columns that have run."""
+        return np.zeros((0, 0, 0)) if self._detail is None else self._detail.until(columns)
 
     def _tap(self, layer: int) -> Tap:
         def tap(residual: Float[Tensor, "batch position d_model"]) -> Tensor:
@@ -145,7 +155,9 @@ class PlanRun:
             told = note._replace(overflown=overflown)
             self._receipt.note(step.number, layer, told)
             if self._receipt.detail:
-                self._detail.setdefault((step.number, layer), []).append(told)
+                places = self._receipt.places
+                self._detail = self._detail or Changes(len(places))
+                self._detail.write(places.index((step.number, layer)), told)
 
     def _note(
         self, done: Applied, chosen: Bool[Tensor, "batch position"] | None, track: Track
@@ -156,6 +168,10 @@ class PlanRun:
             counted = alive if chosen is None else chosen & alive
         note = Note(done.projection, done.norm, done.move, done.across, counted, track.start)
         return note.detached() if done.residual.requires_grad else note
+
+
+def _over(_residual: Float[Tensor, "batch position d_model"]) -> Track:
+    raise AssertionError("the batch of this run is done")
 
 
 def check_rows(plan: Plan, n_rows: int) -> None:

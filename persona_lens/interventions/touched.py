@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,8 +104,7 @@ class TouchedTokens:
 
 
 def touched_rows(
-    places: Sequence[tuple[int, int]],
-    notes: Mapping[tuple[int, int], Sequence[Note]],
+    changes: Float[np.ndarray, "place batch column"],
     tokens: BatchTokens,
     fed: Int[Tensor, "batch column"],
     alive: Bool[Tensor, "batch column"],
@@ -113,24 +112,14 @@ def touched_rows(
     """The rows of one batch.
 
     Args:
-        places: Number of the step and layer, in the order of `TouchedTokens.change`.
-        notes: What was noted at each place.
+        changes: Of all its columns, at each of the places of `TouchedTokens.change`.
         tokens: The batch as it was described before it ran.
         fed: The ids of all its columns.
         alive: False where a row had ended.
     """
-    shape = (len(places), *fed.shape)
-    change = np.full(shape, np.nan, dtype=np.float32)
-    for index, place in enumerate(places):
-        for note in notes.get(place, []):
-            values = torch.where(note.finite(), note.effect()[0], torch.inf)
-            if note.counted is not None:
-                values = torch.where(note.counted, values, torch.nan)
-            columns = slice(note.start, note.start + values.shape[1])
-            change[index, :, columns] = values.float().cpu().numpy()
     ids, kept = fed.cpu().numpy(), alive.cpu().numpy()
     kept[:, : tokens.width] &= tokens.present
     return [
-        TouchedTokens(int(place), ids[row, kept[row]], change[:, row, kept[row]])
+        TouchedTokens(int(place), ids[row, kept[row]], changes[:, row, kept[row]])
         for row, place in enumerate(tokens.rows)
     ]

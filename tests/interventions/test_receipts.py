@@ -29,6 +29,7 @@ from persona_lens.interventions import (
 )
 from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.interventions.receipt import _FOLD_AFTER
+from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.touched import Note
 
 STEPS = 6
@@ -264,6 +265,33 @@ def test_what_is_held_does_not_grow_with_the_passes() -> None:
         assert len(receipt._folded.get(place, [])) <= _FOLD_AFTER
     assert receipt.frame().iloc[0]["seen"] == _FOLD_AFTER * (_FOLD_AFTER + 3) + 10
     assert receipt.frame().iloc[0]["max_change"] == 6.0
+
+
+def test_small_passes_are_copied_and_their_tensors_let_go() -> None:
+    receipt = Receipt(plan_of([Spec("floor", vectors(1, 0, 2), 1.0)]))
+    given = [note(float(index), 2, 1) for index in range(50)]
+    held = [weakref.ref(each.before) for each in given]
+    for each in given:
+        receipt.note(0, 0, each)
+    del given, each
+    assert [ref() for ref in held] == [None] * 50
+    row = receipt.frame().iloc[0]
+    assert (row["seen"], row["max_change"]) == (100, 49.0)
+
+
+def test_a_run_that_is_over_holds_nothing() -> None:
+    held = model()
+    with held.intervene(PUSH, detail=True) as receipt:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(2):
+                held.chat("Hi", sampling=Sampling(max_new_tokens=2))
+            left = sum(isinstance(each, PlanRun) for each in gc.get_objects())
+        finally:
+            gc.enable()
+    assert left == 0
+    assert len(receipt.tokens()) == 2
 
 
 def test_a_long_prompt_is_not_held_at_all() -> None:

@@ -1,0 +1,117 @@
+"""Where receipts keep numbers until they are read: memory that is taken once, not a little with every pass.
+
+Thousands of small tensors that outlive a pass lie between the large ones of the next passes, and keep the heap of
+a CPU from being used again: memory grows by gigabytes that nobody holds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from persona_lens.interventions.operations.layer_pass import Move
+from persona_lens.interventions.touched import Note
+
+FIELDS = 7
+_ROOM = 64
+"""Columns that are taken beyond those known."""
+
+
+class Page:
+    """Notes of many passes at one place, one behind the other; only on a CPU, where copies cost next to nothing.
+
+    Args:
+        like: A note, for what may be missing in notes.
+        values: The memory: what the numbers are written to, a row for each of `FIELDS` and a column a token.
+
+    Examples:
+        >>> note = Note(torch.ones(2, 3), torch.ones(2, 3), Move(torch.zeros(2, 3)), None, None, 0)
+        >>> page = Page(note, torch.empty(FIELDS, 8))
+        >>> page.takes(note), page.write(note), page.takes(note), page.note().before.shape
+        (True, None, False, torch.Size([1, 6]))
+    """
+
+    def __init__(self, like: Note, values: Float[Tensor, "field token"]) -> None:
+        self._values = values
+        self._kinds = _kinds(like)
+        self._used = 0
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is written on it."""
+        return self._used == 0
+
+    def takes(self, note: Note) -> bool:
+        """Whether a note of this kind has room."""
+        fits = self._used + note.before.numel() <= self._values.shape[1]
+        return fits and note.before.dtype == self._values.dtype and _kinds(note) == self._kinds
+
+    def write(self, note: Note) -> None:
+        """Copy a note."""
+        stop = self._used + note.before.numel()
+        scale, across, overflown = note.move.scale, note.across, note.overflown
+        parts = (note.before, note.norm, note.move.shift, scale, across, note.counted, overflown)
+        for row, part in zip(self._values[:, self._used : stop], parts, strict=True):
+            if part is not None:
+                row.copy_(part.expand_as(note.before).reshape(-1))
+        self._used = stop
+
+    def note(self) -> Note:
+        """All that is written, as one note of a single row; it shares the page's memory."""
+        before, norm, shift, scale, across, counted, overflown = self._values[
+            :, : self._used
+        ].unsqueeze(1)
+        has_scale, has_across, is_counted, may_overflow = self._kinds
+        return Note(
+            before,
+            norm,
+            Move(shift, scale if has_scale else None),
+            across if has_across else None,
+            counted.bool() if is_counted else None,
+            0,
+            overflown.bool() if may_overflow else None,
+        )
+
+    def clear(self) -> None:
+        """Take the next notes from the beginning."""
+        self._used = 0
+
+
+def _kinds(note: Note) -> tuple[bool, ...]:
+    """Which of what may be missing is there."""
+    optional = (note.move.scale, note.across, note.counted, note.overflown)
+    return tuple(part is not None for part in optional)
+
+
+class Changes:
+    """The change of every token of a batch at each place; NaN where none was to be touched.
+
+    Args:
+        places: How many there are.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._values: Float[Tensor, "place batch column"] | None = None
+
+    def write(self, place: int, note: Note) -> None:
+        """Take over what a pass did."""
+        change = torch.where(note.finite(), note.effect()[0], torch.inf)
+        if note.counted is not None:
+            change = torch.where(note.counted, change, torch.nan)
+        rows, columns = change.shape
+        stop, held = note.start + columns, self._values
+        if held is None or held.shape[2] < stop:
+            shape = (self._places, rows, stop + _ROOM if held is None else 2 * stop)
+            grown = torch.full(shape, torch.nan, dtype=torch.float32, device=change.device)
+            if held is not None:
+                grown[:, :, : held.shape[2]] = held
+            self._values = held = grown
+        held[place, :, note.start : stop] = change.detach()
+
+    def until(self, stop: int) -> Float[np.ndarray, "place batch column"]:
+        """Those of the first columns, of a batch that has run."""
+        assert self._values is not None
+        return self._values[:, :, :stop].cpu().numpy()
