@@ -1,4 +1,4 @@
-"""What stands before the routes: the key, the size of bodies, and errors of any kind in OpenAI's shape.
+"""What stands before the routes: the key, where a request is from, the size of bodies, errors in OpenAI's shape.
 
     guarded = Guard(app, key="...", body_bytes=2**22, count=metrics.request)
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -30,7 +32,7 @@ class Guard:
 
     Args:
         app: The routes.
-        key: That requests have to bring; None for none.
+        key: That requests have to bring; None for none, and then only this machine is answered, by its own name.
         body_bytes: Of a request.
         count: Told of the route and the status of every response.
         also_open: Paths that need no key, besides `OPEN`.
@@ -79,6 +81,10 @@ class Guard:
             same = hmac.compare_digest(_hashed(key.strip()), self._key)
             if not same or scheme.lower() != b"bearer":
                 return wrong_key()
+        if self._key is None:
+            for header in (b"host", b"origin"):
+                if not is_local(headers.get(header, b"")):
+                    return from_elsewhere(header.decode(), headers[header])
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._body_bytes:
             return too_large(self._body_bytes)
@@ -97,6 +103,37 @@ class Guard:
             return message
 
         return limited
+
+
+def is_local(address: bytes) -> bool:
+    """Whether a `Host` or `Origin` is this machine by one of its own names; there may be none.
+
+    Without a key a web page from anywhere could else talk to the model through the browser of whoever looks at it,
+    by a name of its own that leads here.
+
+    Examples:
+        >>> [is_local(given) for given in (b"127.0.0.1:8000", b"http://localhost:8888", b"[::1]:80", b"")]
+        [True, True, True, True]
+        >>> [is_local(given) for given in (b"evil.example:8000", b"https://evil.example", b"null")]
+        [False, False, False]
+    """
+    text = address.decode("latin-1").lower()
+    try:
+        host = urlsplit(text if "//" in text else f"//{text}").hostname or ""
+        named = not text or host == "localhost" or host.endswith(".localhost")
+        return named or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # no address at all
+        return False
+
+
+def from_elsewhere(header: str, given: bytes) -> Refusal:
+    """The request comes by another name, or from a page of another place."""
+    return Refusal(
+        f"This server has no key and answers this machine alone; the {header} of your request is "
+        f"{given.decode('latin-1')[:80]!r}. Start it with --api-key-env to reach it by another name.",
+        status=403,
+        code="not_local",
+    )
 
 
 def too_large(most: int) -> Refusal:
