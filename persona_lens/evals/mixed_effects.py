@@ -187,7 +187,7 @@ def _by_role(
     at = known[:, None] + sd * z[role]
     of_nodes = np.add.reduceat(log_expit((2 * y - 1)[:, None] * at), begin) - z**2 / 2
     of_nodes += _NODES**2 + np.log(_WEIGHTS) + np.log(width) - np.log(2 * np.pi) / 2
-    value = logsumexp(of_nodes, axis=1)
+    value = np.asarray(logsumexp(of_nodes, axis=1))
     share = np.exp(of_nodes - value[:, None])
     # Fisher: the slope of an integrated likelihood is the mean of the slopes where the intercept may be.
     left = y[:, None] - expit(at)

@@ -183,7 +183,7 @@ def broken_shares(replies: pd.DataFrame, judge: str = "rule") -> pd.DataFrame:
     both = pd.concat([broken.assign(rule=ALL_RULES), broken])
     for key, some in both.groupby(["condition", "rule", "twin"], sort=False):
         condition, rule, twin = tuple(key)  # pyright: ignore[reportArgumentType]
-        by_pair = some.groupby("cluster")["broken"].mean().to_numpy()
+        by_pair = np.asarray(some.groupby("cluster")["broken"].mean(), dtype=float)
         low, high = _share_ends(by_pair, len(some))
         has = (condition, rule) in tested.index
         effect = tested.loc[(condition, rule)] if has else dict.fromkeys(tested, np.nan)

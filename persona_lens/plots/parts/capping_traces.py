@@ -153,7 +153,7 @@ def _keys(view: CappingView) -> list[go.Scatter]:
     ]
     if len(view.controls):
         count = view.controls["direction"].nunique()
-        matched = [kind for kind in view.controls.get("matched", pd.Series()).unique() if kind]
+        matched = [kind for kind in dict.fromkeys(view.controls.get("matched", ())) if kind]
         name = random_directions(count, " or ".join(matched) or "percentile").replace(", ", ",<br>")
         found.append(key(name, legendrank=40, marker={**OPEN, "size": 10}))
     return found
