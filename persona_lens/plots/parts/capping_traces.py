@@ -153,7 +153,8 @@ def _keys(view: CappingView) -> list[go.Scatter]:
     ]
     if len(view.controls):
         count = view.controls["direction"].nunique()
-        matched = [kind for kind in dict.fromkeys(view.controls.get("matched", ())) if kind]
+        told = view.controls.to_dict("list").get("matched", [])
+        matched = [str(kind) for kind in dict.fromkeys(told) if kind]
         name = random_directions(count, " or ".join(matched) or "percentile").replace(", ", ",<br>")
         found.append(key(name, legendrank=40, marker={**OPEN, "size": 10}))
     return found
