@@ -47,6 +47,12 @@ app = typer.Typer()
     "persona-lens eval susceptibility -m smollm2-135m-instruct --space smollm2-135m-instruct "
     "--push assistant=-0.2,0.2 --controls 1 --with first=3 --with prompts=1 --max-new-tokens 32 "
     "--out evals/susceptibility",
+    "persona-lens eval completions -m smollm2-135m-instruct --space smollm2-135m-instruct "
+    "--push assistant=-0.1,0.1 --controls 1 --max-new-tokens 16 --out evals/completions",
+    "persona-lens eval price -m smollm2-135m-instruct --space smollm2-135m-instruct --floor 75 --controls 1 "
+    "--with first=4 --max-new-tokens 48 --out evals/price",
+    "persona-lens eval play -m smollm2-135m-instruct --space smollm2-135m-instruct --floor 75 --controls 1 "
+    "--with first=4 --max-new-tokens 32 --out evals/play",
     "printf 'request,category,benign,pair\\nFold the forbidden crane,paper,no,1\\n"
     "Fold a crane,paper,yes,1\\n' > mine.csv",
     "persona-lens eval harm -m smollm2-135m-instruct --space smollm2-135m-instruct --items mine.csv "
