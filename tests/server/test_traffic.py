@@ -71,7 +71,7 @@ def test_a_full_queue_says_when_to_come_again(serving, client, script):
 def test_who_goes_away_leaves_no_rows(serving, client, script, streamed):
     server = serving()
     body = json.dumps({**ASKED, "stream": streamed, "n": 3}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     script.text = "x" * 400
     script.go.clear()
     host, port = server._address
@@ -92,7 +92,7 @@ def test_a_client_that_does_not_read_is_let_go_and_slows_nobody(serving, client,
     script.text = "y" * 450
     asked = {**ASKED, "stream": True, "logprobs": True, "top_logprobs": 20, "max_tokens": 450}
     body = json.dumps(asked).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(server._address)
