@@ -105,7 +105,10 @@ class Changes:
         stop, held = note.start + columns, self._values
         if held is None or held.shape[2] < stop:
             shape = (self._places, rows, stop + _ROOM if held is None else 2 * stop)
-            grown = torch.full(shape, torch.nan, dtype=torch.float32, device=change.device)
+            with torch.inference_mode(
+                False
+            ):  # it may be written to in another mode than it was taken in
+                grown = torch.full(shape, torch.nan, dtype=torch.float32, device=change.device)
             if held is not None:
                 grown[:, :, : held.shape[2]] = held
             self._values = held = grown

@@ -106,7 +106,8 @@ class Receipt:
         if page is None or not page.takes(note):
             dtype = note.before.dtype
             if self._paper is None or self._paper.dtype != dtype:
-                self._paper = torch.empty((len(self.places), FIELDS, _PAGE), dtype=dtype)
+                with torch.inference_mode(False):  # it may be written to in another mode
+                    self._paper = torch.empty((len(self.places), FIELDS, _PAGE), dtype=dtype)
             page = Page(note, self._paper[self.places.index(place)])
             self._pages[place] = page
         page.write(note)

@@ -28,6 +28,7 @@ from persona_lens.interventions import (
     Rotate,
 )
 from persona_lens.interventions.operations.layer_pass import Move
+from persona_lens.interventions.pages import Changes
 from persona_lens.interventions.receipt import _FOLD_AFTER
 from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.touched import Note
@@ -277,6 +278,21 @@ def test_small_passes_are_copied_and_their_tensors_let_go() -> None:
     assert [ref() for ref in held] == [None] * 50
     row = receipt.frame().iloc[0]
     assert (row["seen"], row["max_change"]) == (100, 49.0)
+
+
+def test_what_was_noted_in_inference_mode_is_added_to_outside_of_it() -> None:
+    receipt = Receipt(plan_of([Spec("floor", vectors(1, 0, 2), 1.0)]))
+    with torch.inference_mode():
+        receipt.note(0, 0, note(1.0, 2, 1))
+    receipt.note(0, 0, note(2.0, 2, 1))
+    with torch.inference_mode():
+        receipt.note(0, 0, note(3.0, 2, 1))
+    assert receipt.frame().iloc[0]["seen"] == 6
+    changes = Changes(1)
+    with torch.inference_mode():
+        changes.write(0, note(1.0, 2, 3))
+    changes.write(0, note(2.0, 2, 1)._replace(start=3))
+    assert changes.until(4)[0].tolist() == [[1.0, 1.0, 1.0, 2.0]] * 2
 
 
 def test_a_run_that_is_over_holds_nothing() -> None:
