@@ -1,4 +1,4 @@
-"""What capping buys and what it costs, across layers and percentiles (about eight minutes on two cores).
+"""What capping buys and what it costs, across layers and percentiles.
 
     make demo
     python examples/capping_pareto.py demo/space --out demo/steering

@@ -2,7 +2,7 @@
 
     python examples/composed_steering.py smollm2-135m-instruct --roles pirate ghost poet detective --layer 15
 
-About a minute on two cores. Kill it: the same command continues.
+Kill it: the same command continues.
 """
 
 from __future__ import annotations

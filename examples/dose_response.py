@@ -1,4 +1,4 @@
-"""Dose-response of the Assistant Axis, against random directions (about ten minutes on two cores).
+"""Dose-response of the Assistant Axis, against random directions.
 
     make demo
     python examples/dose_response.py demo/space --out demo/steering

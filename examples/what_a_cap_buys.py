@@ -3,8 +3,7 @@
     python examples/what_a_cap_buys.py --out demo/caps
 
 Floors under the Assistant Axis and under PC1 at three percentiles, and under two traits so that they move as many
-tokens as that of the axis; beside each cap two controls along a random direction. About twenty minutes on two
-cores.
+tokens as that of the axis; beside each cap two controls along a random direction.
 Kill it: the same command continues.
 """
 
