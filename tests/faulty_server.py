@@ -263,6 +263,9 @@ class FaultyServer:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         self._started.set()
         self._loop.run_forever()
+        # A connection half made when its server closes is forgotten open: asyncio asserts that it is not so.
+        while half_made := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(half_made))
         server.close()
         for _ in range(10):  # rounds in which connections under way are made, aborted and closed
             for transport in list(self._open):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -243,6 +245,16 @@ def test_connections_are_kept_and_used_again(make_endpoint: Make, make_call: Mak
     with FaultyServer(script) as server:
         list(make_endpoint(server.url, concurrency=3).map(map(make_call, range(60))))
         assert most <= 3
+
+
+def test_a_server_that_ends_while_it_is_dialled_leaves_nothing_open() -> None:
+    for _ in range(30):
+        with FaultyServer() as server:
+            port = int(server.url.removesuffix("/v1").rpartition(":")[2])
+            dialled = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        for connection in dialled:
+            connection.close()
+    gc.collect()  # what was not closed complains here
 
 
 def test_two_streams_of_one_endpoint_do_not_mix(make_endpoint: Make, make_call: MakeCall) -> None:
