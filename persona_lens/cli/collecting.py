@@ -199,7 +199,7 @@ def collect(
 
     Killed at any point, the same command continues.
     """
-    from persona_lens.runs import collect_run  # noqa: PLC0415
+    from persona_lens.runs import collect_plan  # noqa: PLC0415
     from persona_lens.runs.engines.engine import LocalEngine  # noqa: PLC0415
 
     plan, writer = asked.plan(batch_size), loading.spec(model)
@@ -208,10 +208,10 @@ def collect(
     with continued_later(), nullcontext() if serving.replies_only else engine as at_work:
         if isinstance(at_work, LocalEngine):
             err.print(f"{at_work.writer}")
-        folder = collect_run(
+        folder = collect_plan(
             None,
             run,
-            plan=plan,
+            plan,
             engine=at_work,
             served=served,
             retry_failed=serving.retry_failed,

@@ -41,14 +41,14 @@ def run_demo(
     """Collect, label, fit, draw and report into `folder`; a second run starts from what is there."""
     from persona_lens.judges.likelihood_judge import LikelihoodJudge  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
-    from persona_lens.runs.collecting import collect_run  # noqa: PLC0415
+    from persona_lens.runs.collecting import collect_plan  # noqa: PLC0415
     from persona_lens.runs.judging import judge_run  # noqa: PLC0415
 
     console = Console()
     model = PersonaModel.load(MODEL)
     model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
-    run = collect_run(model, folder / "run", plan=plan)
+    run = collect_plan(model, folder / "run", plan)
     labels = judge_run(run, LikelihoodJudge(model))
     with console.status("Fitting every layer"):
         unlabelled = PersonaSpace.from_run(run.path).fit()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from persona_lens.drift.curves import turn_curves
+from persona_lens.drift.curves import FEWEST, turn_curves
 from persona_lens.drift.motion import motion
 from persona_lens.errors import ConversationError
 from persona_lens.frames import ResultKind
@@ -164,7 +164,10 @@ class Trace:
         *,
         direction: str | None = None,
         reading: str | None = None,
-        **options: Any,
+        value: str = "projection",
+        fewest: int = FEWEST,
+        n_draws: int = 1000,
+        seed: int = 0,
     ) -> pd.DataFrame:
         """Mean projection at each turn of groups of conversations, with bands; see `persona_lens.drift.curves`.
 
@@ -173,7 +176,10 @@ class Trace:
             layer: Block; the first read by default.
             direction: The first by default.
             reading: `clean`, `before` or `after`.
-            **options: As for `persona_lens.drift.curves.turn_curves`.
+            value: Column that is averaged.
+            fewest: Turns of a group with fewer conversations are left out.
+            n_draws: Bootstrap samples of whole conversations, whose turns go together.
+            seed: Of the samples.
 
         Raises:
             ConversationError: No such column.
@@ -182,7 +188,8 @@ class Trace:
         rows = self.at(layer, direction=chosen, reading=reading)
         groups = pd.Series("all", index=self.turns.index) if by is None else self._column(by)
         told = self.turns[["conversation", "turn"]].assign(group=groups)
-        return turn_curves(rows.merge(told, on=["conversation", "turn"]), **options)
+        merged = rows.merge(told, on=["conversation", "turn"])
+        return turn_curves(merged, value=value, fewest=fewest, n_draws=n_draws, seed=seed)
 
     def save(self, folder: str | Path) -> Path:
         """Write it to a folder: Parquet and a JSON card."""

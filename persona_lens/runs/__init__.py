@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from persona_lens._lazy import lazy_names
-from persona_lens.runs.collecting import collect_run
+from persona_lens.runs.collecting import collect_plan, collect_run
 from persona_lens.runs.planning import CollectionPlan
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.manifest import Manifest
@@ -16,6 +16,7 @@ __all__ = [
     "CollectionPlan",
     "Manifest",
     "RunFolder",
+    "collect_plan",
     "collect_run",
     "open_engine",
     "open_server",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 
+from persona_lens.catalog.schema import TraitQuestions
 from persona_lens.errors import RunError
 from persona_lens.rollouts.model_names import short_name
 from persona_lens.rollouts.plan import Shard, n_requests, work_units
+from persona_lens.rollouts.sampling import Sampling
 from persona_lens.runs.collection_progress import CollectionProgress, Estimate
 from persona_lens.runs.engines.engine import Engine, LocalEngine
+from persona_lens.runs.engines.reading import Tokens
 from persona_lens.runs.engines.worker import Job, Product, WorkerFacts, WorkSettings
 from persona_lens.runs.planning import CollectionPlan, Writer, asked_first, continued
 from persona_lens.runs.served.collecting import collect_served
@@ -87,14 +90,24 @@ def collect_run(
     model: PersonaModel | None,
     path: str | Path,
     *,
-    plan: CollectionPlan | None = None,
+    roles: Any = "core",
+    traits: Any = "core",
+    questions: Any = "core",
+    defaults: Any = "core",
+    prompts: int | None = None,
+    default_samples: int = 4,
+    trait_questions: TraitQuestions = "shared",
+    sampling: Sampling | None = None,
+    layers: Sequence[int] | None = None,
+    tokens: Tokens = "answer",
+    batch_size: int = 64,
+    token_budget: int | None = None,
     reader: PersonaModel | None = None,
     engine: Engine | None = None,
     served: ServedSource | None = None,
     retry_failed: bool = False,
     fork: str | Path | None = None,
     progress: bool = True,
-    **asked: Any,
 ) -> RunFolder:
     """Have `model` play roles and traits, and store the mean residual of every reply.
 
@@ -109,17 +122,24 @@ def collect_run(
         model: Writes the replies and reads them; None if `engine` does, or if replies of a server are only
             collected.
         path: The run folder, new or to be continued.
-        plan: What is asked, sampled and read; that of the defaults of `persona_lens.runs.CollectionPlan` if left
-            out.
+        roles: "core", "full", names, dicts, files or a folder (`persona_lens.catalog.load_roles`); None for none.
+        traits: Likewise.
+        questions: Likewise; plain sentences too.
+        defaults: Likewise: system prompts of the default Assistant, which has full weight in the axis.
+        prompts: System prompts of each role and trait to use, from the first; all by default.
+        default_samples: Replies of the default Assistant to each question under each of its prompts.
+        trait_questions: `shared`, or `own` for those each trait brings.
+        sampling: The paper's temperature and top-p by default.
+        layers: Blocks to read; all by default.
+        tokens: Tokens of a reply that are averaged: `answer`, or `paper` as the paper's code takes them.
+        batch_size: Replies sampled at a time.
+        token_budget: Tokens of a reading batch; by default what suits the device.
         reader: Another model to read the replies with, for example the base model of `model`.
         engine: Works on the shards; this process by default.
         served: A server that writes the replies, so that `model` or `engine` only reads them.
         retry_failed: Ask the server again where an earlier request failed.
         fork: Collect into this new folder instead, starting with whatever of `path` still holds.
         progress: Show an estimate and a progress bar on standard error.
-        **asked: What of the plan is to be different, by the names of its attributes: `roles`, `traits`,
-            `questions`, `defaults`, `prompts`, `default_samples`, `trait_questions`, `sampling`, `layers`,
-            `tokens`, `batch_size`, `token_budget`.
 
     Returns:
         The finished run.
@@ -134,7 +154,64 @@ def collect_run(
 
     Source: paper section 2.1.
     """
-    plan = replace(plan or CollectionPlan(), **asked)
+    plan = CollectionPlan(
+        roles=roles,
+        traits=traits,
+        questions=questions,
+        defaults=defaults,
+        prompts=prompts,
+        default_samples=default_samples,
+        trait_questions=trait_questions,
+        sampling=sampling or Sampling(),
+        layers=layers,
+        tokens=tokens,
+        batch_size=batch_size,
+        token_budget=token_budget,
+    )
+    return collect_plan(
+        model,
+        path,
+        plan,
+        reader=reader,
+        engine=engine,
+        served=served,
+        retry_failed=retry_failed,
+        fork=fork,
+        progress=progress,
+    )
+
+
+def collect_plan(
+    model: PersonaModel | None,
+    path: str | Path,
+    plan: CollectionPlan,
+    *,
+    reader: PersonaModel | None = None,
+    engine: Engine | None = None,
+    served: ServedSource | None = None,
+    retry_failed: bool = False,
+    fork: str | Path | None = None,
+    progress: bool = True,
+) -> RunFolder:
+    """Carry a plan out: `collect_run` for what is asked, sampled and read held in one object.
+
+    Args:
+        model: As for `collect_run`.
+        path: The run folder, new or to be continued.
+        plan: What is asked, sampled and read.
+        reader: As for `collect_run`, and so are the others.
+        engine: Works on the shards; this process by default.
+        served: A server that writes the replies.
+        retry_failed: Ask the server again where an earlier request failed.
+        fork: Collect into this new folder instead.
+        progress: Show an estimate and a progress bar on standard error.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        PersonaLensError: As `collect_run`.
+    """
     engine = engine or _local_engine(model, reader, served)
     facts = None if engine is None else engine.facts()
     manifest = plan.manifest(_writer(plan, facts, served), facts)

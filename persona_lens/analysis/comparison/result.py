@@ -52,19 +52,40 @@ class Comparison:
         """The rows of `frame` of the matched pair of layers nearest to a relative depth."""
         return _nearest(self.frame, depth)
 
-    def plot(self, **options: Any) -> go.Figure:
-        """Every measure by depth, a panel each; `options` as for `persona_lens.plots.comparison_panels`."""
+    def plot(
+        self, *, components: int = 3, title: str | None = None, source: str | None = None
+    ) -> go.Figure:
+        """Every measure by depth, a panel each; more is said at `persona_lens.plots.comparison_panels`.
+
+        Args:
+            components: How many of the first components are drawn.
+            title: Replaces the title.
+            source: What was compared, for the line below the title; told by the card by default.
+        """
         from persona_lens.plots import comparison_panels  # noqa: PLC0415
 
-        return comparison_panels(self.frame, **{"source": self._source(), **options})
+        source = self._source() if source is None else source
+        return comparison_panels(self.frame, components=components, title=title, source=source)
 
-    def scatter(self, *, depth: float = 0.5, kind: str = "role", **options: Any) -> go.Figure:
-        """The roles on both axes at one depth; `options` as for `persona_lens.plots.comparison_scatter`.
+    def scatter(
+        self,
+        *,
+        depth: float = 0.5,
+        kind: str = "role",
+        names: tuple[str, str] | None = None,
+        correlation: tuple[float, float, float] | None = None,
+        title: str | None = None,
+        source: str | None = None,
+    ) -> go.Figure:
+        """The roles on both axes at one depth; more is said at `persona_lens.plots.comparison_scatter`.
 
         Args:
             depth: Relative depth, 0 to 1; the nearest matched pair of layers is drawn.
             kind: `role` or `trait`.
-            **options: Of the figure.
+            names: What to call the two spaces; as the card does by default.
+            correlation: Rank correlation with its interval, for the title; that of the comparison by default.
+            title: Replaces the title.
+            source: What was compared, for the line below the title; told by the card by default.
 
         Raises:
             SpaceError: Units of that kind were not compared.
@@ -79,12 +100,13 @@ class Comparison:
         from persona_lens.plots import comparison_scatter  # noqa: PLC0415
 
         ranks = self.at(depth).query("measure == 'axis_ranks' and kind == @kind").iloc[0]
-        known = {
-            "names": (f"a: {self.card['a']}", f"b: {self.card['b']}"),
-            "correlation": (ranks["value"], ranks["low"], ranks["high"]),
-            "source": self._source(),
-        }
-        return comparison_scatter(_nearest(of_kind, depth), **{**known, **options})
+        return comparison_scatter(
+            _nearest(of_kind, depth),
+            names=names or (f"a: {self.card['a']}", f"b: {self.card['b']}"),
+            correlation=correlation or (ranks["value"], ranks["low"], ranks["high"]),
+            title=title,
+            source=self._source() if source is None else source,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write three Parquet files and `comparison.json`, which comes last."""

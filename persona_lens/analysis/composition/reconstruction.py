@@ -112,12 +112,34 @@ class Reconstruction:
         found["q"] = families.transform(lambda p: fdr(p.to_numpy()))
         return found
 
-    def plot(self, **options: Any) -> go.Figure:
-        """The curves; `options` as for `persona_lens.plots.reconstruction_curves`."""
+    def plot(
+        self,
+        *,
+        layer: int | None = None,
+        method: str = "omp",
+        measure: Measure | None = None,
+        title: str | None = None,
+        source: str | None = None,
+    ) -> go.Figure:
+        """The curves; more is said at `persona_lens.plots.reconstruction_curves`.
+
+        Args:
+            layer: The only one drawn; with None and several layers there is a slider.
+            method: `omp`, `nnls` or `lasso`.
+            measure: `share` or `r2`.
+            title: Replaces the title.
+            source: The model, for the line below the title; that of the card by default.
+        """
         from persona_lens.plots import reconstruction_curves  # noqa: PLC0415
 
-        source = str(self.card.get("model") or "")
-        return reconstruction_curves(self.frame, **{"source": source, **options})
+        return reconstruction_curves(
+            self.frame,
+            layer=layer,
+            method=method,
+            measure=measure,
+            title=title,
+            source=str(self.card.get("model") or "") if source is None else source,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write `frame.parquet`, `roles.parquet` and `card.json`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from persona_lens.frames import ResultKind
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from persona_lens.plots.parts.metric_words import Words
     from persona_lens.separability import Separability
 
 _KIND = ResultKind("sweep", card="sweep.json", frames=("sweep", "units"))
@@ -148,22 +149,42 @@ class Sweep:
             [frame.assign(model=model) for model, frame in frames.items()], ignore_index=True
         )
 
-    def plot(self, **options: Any) -> go.Figure:
-        """Every metric against the layer.
+    def plot(
+        self,
+        *,
+        controls: Mapping[str, Sweep | pd.DataFrame] | None = None,
+        metrics: Sequence[str] | None = None,
+        words: Mapping[str, Words] | None = None,
+        title: str | None = None,
+        source: str | None = None,
+    ) -> go.Figure:
+        """Every metric against the layer; more is said at `persona_lens.plots.layer_sweep.layer_sweep`.
 
         Args:
-            **options: As for `persona_lens.plots.layer_sweep.layer_sweep`; `controls` may hold sweeps.
+            controls: Sweeps of other models, such as one with random weights, by what to call them.
+            metrics: Which, in this order; all by default.
+            words: Titles of metrics of your own, or that should be called otherwise.
+            title: Replaces the title.
+            source: Model and hook point, for the line below the title; those of the card by default.
+
+        Raises:
+            FigureError: There is no row, or a metric is not in the sweep.
         """
         from persona_lens.plots.layer_sweep import layer_sweep  # noqa: PLC0415
 
-        controls = {
-            name: entry.frame if isinstance(entry, Sweep) else entry
-            for name, entry in (options.pop("controls", None) or {}).items()
-        }
         hook_point = str(self.card.get("hook_point") or "").replace("{layer}", "*")
         place = [self.card.get("model"), hook_point]
-        source = ", ".join(str(part) for part in place if part)
-        return layer_sweep(self.frame, controls=controls, **{"source": source, **options})
+        return layer_sweep(
+            self.frame,
+            controls={
+                name: entry.frame if isinstance(entry, Sweep) else entry
+                for name, entry in (controls or {}).items()
+            },
+            metrics=metrics,
+            words=words,
+            title=title,
+            source=", ".join(str(part) for part in place if part) if source is None else source,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write `sweep.parquet`, `units.parquet`, `sweep.json`, and the scores of replies beside them."""

@@ -18,10 +18,12 @@ import pandas as pd
 from persona_lens.catalog import load_everyday, split_everyday
 from persona_lens.conversations import Conversation
 from persona_lens.drift.monitor.monitor import Monitor
+from persona_lens.drift.monitor.statistics import Statistic
 from persona_lens.drift.places import Places
 from persona_lens.drift.simulation import casts, simulate
 from persona_lens.drift.trace import Trace
 from persona_lens.drift.tracing import trace
+from persona_lens.drift.turns import Long
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.space.space import Space
 
@@ -45,9 +47,14 @@ def space_monitor(
     turns: int = TURNS,
     sampling: Sampling | None = None,
     out: str | Path | None = None,
-    long: str = "refuse",
+    long: Long = "refuse",
     progress: bool = True,
-    **options: Any,
+    statistic: str | Statistic = "auto",
+    false_alarms: float = 0.01,
+    horizon: int | None = None,
+    high: Sequence[str] = (),
+    reference: int | None = None,
+    seed: int = 0,
 ) -> Monitor:
     """A monitor that reads along directions of a space.
 
@@ -64,7 +71,12 @@ def space_monitor(
         out: Folder that keeps these; the same call continues what is there.
         long: As for `persona_lens.drift.trace`.
         progress: Show progress bars.
-        **options: As for `Monitor.calibrate`: `statistic`, `false_alarms`, `horizon`, `high`, ...
+        statistic: A name, a `Statistic`, or "auto", as for `Monitor.calibrate`; and so are those below.
+        false_alarms: Share of calm conversations that may alarm, each counted once.
+        horizon: Turns of a conversation; by default as many as nine of ten have.
+        high: Directions of which high projections are alarming. Of the others low ones are.
+        reference: How many calm conversations are set aside for the constants of the statistic.
+        seed: Of drawing those.
 
     Raises:
         MonitorError: As `Monitor.calibrate`.
@@ -108,18 +120,23 @@ def space_monitor(
             layers=[chosen],
             directions=directions,
             tokens="answer",
-            long=long,  # pyright: ignore[reportArgumentType] - it checks
+            long=long,
             progress=progress,
         )
 
     places = Places.of(space, [chosen], directions)
     monitor = Monitor.calibrate(
         traced(calm),
+        statistic,
+        false_alarms=false_alarms,
+        horizon=horizon,
         layer=chosen,
         directions=places.names,
+        high=high,
         drifting=None if drifting is None else traced(drifting),
+        reference=reference,
         places=places,
-        **options,
+        seed=seed,
     )
     if monitor.card["model"] is None:  # a frame tells no model: that of whoever asks
         about |= {"model": model.card(), "space": space.model_name, "tokens": "answer"}

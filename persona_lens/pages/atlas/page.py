@@ -36,7 +36,7 @@ def atlas(
     *,
     sweep: Any = None,
     title: str | None = None,
-    status: Status = lambda text: None,
+    status: Status | None = None,
 ) -> Path:
     """Write a whole space as one web page that opens without a network.
 
@@ -72,16 +72,17 @@ def atlas(
         'atlas.html'
     """
     check_fitted(space)
+    tell = status or (lambda text: None)
     path = Path(path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise FigureError("the atlas is a web page", expected="a name in .html", given=path.name)
     panels = sweep_panels(sweep)
     units, anchor = Units.of(space), anchor_layer(space)
     n_layers = len(space.layers_)
-    measures = measure(units, anchor, lambda done: status(f"Measuring layer {done} of {n_layers}"))
-    status("Ordering the heat maps")
+    measures = measure(units, anchor, lambda done: tell(f"Measuring layer {done} of {n_layers}"))
+    tell("Ordering the heat maps")
     content = page_data(units, measures, anchor, panels)
-    status("Writing the page")
+    tell("Writing the page")
     page = _render(
         space,
         title=title or f"Persona atlas of {card.model_name(space)}",
