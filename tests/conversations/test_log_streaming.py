@@ -26,7 +26,7 @@ from persona_lens.conversations.conversation import OWN_KEYS
 from persona_lens.conversations.json_items import items
 from persona_lens.errors import ConversationError, PathError
 
-N = 10_000
+N = 4_000
 MEGABYTE = 1_000_000
 
 
@@ -72,7 +72,7 @@ def as_parquet(path: Path, n: int) -> None:
         ("a.parquet", as_parquet, N // 4),
     ],
 )
-def test_ten_thousand_conversations_in_little_memory(
+def test_thousands_of_conversations_in_little_memory(
     tmp_path: Path, name: str, write: Callable[[Path, int], None], n: int
 ) -> None:
     path = tmp_path / name

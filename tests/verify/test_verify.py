@@ -59,17 +59,21 @@ def test_templates_that_lose_the_system_text_of_a_finished_conversation_are_chec
 
 
 @pytest.mark.embedded
-def test_every_check_passes_on_the_embedded_chat_model(smol: PersonaModel) -> None:
-    report = verify(smol)
+def test_every_check_passes_on_the_embedded_chat_model(smol_auto: PersonaModel) -> None:
+    report = verify(smol_auto)
     assert {result.verdict for result in report.results} == {"passed"}, str(report)
     frame = report.frame().set_index(["check", "measure"])
     assert frame.loc[("sinks", "largest"), "value"] > 100
 
 
+# Those that need no logits: a vocabulary of 262,144 takes minutes where a processor has no bfloat16.
+OF_THE_MODEL_ITSELF = ("bos", "groups", "repeatable", "sinks", "floor")
+
+
 @pytest.mark.embedded
-def test_every_check_passes_on_the_embedded_base_model_in_bfloat16() -> None:
+def test_residuals_tokens_and_plans_are_right_on_the_embedded_base_model_in_bfloat16() -> None:
     model = PersonaModel.load("gemma-3-270m", dtype=torch.bfloat16, device="cpu")
-    report = verify(model)
+    report = verify(model, only=OF_THE_MODEL_ITSELF)
     assert {result.verdict for result in report.results} == {"passed"}, str(report)
 
 
