@@ -19,6 +19,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from openai.types.model import Model as ModelCard
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -190,6 +191,8 @@ def _answering(handler: Handler, *, shown: bool) -> Handler:
 async def _body(request: Request) -> bytes:
     try:
         return await asyncio.wait_for(request.body(), _PATIENCE)
+    except ClientDisconnect:
+        raise Gone from None
     except TimeoutError:
         raise Refusal("The body of your request did not arrive.", 408, code="timeout") from None
 
