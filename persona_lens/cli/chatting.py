@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import webbrowser
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from persona_lens.cli.commands import command
-from persona_lens.cli.options import LargeLoading, Model, SpaceName, err, next_steps
-from persona_lens.cli.serving import Choosing, Listening, Sizes, load_plans, tell_log
-from persona_lens.errors import ServerError
-from persona_lens.paths import check_path
+from persona_lens.cli.live import Acting, Choosing, Listening, Sizes, prepare
+from persona_lens.cli.options import LargeLoading, Model, SpaceName, next_steps
 
 app = typer.Typer()
 
@@ -29,25 +26,7 @@ def chat(
     *,
     space: SpaceName,
     model: Model,
-    cap: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENTILE",
-            help="The plan of the second column: keep the Assistant Axis at or above it; 75 without --plan.",
-        ),
-    ] = None,
-    plan: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]FOLDER",
-            help="A plan saved with plan.save(folder); the first acts in the second column unless "
-            "there is a --cap. Repeatable.",
-        ),
-    ] = None,
-    monitor: Annotated[
-        Path | None,
-        typer.Option(metavar="FOLDER", parser=check_path, help="A saved monitor, for alerts."),
-    ] = None,
+    acting: Acting,
     layer: Annotated[
         int | None,
         typer.Option(
@@ -64,47 +43,27 @@ def chat(
 ) -> None:
     """Talk to a model in the browser, as it is and with a plan, and watch where its replies lie on the axis.
 
-    The page lets you choose any percentile and the layers that the space covers, unless --allow-percentiles or
-    --allow-layers say otherwise. The same process serves OpenAI's API, as
-    `persona-lens serve` does. Ctrl-C ends it.
+    The second column is under --cap, or the first --plan, or a cap at 75. The page lets you choose any percentile
+    and the layers that the space covers, unless --allow-percentiles or --allow-layers say otherwise. The same
+    process serves OpenAI's API, as `persona-lens serve` does. Ctrl-C ends it.
     """
-    named = load_plans(plan)
-    try:
-        from persona_lens.server.chatting import PAGE  # noqa: PLC0415
-        from persona_lens.server.notebook import prepared  # noqa: PLC0415
-        from persona_lens.server.serving import Serving, check_exposure, key_of  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ServerError(
-            "the server is not installed",
-            given=f"no {error.name}",
-            remedy='pip install "persona-lens[serve]"',
-        ) from error
-    key = key_of(listening.api_key_env)
-    check_exposure(listening.host, key)  # before weights are loaded
-    from persona_lens.drift.monitor import Monitor  # noqa: PLC0415
-    from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
+    live = prepare(model, space, acting, listening, choosing, sizes, loading, usual_cap=_CAP)
+    from persona_lens.server.chatting import PAGE  # noqa: PLC0415
+    from persona_lens.server.notebook import prepared  # noqa: PLC0415
 
-    tell_log()
-    opened = PersonaSpace.load(space)
-    watching = None if monitor is None else Monitor.load(monitor)
-    floor = _CAP if cap is None and not named else cap
-    default = next(iter(named.values())) if floor is None else opened.floor(percentile=floor)
-    allowed, limits = choosing.allowed(), sizes.limits()
-    with err.status("Loading the model"):
-        loaded = loading.load(model)
+    assert live.default is not None  # of the usual cap, if of nothing else
     served, page = prepared(
-        loaded,
-        opened,
-        default,
-        cap=floor,
-        plans=named,
-        monitor=watching,
+        live.model,
+        live.space,
+        live.default,
+        cap=live.cap,
+        plans=live.plans,
+        monitor=live.monitor,
         layer=layer,
-        allowed=allowed,
-        limits=limits,
+        allowed=live.allowed,
+        limits=live.limits,
     )
-    with err.status("Trying the plans"):
-        server = Serving(served, host=listening.host, port=listening.port, key=key, chat=page)
+    server = live.server(served, page)
     address = server.url.removesuffix("/v1") + PAGE
     next_steps(f"Chatting with {served.name} at {address} (Ctrl-C ends it).", f"open {address}")
     if open_browser:

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import random
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ from persona_lens.server import Served, Serving
 Key = tuple[str, str]
 """A question and the name of a plan."""
 
-NOBODY = "every reply is let come to its end"
 _SHARE_GOING, _SHARE_WRONG = 0.3, 0.22
 
 
@@ -105,7 +103,9 @@ class Storm:
 
     async def _client(self, number: int) -> None:
         rng = random.Random(f"{self.seed}/{number}")
-        plain = openai.DefaultAsyncHttpxClient(verify=False)  # certificates of nobody, read 32 times
+        plain = openai.DefaultAsyncHttpxClient(
+            verify=False
+        )  # certificates of nobody, read 32 times
         async with openai.AsyncOpenAI(
             base_url=self.url, api_key="-", max_retries=0, timeout=600, http_client=plain
         ) as client:
@@ -119,8 +119,7 @@ class Storm:
                     else:
                         await self._whole(client, rng)
                 except openai.RateLimitError as error:
-                    assert 1 <= int(error.response.headers["retry-after"]) <= 60
-                    assert error.body["code"] == "rate_limit_exceeded"
+                    check(error.response, None, "rate_limit_exceeded")
                     self.told["turned away"] += 1
 
     async def _nonsensical(self, client: openai.AsyncOpenAI) -> None:
@@ -246,9 +245,3 @@ def tasks_of(server: Serving) -> Callable[[], int]:
         return len(asyncio.all_tasks())
 
     return lambda: asyncio.run_coroutine_threadsafe(count(), loop).result()
-
-
-def free_port() -> int:
-    """One that nobody listens at now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]

@@ -63,4 +63,7 @@ def test_a_storm_gets_right_replies_and_leaves_nothing(server: Serving):
     after = held(served.model, tasks)
     grown = {name: after[name] - before[name] for name in after}
     assert {name: more for name, more in grown.items() if more > GROWTH[name]} == {}
-    assert "persona_lens_running_replies{model=\"tiny\"} 0.0" in server.app.desk.metrics.render().decode()
+    assert (
+        'persona_lens_running_replies{model="tiny"} 0.0'
+        in server.app.desk.metrics.render().decode()
+    )
