@@ -105,6 +105,13 @@ class PlanRun:
             self._fed.append(ids)
             self._lived.append(self._alive.expand(ids.shape))
 
+    def keep(self, places: Int[Tensor, " kept"]) -> None:
+        """Go on with some of the rows of a batch, in this order; not where a receipt wants every token."""
+        assert self._track is not None
+        self._track.keep(places)
+        if self._alive is not None:
+            self._alive = self._alive[places.to(self._alive.device)]
+
     def close(self) -> None:
         """The batch is done: hand its tokens to the receipt, if they are wanted, and let go of everything."""
         if self._receipt is not None and self._track is not None and self._fed:

@@ -138,6 +138,15 @@ class BatchTokens:
         }
         return replace(self, **arrays)
 
+    def chosen_rows(self, places: Int[np.ndarray, " kept"]) -> BatchTokens:
+        """Some of the rows, in this order."""
+        arrays = {
+            held.name: getattr(self, held.name)[places]
+            for held in fields(self)
+            if isinstance(getattr(self, held.name), np.ndarray)
+        }
+        return replace(self, **arrays)
+
     def laid_out(self, columns: Sequence[Int[np.ndarray, " token"]], width: int) -> BatchTokens:
         """The same tokens in other columns, with holes between them.
 
@@ -289,6 +298,17 @@ class Track:
         if not (alike and self._alike):
             self._passes.clear()
         self._alike = alike
+
+    def keep(self, places: Int[Tensor, " kept"]) -> None:
+        """Go on with some of the rows, in this order."""
+        chosen = places.cpu().numpy()
+        self.tokens = self.tokens.chosen_rows(chosen)
+        self.memory = {
+            place: {name: held[places.to(held.device)] for name, held in kept.items()}
+            for place, kept in self.memory.items()
+        }
+        self._known = {where: held[chosen] for where, held in self._known.items()}
+        self._passes.clear()
 
     def mask(self, where: Where, device: torch.device) -> Bool[Tensor, "row column"] | None:
         """Which tokens of this pass `where` means; None if all."""

@@ -26,7 +26,13 @@ from torch import Tensor, nn
 from persona_lens.errors import ModelError
 from persona_lens.model.backends import Backend
 from persona_lens.model.batching import Batches, Ids, left_padded, right_padded
-from persona_lens.model.memory import Marks, Memory, attends_to_all, keeps_all
+from persona_lens.model.memory import (
+    Marks,
+    Memory,
+    attends_to_all,
+    is_stretched_later,
+    keeps_all,
+)
 from persona_lens.model.scoring import TokenLogProbs, reply_log_probs
 from persona_lens.model.sinks import PROBES
 
@@ -178,6 +184,44 @@ class Conduct:
             return False
         got = self._tried(self._next_turns)
         return got is not None and self._equal(*got)
+
+    @cached_property
+    def lets_rows_leave(self) -> bool:
+        """Whether a row goes on as it would once those it ran with have left the batch.
+
+        Not where generation runs a step before it is known to be needed, and not where positions depend on the
+        longest row.
+        """
+        config = getattr(self.backend.module, "config", None)
+        if config is None or is_stretched_later(config.get_text_config()):
+            return False
+        if self.device.type == "mps":
+            return False
+        got = self._tried(self._left_alone)
+        return got is not None and self._equal(*got)
+
+    def _left_alone(self) -> tuple[list[np.ndarray], list[tuple[Ids, Ids]]]:
+        """Log-probabilities of a reply to the shorter text, while the longer one leaves.
+
+        Raises:
+            ValueError: The model was fed more than what is new.
+        """
+        ids, mask = left_padded(self.texts, self.pad_id, self.device)
+        noted, options = self._noted()
+        both, past = self.backend.generate_on(ids, mask, **options)
+        beside = noted.result(both[:, -1])[1]
+        new = torch.ones_like(both[1:, ids.shape[1] :], dtype=torch.bool)
+        past = self.backend.select_rows(past, torch.tensor([1], device=self.device))
+        fed: list[int] = []
+        with self.backend.before_forward(lambda ids: fed.append(ids.shape[1])):
+            noted, options = self._noted()
+            whole = torch.cat([mask[1:], new], dim=1)
+            row, _ = self.backend.generate_on(both[1:], whole, past, **options)
+        if set(fed) != {1}:
+            raise ValueError("what was kept of the row was not used")
+        alone = noted.result(row[:, -1])[0]
+        reply = row[0, ids.shape[1] :].tolist()
+        return [np.concatenate([beside, alone])], [(self.texts[1], reply)]
 
     def _next_turns(self) -> tuple[list[np.ndarray], list[tuple[Ids, Ids]]]:
         """Log-probabilities of the second turn of two conversations, and what they are of.

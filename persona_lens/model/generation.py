@@ -20,12 +20,13 @@ from persona_lens.model.backends import Backend
 from persona_lens.model.batching import Ids, left_padded, token_budget_batches
 from persona_lens.model.finiteness import FiniteWatch, warn_not_finite
 from persona_lens.model.intervening import Call
+from persona_lens.model.leaving import Follower, generate_leaving
 from persona_lens.model.listening import Call as HeardCall
 from persona_lens.model.loaded import LoadedModel
 from persona_lens.model.memory import Marks, Memory
 from persona_lens.model.pooling import DecodeMeans
 from persona_lens.model.reading import Reader
-from persona_lens.model.sampling import generate_options
+from persona_lens.model.sampling import LIKELIEST, NucleusFilter, RowDraws
 from persona_lens.model.scoring import TokenLogProbs
 from persona_lens.rollouts.reply import Reply
 from persona_lens.rollouts.sampling import Sampling
@@ -197,8 +198,10 @@ class _Generator:
         """The replies to a batch, behind what is kept of its prompts where that serves."""
         if memory is None:
             ids, mask = left_padded(prompts, self.model.pad_id, self.model.device)
-            with self._pooled_raw() as raw, nullcontext() if call is None else call.around(batch):
-                return self._sample_batch(ids, mask, raw)[0]
+            around = nullcontext([]) if call is None else call.around(batch)
+            with self._pooled_raw() as raw, around as runs:
+                followers = runs if self._lets_rows_leave(call, len(batch)) else None
+                return self._sample_batch(ids, mask, raw, followers=followers)[0]
         marks = _marks(call, batch, prompts)
         acting = [] if call is None else [each.plan for each in call.active]
         model = self.model
@@ -235,6 +238,12 @@ class _Generator:
             return "this model does not go on from what it has kept as it would from the text"
         return "" if call is None else call.forgets
 
+    def _lets_rows_leave(self, call: Call | None, n_rows: int) -> bool:
+        """Whether rows that are over leave their batch, and the others are as they would be beside them."""
+        if n_rows == 1 or self.model.has_hooks or (call is not None and call.holds_rows):
+            return False
+        return self.model.conduct.lets_rows_leave
+
     @contextmanager
     def _pooled_raw(self) -> Iterator[DecodeMeans | None]:
         """Pool what plans find, while their taps are not attached yet, so that they come after."""
@@ -257,13 +266,16 @@ class _Generator:
         past: Any = None,
         *,
         kept: bool = False,
+        followers: Sequence[Follower] | None = None,
     ) -> tuple[list[Reply], Any]:
-        """The replies, and what the model keeps if it is to be `kept`."""
+        """The replies, and what the model keeps if it is to be `kept`.
+
+        With `followers`, which have to know, rows leave as they end.
+        """
         pool = None if self.layers is None else DecodeMeans(self._ends, self.layers)
         noted = TokenLogProbs() if self.log_probs else None
-        options = dict(generate_options(self.sampling))
-        if noted is not None:
-            options["logits_processor"] = [noted, *options.get("logits_processor", [])]
+        processors = [each for each in (noted, self._draws(len(ids))) if each is not None]
+        options: dict[str, Any] = {**LIKELIEST, "logits_processor": processors}
         # The last sampled token is never fed back, so pooling needs one step more than the reply is long.
         options["max_new_tokens"] = self.sampling.max_new_tokens + (pool is not None)
         options |= {"eos_token_id": self._ends.tolist(), "pad_token_id": self.model.pad_id}
@@ -272,11 +284,16 @@ class _Generator:
             if pool is not None:
                 stack.enter_context(self.backend.before_forward(pool.watch))
                 stack.enter_context(self.backend.taps(pool.taps()))
+            there = torch.arange(len(ids), device=ids.device)
             if kept:
                 output, past = self.backend.generate_on(ids, mask, past, **options)
+            elif followers is not None:
+                pools = [each for each in (pool, raw) if each is not None]
+                follow = [*followers, *processors, *pools]
+                output, there = generate_leaving(self.backend, ids, mask, follow, **options)
             else:
                 output = self.backend.generate(ids, mask, **options)
-        log_probs = None if noted is None else noted.result(output[:, -1])
+        log_probs = None if noted is None else noted.result(output[there, -1])
         means, before = self._means(pool, raw, len(ids))
         replies = [
             self._reply(
@@ -288,6 +305,12 @@ class _Generator:
             for row, tokens in enumerate(output[:, ids.shape[1] :].cpu())
         ]
         return replies, past
+
+    def _draws(self, n_rows: int) -> RowDraws | None:
+        """What draws the tokens; nothing where the likeliest is taken."""
+        if self.sampling.temperature == 0:
+            return None
+        return RowDraws(NucleusFilter(self.sampling.temperature, self.sampling.top_p), n_rows)
 
     def _means(
         self, pool: DecodeMeans | None, raw: DecodeMeans | None, n_rows: int

@@ -114,6 +114,11 @@ class Call:
                 return "what the plan does to a token depends on those before it"
         return ""
 
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows have to stay in their batch to its end: receipts that keep every token need all columns."""
+        return any(acting.receipt.detail for acting in self.active)
+
     def marks(self, batch: Sequence[int], sampled: int = 0) -> list[Bool[np.ndarray, "token step"]]:
         """Which steps of the plans choose each token of some rows, and of as many sampled ones behind them."""
         lengths = [len(self.transcripts[row]) for row in batch]
@@ -137,7 +142,7 @@ class Call:
         batch: Sequence[int],
         ids: Int[Tensor, "batch position"] | None = None,
         laid: Laid | None = None,
-    ) -> Iterator[None]:
+    ) -> Iterator[list[PlanRun]]:
         """Attach every plan while these rows run.
 
         Args:
@@ -157,7 +162,7 @@ class Call:
                 else:
                     run.watch(ids)
                 stack.enter_context(self.backend.taps(run.taps()))
-            yield
+            yield runs
         for run in runs:
             run.close()
 

@@ -70,22 +70,35 @@ class DecodeMeans:
     def __init__(self, end_ids: Int[Tensor, " ends"], layers: Sequence[int]) -> None:
         self._end_ids = end_ids
         self._sums: dict[int, Float[Tensor, "batch d_model"]] = {}
-        self._active: Bool[Tensor, " batch"] | None = None
+        self._active: Bool[Tensor, " kept"] | None = None
         self._counts: Int[Tensor, " batch"] | None = None
-        self._prompt_seen = False
+        self._places: Int[Tensor, " kept"] | None = None
+        self._n_rows = 0
         self.layers = tuple(layers)
 
     def watch(self, ids: Int[Tensor, "batch position"]) -> None:
         """Take note of the tokens about to be fed (see `Backend.before_forward`)."""
-        if not self._prompt_seen:
-            self._prompt_seen = True
+        if not self._n_rows:
+            self._n_rows = len(ids)
             return
         fed = ids[:, -1]
         if self._active is None or self._counts is None:
             self._active = torch.ones_like(fed, dtype=torch.bool)
-            self._counts = torch.zeros_like(fed)
+            self._counts = fed.new_zeros(self._n_rows)
         self._active = self._active & ~torch.isin(fed, self._end_ids.to(fed.device))
-        self._counts = self._counts + self._active
+        self._counts = self._added(self._counts, self._active.to(self._counts))
+
+    def keep(self, places: Int[Tensor, " kept"]) -> None:
+        """Go on with some of the rows; what was read of the others stays."""
+        self._places = places if self._places is None else self._places[places]
+        if self._active is not None:
+            self._active = self._active[places.to(self._active.device)]
+
+    def _added(self, sums: Tensor, step: Tensor) -> Tensor:
+        """Sums of all rows, with a step of those that are there."""
+        if self._places is None:
+            return sums + step
+        return sums.index_add(0, self._places.to(sums.device), step)
 
     def taps(self) -> dict[int, ResidualTap]:
         """One tap a layer; each returns None, so it only reads."""
@@ -97,7 +110,9 @@ class DecodeMeans:
                 return
             active = self._active.to(residual.device).unsqueeze(-1)
             step = residual[:, -1].float().masked_fill(~active, 0.0)
-            self._sums[layer] = self._sums[layer] + step if layer in self._sums else step
+            if layer not in self._sums:
+                self._sums[layer] = step.new_zeros(self._n_rows, step.shape[-1])
+            self._sums[layer] = self._added(self._sums[layer], step)
 
         return tap
 

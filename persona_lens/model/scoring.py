@@ -36,6 +36,8 @@ class TokenLogProbs:
     def __init__(self) -> None:
         self._scores: Float[Tensor, "batch vocab"] | None = None
         self._steps: list[Float[Tensor, " batch"]] = []
+        self._places: Int[Tensor, " kept"] | None = None
+        self._n_rows = 0
 
     def __call__(
         self, input_ids: Int[Tensor, "batch position"], scores: Float[Tensor, "batch vocab"]
@@ -43,11 +45,18 @@ class TokenLogProbs:
         """Note the token sampled last, and keep the scores the next one is sampled from."""
         if self._scores is not None:
             self._note(input_ids[:, -1])
+        self._n_rows = self._n_rows or len(scores)
         self._scores = scores
         return scores
 
+    def keep(self, places: Int[Tensor, " kept"]) -> None:
+        """Go on with some of the rows; the last token of the others is not noted."""
+        if self._scores is not None:
+            self._scores = self._scores[places.to(self._scores.device)]
+        self._places = places if self._places is None else self._places[places]
+
     def result(self, last: Int[Tensor, " batch"]) -> Float[np.ndarray, "batch token"]:
-        """Log-probabilities of all sampled tokens, `last` being those of the last step."""
+        """Log-probabilities of all sampled tokens, `last` those of the last step; NaN where a row had left."""
         self._note(last)
         return torch.stack(self._steps, dim=1).cpu().numpy()
 
@@ -55,7 +64,11 @@ class TokenLogProbs:
         assert self._scores is not None
         scores = self._scores.float()
         chosen = scores.gather(1, tokens.to(scores.device)[:, None]).squeeze(1)
-        self._steps.append(chosen - scores.logsumexp(dim=-1))
+        noted = chosen - scores.logsumexp(dim=-1)
+        if self._places is not None:
+            whole = noted.new_full((self._n_rows,), torch.nan)
+            noted = whole.index_copy(0, self._places.to(noted.device), noted)
+        self._steps.append(noted)
 
 
 @torch.no_grad()

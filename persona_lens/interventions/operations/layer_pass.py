@@ -56,7 +56,8 @@ class LayerPass(NamedTuple):
         chosen: Which tokens to touch; None for all.
         strength: Of the change, all its factors multiplied.
         units: Unit vectors at this layer, kept on the device they were last needed on.
-        memory: What the operation has kept at this layer from earlier passes over the same sequences.
+        memory: What the operation has kept at this layer from earlier passes over the same sequences: tensors
+            whose first dimension is the batch.
     """
 
     residual: Float[Tensor, "batch position d_model"]

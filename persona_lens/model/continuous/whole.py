@@ -17,8 +17,7 @@ from persona_lens.model.continuous.cohort import Setup, take_all
 from persona_lens.model.continuous.drawing import Draws
 from persona_lens.model.continuous.events import Event
 from persona_lens.model.continuous.rows import Row
-from persona_lens.model.sampling import generate_options
-from persona_lens.rollouts.sampling import Sampling
+from persona_lens.model.sampling import LIKELIEST
 
 
 def write_whole(setup: Setup, rows: Sequence[Row]) -> list[Event]:
@@ -30,7 +29,7 @@ def write_whole(setup: Setup, rows: Sequence[Row]) -> list[Event]:
     picker = _Picker(setup, rows, ids.shape[1])
     longest = max(row.request.sampling.max_new_tokens for row in rows)
     options = {
-        **generate_options(Sampling(temperature=0)),
+        **LIKELIEST,
         "logits_processor": [picker],
         "max_new_tokens": longest + (setup.along is not None),
         "eos_token_id": sorted(model.end_ids),
