@@ -27,7 +27,11 @@ PAGES = [
     "docs/vllm.md",
 ]
 PLAIN = [
-    f"docs/{name}.md" for name in ("conventions", "gallery", "interop", "models", "neighbours")
+    f"docs/{name}.md"
+    for name in (
+        *("about", "conventions", "faq", "gallery", "interop", "large", "models", "neighbours"),
+        "troubleshooting",
+    )
 ]
 
 
