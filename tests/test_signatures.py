@@ -23,6 +23,7 @@ METHODS = {
     "variance_plot": ("persona_lens.plots", "variance"),
     "layer_map": ("persona_lens.plots", "layer_map"),
     "atlas": ("persona_lens.pages.atlas", "atlas"),
+    "chat": ("persona_lens.server.notebook", "live_chat"),
     "measure_separability": ("persona_lens.separability", "measure_run"),
     "sweep": ("persona_lens.analysis.sweep", "sweep"),
     "explain": ("persona_lens.analysis.composition", "explain"),

@@ -182,14 +182,11 @@ def prepare(
         PersonaLensError: Something cannot be loaded.
     """
     plans = load_plans(acting.plan)
-    try:
-        from persona_lens.server.serving import check_exposure, key_of  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ServerError(
-            "the server is not installed",
-            given=f"no {error.name}",
-            remedy='pip install "persona-lens[serve]"',
-        ) from error
+    from persona_lens.server.installed import check_installed  # noqa: PLC0415
+
+    check_installed()
+    from persona_lens.server.serving import check_exposure, key_of  # noqa: PLC0415
+
     key = key_of(listening.api_key_env)
     check_exposure(listening.host, key)
     allowed, limits = choosing.allowed(), sizes.limits()

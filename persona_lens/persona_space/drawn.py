@@ -1,4 +1,4 @@
-"""The figures and the page of a space, as methods."""
+"""The figures and the pages of a space, as methods."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from persona_lens.space.space import Space
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from persona_lens.drift.monitor import Monitor
+    from persona_lens.interventions.plan import Plan
+    from persona_lens.model.persona_model import PersonaModel
     from persona_lens.plots.parts.view import Labels
+    from persona_lens.server import LiveChat
 
 
 class DrawnSpace(Space):
@@ -150,3 +154,46 @@ class DrawnSpace(Space):
         from persona_lens.pages.atlas import atlas  # noqa: PLC0415
 
         return atlas(self, path, sweep=sweep, title=title, status=status)
+
+    def chat(
+        self,
+        model: PersonaModel,
+        *,
+        cap: float | None = None,
+        plan: Plan | None = None,
+        monitor: Monitor | None = None,
+        layer: int | None = None,
+        height: int = 820,
+    ) -> LiveChat:
+        """Talk to the model below a cell of a notebook, as it is and with a plan, and watch the axis meanwhile.
+
+        The page is there as long as what is returned is held, or until its `close()`; the server behind it listens
+        on this computer alone, so forward its port where the notebook runs elsewhere.
+
+        Args:
+            model: Answers; the space is of it.
+            cap: Percentile of the floor of the second column; 75 where no plan is given.
+            plan: Acts in the second column instead.
+            monitor: For alerts.
+            layer: Block that replies are read at; the monitor's, or the first that the plan acts at.
+            height: Of the page, in pixels.
+
+        Raises:
+            ServerError: Both a cap and a plan, the space is of another model, or the extra `serve` is missing.
+            SpaceError: The space knows no replies to cap at a percentile of.
+
+        Examples:
+            >>> from persona_lens import PersonaModel, PersonaSpace
+            >>> model = PersonaModel.load("smollm2-135m-instruct")
+            >>> with PersonaSpace.load("smollm2-135m-instruct").chat(model, cap=75) as talk:
+            ...     talk.url.endswith("/chat")
+            True
+        """
+        from persona_lens.server.installed import check_installed  # noqa: PLC0415
+
+        check_installed()
+        from persona_lens.server.notebook import live_chat  # noqa: PLC0415
+
+        return live_chat(
+            self, model, cap=cap, plan=plan, monitor=monitor, layer=layer, height=height
+        )

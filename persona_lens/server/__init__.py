@@ -18,7 +18,7 @@ from persona_lens._lazy import lazy_names
 if TYPE_CHECKING:
     from persona_lens.server.app import application
     from persona_lens.server.limits import Allowed, Limits
-    from persona_lens.server.notebook import LiveChat, live_chat
+    from persona_lens.server.notebook import LiveChat
     from persona_lens.server.served import Served
     from persona_lens.server.serving import Serving, serve
 
@@ -28,7 +28,6 @@ _HOMES = {
     "LiveChat": "persona_lens.server.notebook",
     "Served": "persona_lens.server.served",
     "Serving": "persona_lens.server.serving",
-    "live_chat": "persona_lens.server.notebook",
     "serve": "persona_lens.server.serving",
     "application": "persona_lens.server.app",
 }
@@ -40,7 +39,6 @@ __all__ = [
     "Served",
     "Serving",
     "application",
-    "live_chat",
     "serve",
 ]
 

@@ -1,6 +1,6 @@
 """The live chat in a notebook: the same page, shown below a cell, as long as the object is there.
 
-    talk = live_chat(space, model, cap=75)      # last in a cell: shows the page
+    talk = space.chat(model, cap=75)            # last in a cell: shows the page
     talk.close()
 
 The server listens on this computer alone; where the notebook runs elsewhere, forward its port.
@@ -81,7 +81,7 @@ def live_chat(
     layer: int | None = None,
     height: int = 820,
 ) -> LiveChat:
-    """Talk to a model below a cell of a notebook, as it is and with a plan.
+    """What `PersonaSpace.chat` does.
 
     Args:
         space: Of the model, fitted.
@@ -95,14 +95,6 @@ def live_chat(
     Raises:
         ServerError: Both a cap and a plan, or the space is of another model.
         SpaceError: The space knows no replies to cap at a percentile of.
-
-    Examples:
-        >>> from persona_lens import PersonaModel, PersonaSpace
-        >>> model = PersonaModel.load("smollm2-135m-instruct")
-        >>> space = PersonaSpace.load("smollm2-135m-instruct")
-        >>> with live_chat(space, model, cap=75) as talk:
-        ...     talk.url.endswith("/chat")
-        True
     """
     if cap is not None and plan is not None:
         raise ServerError("two plans for one column", expected="cap or plan", remedy="give one")
@@ -143,7 +135,7 @@ def prepared(
         cap: Percentile of it, if it is a floor.
         plans: Others, by their names.
         monitor: For alerts.
-        layer: As for `live_chat`.
+        layer: Block that replies are read at; the monitor's, or the first that the plan acts at.
         allowed: Restricts what may be chosen.
         limits: Of the server.
         framed_by: Origins whose pages may show the page in a frame.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 
 import httpx
 import numpy as np
@@ -12,7 +13,6 @@ from waiting import happens
 
 from persona_lens.errors import ServerError
 from persona_lens.interventions import Add, Plan
-from persona_lens.server import live_chat
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def answers(url: str) -> bool:
 
 
 def test_a_cell_shows_the_page_until_it_is_closed(tiny_model, tiny_space, push):
-    talk = live_chat(tiny_space, tiny_model, plan=push, height=500)
+    talk = tiny_space.chat(tiny_model, plan=push, height=500)
     shown = talk._repr_html_()
     assert re.search(rf'<iframe src="{re.escape(talk.url)}" width="100%" height="500"', shown)
     found = httpx.get(talk.url)
@@ -45,7 +45,7 @@ def test_a_cell_shows_the_page_until_it_is_closed(tiny_model, tiny_space, push):
 
 
 def test_nobody_holds_it(tiny_model, tiny_space, push):
-    talk = live_chat(tiny_space, tiny_model, plan=push)
+    talk = tiny_space.chat(tiny_model, plan=push)
     url = talk.url
     assert answers(url)
     del talk
@@ -55,4 +55,10 @@ def test_nobody_holds_it(tiny_model, tiny_space, push):
 
 def test_a_cap_and_a_plan_are_one_too_many(tiny_model, tiny_space, push):
     with pytest.raises(ServerError, match="two plans for one column"):
-        live_chat(tiny_space, tiny_model, cap=75, plan=push)
+        tiny_space.chat(tiny_model, cap=75, plan=push)
+
+
+def test_without_the_extra_it_says_what_to_install(tiny_model, tiny_space, push, monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ServerError, match=r"persona-lens\[serve\]"):
+        tiny_space.chat(tiny_model, plan=push)
