@@ -15,9 +15,9 @@ from persona_lens.cli import app
 ROOT = Path(__file__).parents[2]
 INTRODUCTION = """# Command line
 
-Every command has `--help`; `persona-lens --install-completion` has the shell complete names and options. Errors are one
-to three lines and the exit code 1; `persona-lens --debug ...` shows where. What a command writes appears whole or not at
-all, and a command that was killed continues when it is run again.
+Every command has `--help`; `persona-lens --install-completion` has the shell complete names and options. Errors
+are one to three lines and the exit code 1; `persona-lens --debug ...` shows where. What a command writes appears
+whole or not at all, and a command that was killed continues when it is run again.
 """
 
 
