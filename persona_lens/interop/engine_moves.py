@@ -71,7 +71,8 @@ class Clamp:
         step: Number of the step it belongs to, from 1.
         layer: Block whose output is clamped.
         vector: The way, at the length it is stored; `v` is its unit vector, and `p = <h, v>`.
-        low, high: Ends, in units of the residual stream; infinite where there is none.
+        low: Lower end, in units of the residual stream; infinite where there is none.
+        high: Upper end, likewise.
         strength: Share of the gap that is closed.
     """
 

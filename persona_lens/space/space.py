@@ -58,7 +58,8 @@ class Space(SpaceSteering, BaseEstimator):
     Attributes:
         layers_: Blocks the space covers.
         axis_: Default minus mean of the roles, `Float[layer d_model]` (paper section 3.1), unless one was given.
-        default_, role_mean_: The two ends of that difference.
+        default_: Mean of the default Assistant's replies, where the axis ends, `Float[layer d_model]`.
+        role_mean_: Mean of the roles, where it begins, `Float[layer d_model]`.
         recomputed_axis_: That difference, where an axis was given as well.
         components_: Unit components in PCA coordinates, `Float[layer component d_model]`.
         explained_variance_ratio_: Whole spectrum, `Float[layer rank]`.

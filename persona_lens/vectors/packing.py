@@ -27,7 +27,8 @@ class Packed(NamedTuple):
 
     Attributes:
         codes: One byte a number.
-        offsets, scales: Of each group.
+        offsets: Of each group.
+        scales: Of each group.
     """
 
     codes: Int8[np.ndarray, "vector layer d_model"]

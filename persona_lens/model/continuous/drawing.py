@@ -26,7 +26,8 @@ class Setting:
     """How the tokens of a row are drawn; 0 for the temperature takes the likeliest.
 
     Attributes:
-        temperature, top_p: As in `Sampling`.
+        temperature: As in `Sampling`.
+        top_p: As in `Sampling`.
         top_log_probs: As in `Request`.
     """
 
@@ -42,7 +43,8 @@ class Picked:
     Attributes:
         id: The token.
         sound: Whether there was something to draw from: logits that are numbers.
-        log_prob, top: As in `Token`.
+        log_prob: As in `Token`.
+        top: As in `Token`.
     """
 
     id: int

@@ -39,8 +39,10 @@ class Row:
         trial: It is run by itself for a step, since a pass with others has failed.
         error: Why it cannot be gone on with; what has that is gone.
         log_probs: Of its tokens, if asked for.
-        before, after: Projections of the tokens that were run.
-        sums, raw_sums: Of the residuals of these, behind and before the plan; None while there are none.
+        before: Projections of the tokens that were run, before the plan.
+        after: Those behind it.
+        sums: Of the residuals of these, behind the plan; None while there are none.
+        raw_sums: Those before it.
     """
 
     ticket: Ticket
