@@ -27,25 +27,26 @@ def write_run(
     *,
     n_roles: int = 8,
     n_traits: int = 0,
+    n_prompts: int = 2,
     n_questions: int = 12,
     layers: tuple[int, ...] = (0, 1),
     d_model: int = 6,
     writer: str = "model",
     seed: int = 0,
 ) -> RunFolder:
-    """A run with two prompts a role and a trait; a reply reads "<level> <aside>", both digits, level 0 to 2."""
+    """A run with `n_prompts` a role and a trait; a reply reads "<level> <aside>", both digits, level 0 to 2."""
     rng = np.random.default_rng(seed)
     asked = tuple(Request(question_id=f"q{i:02}", question=f"Q{i}?") for i in range(n_questions))
     shards = [Shard(kind="default", name="none", prompt_index=0, system="", requests=asked)]
     roles = [f"role_{i:02}" for i in range(n_roles)]
     for name in roles:
-        for prompt in range(2):
+        for prompt in range(n_prompts):
             system = f"You are {name}, prompt {prompt}."
             shards.append(
                 Shard(kind="role", name=name, prompt_index=prompt, system=system, requests=asked)
             )
     for name in [f"trait_{i}" for i in range(n_traits)]:
-        for prompt in range(2):
+        for prompt in range(n_prompts):
             for side in ("positive", "negative"):
                 system = f"{name}, {side}, {prompt}."
                 shards.append(

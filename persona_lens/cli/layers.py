@@ -53,6 +53,7 @@ def sweep(
     from persona_lens.analysis.sweep import Sweep  # noqa: PLC0415
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import save_figure  # noqa: PLC0415
+    from persona_lens.space.storage import SEPARABILITY  # noqa: PLC0415
 
     def swept(opened: PersonaSpace) -> Sweep:
         return opened.sweep(
@@ -69,12 +70,19 @@ def sweep(
         raise SpaceError("two controls have one name", remedy="write --control NAME=SPACE")
     opened = PersonaSpace.load(space)
     controls = {name: PersonaSpace.load(source) for name, source in others.items()}
+    kept = opened.separability_
     found = swept(opened)
+    if kept is None and opened.separability_ is not None:
+        # Beside the space, so that it is not measured again.
+        opened.separability_.save(Path(space) / SEPARABILITY)
     found.save(folder)
     save_figure(
         found.plot(controls={name: swept(control) for name, control in controls.items()}),
         folder / "sweep.html",
     )
+    for why in sorted(set(found.card["left_out"].values())):
+        without = [name for name, reason in found.card["left_out"].items() if reason == why]
+        err.print(f"Left out, {why}: {', '.join(without)}.", markup=False, highlight=False)
     if found.separability is not None and "identity" in set(found.frame["metric"]):
         out.print(found.emergence_by_kind().to_string(index=False))
     next_steps(f"Saved: {folder}.", f"persona-lens atlas {space} --sweep {folder} --out atlas.html")

@@ -27,6 +27,7 @@ from typing_extensions import Self
 from persona_lens.arrays import as_floats, layers_of
 from persona_lens.errors import SpaceError
 from persona_lens.interventions.blocks import block_number
+from persona_lens.space.beside import run_beside
 from persona_lens.space.calibrating import TOKEN_REPLIES, reply_calibration, token_calibration
 from persona_lens.space.fitting import Fit, fit_table
 from persona_lens.space.layer import span
@@ -39,6 +40,8 @@ from persona_lens.vectors import VectorTable
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.separability import Separability
+    from persona_lens.space.recommending import LayerAdvice
 
 
 class Space(SpaceSteering, BaseEstimator):
@@ -81,6 +84,8 @@ class Space(SpaceSteering, BaseEstimator):
         >>> space.axis_.shape, space.components_.shape
         ((2, 8), (2, 5, 8))
     """
+
+    separability_: Separability | None
 
     def __init__(
         self,
@@ -282,7 +287,8 @@ class Space(SpaceSteering, BaseEstimator):
     def load(cls, folder: str | Path) -> Self:
         """Open a saved space, or one that comes with the package; nothing is fitted again.
 
-        Fitting it again needs its run for the calibration; if that is no longer where it was, there will be none.
+        Its run is looked for where it was, and where it would be if both had been moved together; without it there
+        is no calibration when it is fitted again.
 
         Args:
             folder: Where it was saved, or the name of a packaged space: `persona_lens.space.shipped.SHIPPED`.
@@ -297,9 +303,8 @@ class Space(SpaceSteering, BaseEstimator):
         """
         place = shipped_folder(folder) or Path(folder)
         table, fit, calibrations, parameters = load_space(place)
-        run = parameters.pop("run", None)
-        known_run = run if run and Path(run).is_dir() else None
-        space = cls(table, run=known_run, axis=fit.given_axis, **parameters)
+        run = run_beside(place, parameters.pop("run", None), table.card.get("reader_key"))
+        space = cls(table, run=run, axis=fit.given_axis, **parameters)
         space._adopt(fit)
         space.calibration_ = calibrations["replies"]
         space.token_calibration_ = calibrations["tokens"]
@@ -328,6 +333,26 @@ class Space(SpaceSteering, BaseEstimator):
                 remedy="read those of its run: RunFolder(path).replies()",
             )
         return pd.read_parquet(file)
+
+    def recommend_layer(self) -> LayerAdvice:
+        """The layer to look at first, with its reasons: what `map` and others take where none is given.
+
+        Where the axis repeats (halves of the questions), the default stands apart (against a role in its place)
+        and roles are known (replies held out, after `measure_separability`). A measure that beats its null at no
+        layer has no say; the last tenth of the depth is no candidate.
+
+        Raises:
+            SpaceError: Not fitted.
+
+        Examples:
+            >>> advice = Space.load("smollm2-135m-instruct").recommend_layer()
+            >>> advice.layer, advice.as_good
+            (23, (21, 22, 23))
+        """
+        from persona_lens.space.recommending import recommend  # noqa: PLC0415
+
+        self._check_fitted()
+        return recommend(self)
 
     def _parameters(self) -> dict[str, Any]:
         return {

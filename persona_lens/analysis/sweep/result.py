@@ -217,9 +217,11 @@ class Sweep:
 
     def _scores(self) -> Separability:
         if self.separability is None:
+            why = sorted(set(self.card.get("left_out", {}).values()))
             raise SpaceError(
                 "this sweep has no scores of single replies",
-                remedy="sweep a space fitted from its run, with persona_lens.separability",
+                given="; ".join(why) or None,
+                remedy="sweep a space that has its run beside it, with metrics of replies among those asked for",
             )
         return self.separability
 

@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 
 from persona_lens.analysis.sweep.draws import NULL_DRAWS, Draws, LayerSweep
 from persona_lens.analysis.sweep.folds import fold_rows
+from persona_lens.analysis.sweep.lacking import has_folds, measured
 from persona_lens.analysis.sweep.layers import Layers
 from persona_lens.analysis.sweep.registry import (
     FOLD_METRICS,
     IMPOSTOR,
     RANDOM,
-    REPLY_METRICS,
     find,
     known_metrics,
 )
@@ -45,7 +45,8 @@ def sweep(
     """Measure a fitted space at every layer, each number with its interval and what chance gives.
 
     Roles are the vectors the axis is made of, one a role, centred on their mean; traits are one vector a trait,
-    not centred. Metrics of single replies come from `space.separability_` and are left out where there is none.
+    not centred. Metrics of single replies come from `space.separability_`, which is measured now if it is not
+    there and the run of the space is at hand. What cannot be had is left out, and the card says why.
 
     Args:
         space: Fitted.
@@ -56,8 +57,8 @@ def sweep(
         progress: Show a progress bar.
 
     Raises:
-        SpaceError: Not fitted, an unknown metric or layer, too few draws, or metrics of replies asked for by name
-            of a space that has none.
+        SpaceError: Not fitted, an unknown metric or layer, too few draws, or a metric asked for by name that this
+            space cannot give, with what is missing and what would mend it.
 
     Examples:
         >>> from persona_lens import PersonaSpace
@@ -73,8 +74,9 @@ def sweep(
         raise SpaceError("draws are too few", expected="at least 2", given=n_draws)
     asked = known_metrics() if metrics is None else _names(metrics)
     of_vectors = find(asked)
-    separability = getattr(space, "separability_", None)
-    left_out = _left_out(space, asked, named=metrics is not None)
+    lacking = measured(space, asked, progress=progress)
+    separability = space.separability_
+    left_out = lacking.checked(space, asked, named=metrics is not None)
     if layers is None:
         places = list(range(len(reader.numbers)))
     else:
@@ -90,7 +92,7 @@ def sweep(
             LayerSweep(reader, place, draws, kinds).rows(of_vectors) if of_vectors else ([], [])
         )
         rng = np.random.default_rng(seeds[place])
-        for kind in kinds if _has_folds(space) and set(asked) & set(FOLD_METRICS) else ():
+        for kind in kinds if has_folds(space) and set(asked) & set(FOLD_METRICS) else ():
             more = fold_rows(
                 space.table,
                 reader.rows[kind],
@@ -126,7 +128,7 @@ def sweep(
             **_card(space, reader, chosen),
             "metrics": [name for name in asked if name not in left_out],
             "help": {each.name: each.help for each in of_vectors},
-            "left_out": left_out,
+            "left_out": {name: lack.reason for name, lack in left_out.items()},
             "n_draws": n_draws,
             "null_draws": min(n_draws, NULL_DRAWS),
             "seed": seed,
@@ -138,34 +140,6 @@ def sweep(
 def _names(metrics: Sequence[str]) -> tuple[str, ...]:
     """Each once; a single one may come as it is."""
     return (metrics,) if isinstance(metrics, str) else tuple(dict.fromkeys(metrics))
-
-
-def _left_out(space: Space, asked: Sequence[str], *, named: bool) -> dict[str, str]:
-    """Metrics that this space cannot give, and why.
-
-    Raises:
-        SpaceError: They were asked for by name.
-    """
-    left_out = {}
-    separability = getattr(space, "separability_", None)
-    there = set() if separability is None else {metric for metric, _ in separability.scores}
-    for name in asked:
-        if name in REPLY_METRICS and name not in there:
-            left_out[name] = "needs single replies; this space has none"
-        if name in FOLD_METRICS and not _has_folds(space):
-            left_out[name] = "needs folds of the questions; this space has none"
-    if named and left_out:
-        raise SpaceError(
-            "this space cannot give " + ", ".join(left_out),
-            given="; ".join(sorted(set(left_out.values()))),
-            remedy="fit the space from its run, with single replies measured "
-            "(persona_lens.separability.measure_run), or leave those metrics out",
-        )
-    return left_out
-
-
-def _has_folds(space: Space) -> bool:
-    return space.table.folds is not None and space.table.folds.shape[1] > 1
 
 
 def _role_axis_pc1(space: Space, place: int) -> list[dict[str, Any]]:
@@ -203,10 +177,9 @@ def _ordered(frame: pd.DataFrame, asked: Sequence[str]) -> pd.DataFrame:
 
 def _card(space: Space, reader: Layers, layers: Sequence[int]) -> dict[str, Any]:
     """What was swept, and how its intervals were made."""
-    separability = getattr(space, "separability_", None)
     folds = {
         f"{metric}, {kind}": scores.shape[1]
-        for (metric, kind), scores in getattr(separability, "scores", {}).items()
+        for (metric, kind), scores in getattr(space.separability_, "scores", {}).items()
     }
     return {
         "model": space.table.card.get("reader", {}).get("model"),

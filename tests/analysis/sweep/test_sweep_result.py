@@ -135,7 +135,7 @@ def test_metrics_of_replies_are_left_out_or_refused_without_replies() -> None:
     assert set(REPLY_METRICS) <= set(found.card["left_out"])
     assert "split_half" in found.card["left_out"]
     assert not set(found.frame["metric"]) & set(REPLY_METRICS)
-    with pytest.raises(SpaceError, match="measure_run"):
+    with pytest.raises(SpaceError, match="made from vectors"):
         sweep(space, metrics=["identity"], progress=False)
     with pytest.raises(SpaceError, match="no scores of single replies"):
         found.emergence()
