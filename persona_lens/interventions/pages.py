@@ -15,6 +15,7 @@ from persona_lens.interventions.operations.layer_pass import Move
 from persona_lens.interventions.touched import Note
 
 FIELDS = 7
+"""Most numbers that are kept of a token."""
 _ROOM = 64
 """Columns that are taken beyond those known."""
 
@@ -24,18 +25,19 @@ class Page:
 
     Args:
         like: A note, for what may be missing in notes.
-        values: The memory: what the numbers are written to, a row for each of `FIELDS` and a column a token.
+        memory: What the numbers are written to: a token's beside each other, `FIELDS` of them at most.
 
     Examples:
         >>> note = Note(torch.ones(2, 3), torch.ones(2, 3), Move(torch.zeros(2, 3)), None, None, 0)
-        >>> page = Page(note, torch.empty(FIELDS, 8))
-        >>> page.takes(note), page.write(note), page.takes(note), page.note().before.shape
-        (True, None, False, torch.Size([1, 6]))
+        >>> page = Page(note, torch.empty(FIELDS * 8))
+        >>> page.takes(note), page.write(note), page.note().before.shape
+        (True, None, torch.Size([1, 6]))
     """
 
-    def __init__(self, like: Note, values: Float[Tensor, "field token"]) -> None:
-        self._values = values
+    def __init__(self, like: Note, memory: Float[Tensor, " number"]) -> None:
         self._kinds = _kinds(like)
+        width = FIELDS - self._kinds.count(False)
+        self._values = memory[: len(memory) // width * width].view(-1, width)
         self._used = 0
 
     @property
@@ -45,33 +47,39 @@ class Page:
 
     def takes(self, note: Note) -> bool:
         """Whether a note of this kind has room."""
-        fits = self._used + note.before.numel() <= self._values.shape[1]
+        fits = self._used + note.before.numel() <= len(self._values)
         return fits and note.before.dtype == self._values.dtype and _kinds(note) == self._kinds
 
     def write(self, note: Note) -> None:
-        """Copy a note."""
-        stop = self._used + note.before.numel()
-        scale, across, overflown = note.move.scale, note.across, note.overflown
-        parts = (note.before, note.norm, note.move.shift, scale, across, note.counted, overflown)
-        for row, part in zip(self._values[:, self._used : stop], parts, strict=True):
-            if part is not None:
-                row.copy_(part.expand_as(note.before).reshape(-1))
+        """Copy a note, all of it at once."""
+        shape, stop = note.before.shape, self._used + note.before.numel()
+        move = note.move
+        given = (note.before, note.norm, move.shift, move.scale)
+        given = (*given, note.across, note.counted, note.overflown)
+        parts = [
+            part if part.shape == shape else part.expand(shape)
+            for part in given
+            if part is not None
+        ]
+        room = self._values[self._used : stop].view(*shape, len(parts))
+        torch.stack(parts, dim=-1, out=room)
         self._used = stop
 
     def note(self) -> Note:
         """All that is written, as one note of a single row; it shares the page's memory."""
-        before, norm, shift, scale, across, counted, overflown = self._values[
-            :, : self._used
-        ].unsqueeze(1)
-        has_scale, has_across, is_counted, may_overflow = self._kinds
+        columns = iter(self._values[: self._used].T.unsqueeze(1))
+        before, norm, shift = next(columns), next(columns), next(columns)
+        scale, across, counted, overflown = (
+            next(columns) if there else None for there in self._kinds
+        )
         return Note(
             before,
             norm,
-            Move(shift, scale if has_scale else None),
-            across if has_across else None,
-            counted.bool() if is_counted else None,
+            Move(shift, scale),
+            across,
+            counted,
             0,
-            overflown.bool() if may_overflow else None,
+            None if overflown is None else overflown.bool(),
         )
 
     def clear(self) -> None:
@@ -79,10 +87,14 @@ class Page:
         self._used = 0
 
 
-def _kinds(note: Note) -> tuple[bool, ...]:
+def _kinds(note: Note) -> tuple[bool, bool, bool, bool]:
     """Which of what may be missing is there."""
-    optional = (note.move.scale, note.across, note.counted, note.overflown)
-    return tuple(part is not None for part in optional)
+    return (
+        note.move.scale is not None,
+        note.across is not None,
+        note.counted is not None,
+        note.overflown is not None,
+    )
 
 
 class Changes:
@@ -100,7 +112,7 @@ class Changes:
         """Take over what a pass did."""
         change = torch.where(note.finite(), note.effect()[0], torch.inf)
         if note.counted is not None:
-            change = torch.where(note.counted, change, torch.nan)
+            change = torch.where(note.seen(), change, torch.nan)
         rows, columns = change.shape
         stop, held = note.start + columns, self._values
         if held is None or held.shape[2] < stop:

@@ -80,7 +80,7 @@ class Receipt:
         ]
         self._notes: dict[tuple[int, int], list[Note]] = {}
         self._pages: dict[tuple[int, int], Page] = {}
-        self._paper: Float[Tensor, "place field token"] | None = None
+        self._paper: Float[Tensor, "place number"] | None = None
         self._folded: dict[tuple[int, int], list[Float[Tensor, " column"]]] = {}
         self._totals: dict[tuple[int, int], dict[str, float]] = {}
         self._calls: list[dict[int, TouchedTokens]] = []
@@ -101,16 +101,21 @@ class Receipt:
 
     def _write(self, place: tuple[int, int], note: Note) -> None:
         page = self._pages.get(place)
-        if page is not None and not page.takes(note):
-            self._fold(place)
         if page is None or not page.takes(note):
-            dtype = note.before.dtype
+            page = self._turned(place, note)
+        page.write(note)
+
+    def _turned(self, place: tuple[int, int], note: Note) -> Page:
+        """A page with room for this kind of note; what was on the one before is summed up."""
+        self._fold(place)
+        page, dtype = self._pages.get(place), note.before.dtype
+        if page is None or not page.takes(note):
             if self._paper is None or self._paper.dtype != dtype:
                 with torch.inference_mode(False):  # it may be written to in another mode
-                    self._paper = torch.empty((len(self.places), FIELDS, _PAGE), dtype=dtype)
+                    self._paper = torch.empty((len(self.places), FIELDS * _PAGE), dtype=dtype)
             page = Page(note, self._paper[self.places.index(place)])
             self._pages[place] = page
-        page.write(note)
+        return page
 
     def take(self, rows: Sequence[TouchedTokens], call: object = None) -> None:
         """A batch is done: keep its rows. Another call begins another group, as does a row that is there already.

@@ -13,12 +13,11 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from persona_lens.errors import InterventionError
-from persona_lens.interventions.directions import Direction
-from persona_lens.interventions.operations.layer_pass import Applied, LayerPass
+from persona_lens.interventions.operations.layer_pass import Applied, LayerPass, Lines
 from persona_lens.interventions.pages import Changes
 from persona_lens.interventions.plan import Plan, Step
 from persona_lens.interventions.receipt import Receipt
@@ -67,6 +66,7 @@ class PlanRun:
         self._fed: list[Int[Tensor, "batch column"]] = []
         self._lived: list[Bool[Tensor, "batch column"]] = []
         self._detail: Changes | None = None
+        self._counted: dict[tuple[int, torch.device], Float[Tensor, "batch position"]] = {}
         self._layers = {
             layer: [
                 _StepAtLayer(number, step, layer)
@@ -100,7 +100,8 @@ class PlanRun:
         if self._alive is None:  # the prompt, in which the same tokens end nothing
             self._alive = torch.ones((len(ids), 1), dtype=torch.bool, device=ids.device)
         elif self._end_ids is not None:
-            self._alive = self._alive & ~torch.isin(ids[:, -1:], self._end_ids.to(ids.device))
+            self._end_ids = self._end_ids.to(ids.device)  # copied once
+            self._alive = self._alive & (ids[:, -1:] != self._end_ids).all(dim=1, keepdim=True)
         if self._receipt.detail:
             self._fed.append(ids)
             self._lived.append(self._alive.expand(ids.shape))
@@ -122,6 +123,7 @@ class PlanRun:
         # What is left would wait for the collector of cycles.
         self._receipt, self._track, self._find = None, None, _over
         self._detail = None
+        self._counted.clear()
         self._fed.clear()
         self._lived.clear()
 
@@ -130,20 +132,25 @@ class PlanRun:
         return np.zeros((0, 0, 0)) if self._detail is None else self._detail.until(columns)
 
     def _tap(self, layer: int) -> Tap:
+        steps = self._layers[layer]
+
         def tap(residual: Float[Tensor, "batch position d_model"]) -> Tensor:
             if layer == self._first:
                 self._track = self._find(residual)
+                self._counted.clear()
             track = self._track
             assert track is not None
-            work = residual.float() if residual.dtype in _HALF else residual
+            dtype = residual.dtype
+            work = residual.float() if dtype in _HALF else residual
             notes: list[Note] = []
-            for step in self._layers[layer]:
+            for step in steps:
                 chosen = track.mask(step.where, residual.device)
-                done = step(work, chosen, track)
+                # Rounded once, by the last of them.
+                done = step(work, chosen, track, dtype if step is steps[-1] else work.dtype)
                 work = done.residual
                 if self._receipt is not None:
                     notes.append(self._note(done, chosen, track))
-            changed = work.to(residual.dtype)
+            changed = work if work.dtype == dtype else work.to(dtype)
             self._hand_over(layer, notes, changed)
             return changed
 
@@ -159,7 +166,7 @@ class PlanRun:
         if changed.dtype == torch.float16:  # bfloat16 reaches as far as the arithmetic does
             overflown = ~changed.detach().isfinite().all(dim=-1)
         for step, note in zip(self._layers[layer], notes, strict=True):
-            told = note._replace(overflown=overflown)
+            told = note if overflown is None else note._replace(overflown=overflown)
             self._receipt.note(step.number, layer, told)
             if self._receipt.detail:
                 places = self._receipt.places
@@ -169,12 +176,26 @@ class PlanRun:
     def _note(
         self, done: Applied, chosen: Bool[Tensor, "batch position"] | None, track: Track
     ) -> Note:
-        counted = chosen
-        if self._alive is not None and track.start >= track.tokens.width:
-            alive = self._alive.to(done.norm.device)
-            counted = alive if chosen is None else chosen & alive
-        note = Note(done.projection, done.norm, done.move, done.across, counted, track.start)
+        before = done.before
+        counted = self._counted_of(chosen, track, before.projection)
+        note = Note(before.projection, before.norm, done.move, done.across, counted, track.start)
         return note.detached() if done.residual.requires_grad else note
+
+    def _counted_of(
+        self, chosen: Bool[Tensor, "batch position"] | None, track: Track, like: Tensor
+    ) -> Shaped[Tensor, "batch position"] | None:
+        """Which tokens of this pass count: chosen ones of replies that have not ended.
+
+        Worked out once a pass and not once a layer, in the dtype of what it is kept beside.
+        """
+        if self._alive is None or track.start < track.tokens.width:
+            return chosen
+        key = (id(chosen), like.device)
+        if key not in self._counted:
+            alive = self._alive.to(like.device)
+            counted = alive if chosen is None else chosen & alive
+            self._counted[key] = counted.to(like.dtype)
+        return self._counted[key]
 
 
 def _over(_residual: Float[Tensor, "batch position d_model"]) -> Track:
@@ -204,8 +225,10 @@ class _StepAtLayer:
     layer: int
 
     def __post_init__(self) -> None:
+        operation = self.step.operation
         self.where = self.step.where
-        self._units: dict[tuple[Direction, torch.device, torch.dtype], Tensor] = {}
+        self._lines = Lines(operation.directions, self.layer)
+        self._alike = not any(isinstance(strength, tuple) for strength in operation.strengths)
         self._strengths: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
 
     def __call__(
@@ -213,16 +236,17 @@ class _StepAtLayer:
         h: Float[Tensor, "batch position d_model"],
         chosen: Bool[Tensor, "batch position"] | None,
         track: Track,
+        dtype: torch.dtype,
     ) -> Applied:
         memory = track.memory.setdefault((self.number, self.layer), {})
-        strength = self._strength(h, track)
+        strength, lines = self._strength(h, track), self._lines
         return self.step.operation.apply(
-            LayerPass(h, self.layer, track.start, chosen, strength, self._units, memory)
+            LayerPass(h, track.start, chosen, strength, lines, lines.projections(h), memory, dtype)
         )
 
     def _strength(self, h: Tensor, track: Track) -> float | Float[Tensor, "batch 1"]:
         given = self.step.operation.strengths
-        if not any(isinstance(strength, tuple) for strength in given):
+        if self._alike:
             return math.prod(cast("tuple[float, ...]", given))
         key = (len(track.tokens), h.device, h.dtype)
         if key not in self._strengths:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from persona_lens.interventions.operations.layer_pass import Move
@@ -23,7 +23,7 @@ class Note(NamedTuple):
         norm: Norm of the residual vector.
         move: Where it went.
         across: Length of its part orthogonal to the direction; known where `move` has a scale.
-        counted: Which tokens were to be touched; None for all.
+        counted: Which tokens were to be touched, as booleans or as ones and zeros; None for all.
         start: Column of the first token in its sequence.
         overflown: Where the residual vector no longer fits the model's dtype afterwards; None where all fit.
     """
@@ -32,7 +32,7 @@ class Note(NamedTuple):
     norm: Float[Tensor, "batch position"]
     move: Move
     across: Float[Tensor, "batch position"] | None
-    counted: Bool[Tensor, "batch position"] | None
+    counted: Shaped[Tensor, "batch position"] | None
     start: int
     overflown: Bool[Tensor, "batch position"] | None = None
 
@@ -82,7 +82,7 @@ class Note(NamedTuple):
     def seen(self) -> Bool[Tensor, "batch position"]:
         """Which tokens were to be touched."""
         if self.counted is not None:
-            return self.counted
+            return self.counted.bool()
         return torch.ones_like(self.before, dtype=torch.bool)
 
 

@@ -16,7 +16,7 @@ from persona_lens import PersonaModel, cli
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Floor, Plan, Set
 from persona_lens.interventions.operations.layer_pass import Applied, LayerPass, Move
-from persona_lens.interventions.operations.operation import Operation
+from persona_lens.interventions.operations.operation import Shift
 from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.tokens import BatchTokens, Track
 from persona_lens.model import backends
@@ -169,15 +169,15 @@ def test_a_touched_first_token_is_found(monkeypatch: Patch) -> None:
 
 
 def test_strengths_given_to_the_wrong_rows_are_found(monkeypatch: Patch) -> None:
-    right = Operation.apply
+    right = Shift.apply
 
-    def turned_round(self: Operation, given: LayerPass) -> Applied:
+    def turned_round(self: Shift, given: LayerPass) -> Applied:
         strength = given.strength
         if isinstance(strength, torch.Tensor):
             given = given._replace(strength=strength.flip(0))
         return right(self, given)
 
-    monkeypatch.setattr(Operation, "apply", turned_round)
+    monkeypatch.setattr(Shift, "apply", turned_round)
     assert broken(verify(tiny(), only=["row-strengths"]))["row-strengths"][0] == "difference"
 
 

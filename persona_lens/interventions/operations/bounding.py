@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from persona_lens.errors import InterventionError
-from persona_lens.interventions.operations.layer_pass import Move
-from persona_lens.interventions.operations.operation import Operation, range_text, times
+from persona_lens.interventions.operations.operation import Shift, range_text, times
 
 
 @dataclass(frozen=True, eq=False)
-class _Bound(Operation):
+class _Bound(Shift):
     thresholds: Float[np.ndarray, " layer"]
     per_layer: ClassVar[tuple[str, ...]] = ("thresholds",)
 
@@ -33,9 +33,9 @@ class Floor(_Bound):
 
     name: ClassVar[str] = "floor"
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Lift what lies below."""
-        return Move(times((self.thresholds[at] - projection).clamp(min=0), strength))
+        return times(torch.rsub(projection, float(self.thresholds[at])).clamp(min=0), strength)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +48,13 @@ class Ceil(_Bound):
 
     name: ClassVar[str] = "ceil"
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Lower what lies above."""
-        return Move(times((self.thresholds[at] - projection).clamp(max=0), strength))
+        return times(torch.rsub(projection, float(self.thresholds[at])).clamp(max=0), strength)
 
 
 @dataclass(frozen=True, eq=False)
-class Band(Operation):
+class Band(Shift):
     """`h <- h + s (clamp(p, low, high) - p) v`: keep the projection within a band.
 
     Attributes:
@@ -76,9 +76,11 @@ class Band(Operation):
                 given=f"low {range_text(self.low)}, high {range_text(self.high)}",
             )
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Bring what lies outside to the nearer end."""
-        return Move(times(projection.clamp(self.low[at], self.high[at]) - projection, strength))
+        return times(
+            projection.clamp(float(self.low[at]), float(self.high[at])) - projection, strength
+        )
 
     def details(self) -> str:
         """The two ends."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from persona_lens.errors import InterventionError
 from persona_lens.interventions.directions import Direction
 
 
@@ -37,13 +40,53 @@ class Move(NamedTuple):
 
 
 class Applied(NamedTuple):
-    """What an operation made of a pass; projection, norm and the length across it are those before."""
+    """What an operation made of a pass: its tokens after it, as they lay before it, and where they went."""
 
     residual: Float[Tensor, "batch position d_model"]
-    projection: Float[Tensor, "batch position"]
-    norm: Float[Tensor, "batch position"]
-    across: Float[Tensor, "batch position"] | None
+    before: Along
     move: Move
+
+    @property
+    def across(self) -> Float[Tensor, "batch position"] | None:
+        """Length across the direction before it; only where there is a scale, as nobody needs it otherwise."""
+        return None if self.move.scale is None else self.before.across
+
+
+class Lines:
+    """Unit vectors of some directions at a layer, on the device they were last needed on.
+
+    Args:
+        directions: Whatever an operation looks at or moves along.
+        layer: The block.
+    """
+
+    def __init__(self, directions: Sequence[Direction], layer: int) -> None:
+        known = tuple(dict.fromkeys(directions))
+        self.places = {direction: direction.index(layer) for direction in known}
+        self.columns = {direction: column for column, direction in enumerate(known)}
+        self._held: dict[tuple[torch.device, torch.dtype], tuple[Tensor, ...]] = {}
+
+    def units(self, like: Tensor) -> tuple[Float[Tensor, " d_model"], ...]:
+        """The unit vectors, as the columns say, where and in what `like` is."""
+        return self._on(like)[1:]
+
+    def projections(
+        self, h: Float[Tensor, "batch position d_model"]
+    ) -> tuple[Float[Tensor, "batch position"], ...]:
+        """`<h, v>` of each column, by one product for all of them."""
+        together = h @ self._on(h)[0]
+        return (together,) if len(self.columns) == 1 else together.unbind(-1)
+
+    def _on(self, like: Tensor) -> tuple[Tensor, ...]:
+        """What to multiply by, a vector or a matrix of columns, and the unit vectors."""
+        key = (like.device, like.dtype)
+        if key not in self._held:
+            rows = np.stack([held.units[place] for held, place in self.places.items()])
+            with torch.inference_mode(False):  # the same hooks may run with gradients later
+                units = torch.from_numpy(rows).to(*key)
+                by = units[0] if len(units) == 1 else units.T.contiguous()
+            self._held[key] = (by, *units)
+        return self._held[key]
 
 
 class LayerPass(NamedTuple):
@@ -51,35 +94,44 @@ class LayerPass(NamedTuple):
 
     Attributes:
         residual: `h` of each token.
-        layer: The block it comes from.
         start: Column of the first token in its sequence.
         chosen: Which tokens to touch; None for all.
         strength: Of the change, all its factors multiplied.
-        units: Unit vectors at this layer, kept on the device they were last needed on.
+        lines: The directions of the operation.
+        projections: Of each token, on each of them.
         memory: What the operation has kept at this layer from earlier passes over the same sequences: tensors
             whose first dimension is the batch.
+        dtype: Of what is handed on.
     """
 
     residual: Float[Tensor, "batch position d_model"]
-    layer: int
     start: int
     chosen: Bool[Tensor, "batch position"] | None
     strength: float | Float[Tensor, "batch 1"]
-    units: dict[tuple[Direction, torch.device, torch.dtype], Float[Tensor, " d_model"]]
+    lines: Lines
+    projections: tuple[Float[Tensor, "batch position"], ...]
     memory: dict[str, Tensor]
+    dtype: torch.dtype
 
     def only(self, passing: Bool[Tensor, "batch position"]) -> LayerPass:
         """The same pass, of whose chosen tokens only some are to be touched."""
         return self._replace(chosen=passing if self.chosen is None else self.chosen & passing)
 
     def along(self, direction: Direction) -> Along:
-        """Its tokens, as they lie to a direction."""
-        h, place = self.residual, direction.index(self.layer)
-        key = (direction, h.device, h.dtype)
-        if key not in self.units:
-            with torch.inference_mode(False):  # the same hooks may run with gradients later
-                self.units[key] = torch.from_numpy(direction.units[place]).to(h.device, h.dtype)
-        return Along(self, self.units[key], h @ self.units[key], place)
+        """Its tokens, as they lie to one of the directions of the operation.
+
+        Raises:
+            InterventionError: The operation does not name it.
+        """
+        column = self.lines.columns.get(direction)
+        if column is None:
+            raise InterventionError(
+                f"an operation looks along {direction.name!r}, which it does not name",
+                expected="every direction it looks at in its `directions`",
+                given=", ".join(repr(held.name) for held in self.lines.columns),
+            )
+        unit = self.lines.units(self.residual)[column]
+        return Along(self, unit, self.projections[column], self.lines.places[direction])
 
 
 @dataclass(eq=False)
@@ -100,7 +152,7 @@ class Along:
 
     @cached_property
     def norm(self) -> Float[Tensor, "batch position"]:
-        """`|h|`."""
+        """`|h|`; computed only where an operation or a receipt asks for it."""
         return torch.linalg.vector_norm(self.given.residual, dim=-1)
 
     @cached_property
@@ -112,10 +164,41 @@ class Along:
     def moved(self, move: Move) -> Applied:
         """The chosen tokens moved, and no bit of the others."""
         h, chosen = self.given.residual, self.given.chosen
-        across = None if move.scale is None else self.across
         if chosen is not None:
             scale = None if move.scale is None else torch.where(chosen, move.scale, 1.0)
             move = Move(torch.where(chosen, move.shift, 0.0), scale)
         scaled = h if move.scale is None else h * move.scale.unsqueeze(-1)
-        residual = torch.addcmul(scaled, move.shift.unsqueeze(-1), self.unit)
-        return Applied(residual, self.projection, self.norm, across, move)
+        residual = shifted(scaled, move.shift, self.unit, self.given.dtype)
+        return Applied(residual, self, move)
+
+
+def shifted(
+    h: Float[Tensor, "batch position d_model"],
+    shift: Float[Tensor, "batch position"],
+    unit: Float[Tensor, " d_model"],
+    dtype: torch.dtype,
+) -> Float[Tensor, "batch position d_model"]:
+    """`h + shift v`, computed as `h` is and rounded once to `dtype`; where launches cost, by one kernel.
+
+    Examples:
+        >>> h, v = torch.ones(1, 1, 2), torch.tensor([1.0, 0.0])
+        >>> shifted(h, torch.tensor([[2**-9]]), v, torch.bfloat16)
+        tensor([[[1., 1.]]], dtype=torch.bfloat16)
+    """
+    by = shift.unsqueeze(-1)
+    if h.dtype == dtype:
+        return torch.addcmul(h, by, unit)
+    graph = torch.is_grad_enabled() and (h.requires_grad or shift.requires_grad)
+    if graph or h.device.type == "cpu":
+        return torch.addcmul(h, by, unit).to(dtype)
+    return rounded_as_written(h, by, unit, dtype)
+
+
+def rounded_as_written(
+    h: Float[Tensor, "batch position d_model"],
+    by: Float[Tensor, "batch position 1"],
+    unit: Float[Tensor, " d_model"],
+    dtype: torch.dtype,
+) -> Float[Tensor, "batch position d_model"]:
+    """The same in one kernel of a GPU; a CPU would make a copy of it, and there is no gradient."""
+    return torch.addcmul(h, by, unit, out=torch.empty_like(h, dtype=dtype))

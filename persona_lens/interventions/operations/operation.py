@@ -12,6 +12,7 @@
       1. flip 'ghost'; at layers 3; tokens all; strength 0.5
 
 What it asks of a token beside projection and norm goes into `apply`, its numbers by layer into `per_layer`.
+One that only adds and looks at the projection alone is a `Shift`, which needs no norm.
 """
 
 from __future__ import annotations
@@ -228,6 +229,32 @@ class Operation:
                 nested = isinstance(value, Operation)
                 entry[name] = value.stored(f"{key}.{name}", tensors) if nested else value
         return entry
+
+
+class Shift(Operation):
+    """An operation that adds a multiple of the direction and looks at nothing but the projection.
+
+    So no norm is computed for it where no receipt asks for one.
+    """
+
+    def apply(self, given: LayerPass) -> Applied:
+        """Shift the chosen tokens of a pass."""
+        h = given.along(self.direction)
+        return h.moved(Move(self.shift(h.projection, at=h.place, strength=given.strength)))
+
+    def move(self, projection, norm, *, at, strength):
+        """The shift, at no scale."""
+        return Move(self.shift(projection, at=at, strength=strength))
+
+    def shift(
+        self,
+        projection: Float[Tensor, "batch position"],
+        *,
+        at: int,
+        strength: float | Float[Tensor, "batch 1"],
+    ) -> Float[Tensor, "batch position"]:
+        """How far a token with this projection is moved along the direction; arguments as for `move`."""
+        raise NotImplementedError(f"{self.name} has no shift")
 
 
 def restored(entry: Mapping[str, Any], key: str, tensors: Mapping[str, np.ndarray]) -> Operation:

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from persona_lens.interventions.operations.layer_pass import Move
-from persona_lens.interventions.operations.operation import Operation, range_text, times
+from persona_lens.interventions.operations.operation import Shift, range_text, times
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Operation):
+class Add(Shift):
     """`h <- h + s l v`: additive steering (paper section 3.2.1).
 
     Attributes:
@@ -29,9 +28,9 @@ class Add(Operation):
     travels: ClassVar[tuple[str, ...]] = ("lengths",)
     tells_strength_1: ClassVar[bool] = True
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Push by a fixed length."""
-        return Move(times(torch.full_like(projection, self.lengths[at]), strength))
+        return times(torch.full_like(projection, float(self.lengths[at])), strength)
 
     def details(self) -> str:
         """The unit of the strength."""
@@ -39,18 +38,18 @@ class Add(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Ablate(Operation):
+class Ablate(Shift):
     """`h <- h - s p v`: project the direction out."""
 
     name: ClassVar[str] = "ablate"
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Take the projection away."""
-        return Move(times(-projection, strength))
+        return times(-projection, strength)
 
 
 @dataclass(frozen=True, eq=False)
-class Set(Operation):
+class Set(Shift):
     """`h <- h + s (t - p) v`: bring the projection to a value; with the mean of a population, mean ablation.
 
     Attributes:
@@ -62,9 +61,9 @@ class Set(Operation):
     per_layer: ClassVar[tuple[str, ...]] = ("targets",)
     travels: ClassVar[tuple[str, ...]] = ("targets",)
 
-    def move(self, projection, norm, *, at, strength):
+    def shift(self, projection, *, at, strength):
         """Close the gap to the target."""
-        return Move(times(self.targets[at] - projection, strength))
+        return times(torch.rsub(projection, float(self.targets[at])), strength)
 
     def details(self) -> str:
         """The targets."""
