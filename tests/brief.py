@@ -32,8 +32,8 @@ def keep_replies_brief(patch: pytest.MonkeyPatch) -> None:
         fewer = min(asked.max_new_tokens, MOST_TOKENS)
         return whole(model, prompts, asked.model_copy(update={"max_new_tokens": fewer}), **options)
 
-    def sample_replies(space: PersonaSpace) -> pd.DataFrame:
-        replies = known(space)
+    def sample_replies(space: PersonaSpace, **options: bool) -> pd.DataFrame:
+        replies = known(space, **options)
         some = replies.groupby(["kind", "label"], sort=False, dropna=False).head(MOST_REPLIES)
         return some.assign(reply=some["reply"].str[:MOST_CHARACTERS])
 

@@ -87,25 +87,27 @@ def draw_map(
     folder: SpaceName,
     target: Annotated[Path, new_path("A .html, .png or .svg file.", "--out")],
     layer: Annotated[
-        int | None, typer.Option(help="Block; two thirds up the model by default.")
+        int | None, typer.Option(help="Block; the recommended one by default.")
     ] = None,
     figure: Annotated[
-        Literal["map", "ranking", "variance"], typer.Option(help="What to draw.")
+        Literal["map", "ranking", "variance", "layers"], typer.Option(help="What to draw.")
     ] = "map",
     dims: Annotated[int, typer.Option(min=2, max=3, help="Of the map.")] = 2,
     traits: Annotated[bool, typer.Option(help="Draw traits as arrows.")] = True,
 ) -> None:
-    """Draw the persona map, the ranking along the axis, or the variance by layer."""
+    """Draw the persona map, the ranking along the axis, the variance by layer, or which layer to take and why."""
     from persona_lens.persona_space import PersonaSpace  # noqa: PLC0415
     from persona_lens.plots import figure_files, save_figure  # noqa: PLC0415
 
     figure_files(target)
     space = PersonaSpace.load(folder)
-    chosen = space.layers_[len(space.layers_) * 2 // 3] if layer is None else layer
+    if layer is None and figure in ("map", "ranking"):
+        err.print(f"{space.recommend_layer()}", markup=False, highlight=False)
     figures = {
-        "map": lambda: space.map(chosen, dims=dims, traits=traits),
-        "ranking": lambda: space.axis_plot(chosen),
+        "map": lambda: space.map(layer, dims=3 if dims == 3 else 2, traits=traits),
+        "ranking": lambda: space.axis_plot(layer),
         "variance": space.variance_plot,
+        "layers": space.layer_plot,
     }
     for written in save_figure(figures[figure](), target):
         err.print(f"Saved: {written}")

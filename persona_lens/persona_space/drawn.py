@@ -23,7 +23,7 @@ class DrawnSpace(Space):
 
     def map(
         self,
-        layer: int,
+        layer: int | None = None,
         *,
         dims: Literal[2, 3] = 2,
         traits: bool = True,
@@ -32,12 +32,14 @@ class DrawnSpace(Space):
         z: str = "pc3",
         color: str = "axis",
         labels: Labels = "all",
+        highlight: Sequence[str] = (),
+        intervals: bool = False,
         title: str | None = None,
     ) -> go.Figure:
         """The persona map at one layer; more is said at `persona_lens.plots.persona_map`.
 
         Args:
-            layer: Block; negative ones count from the last.
+            layer: Block; negative ones count from the last. The recommended one by default.
             dims: 2 or 3.
             traits: Whether to draw trait arrows; only those that lie well in the view are drawn.
             x: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role ("trait:stoic" where
@@ -46,16 +48,19 @@ class DrawnSpace(Space):
             z: Likewise, in three dimensions.
             color: Colours roles by their projection on "axis", "pc1", ... or a trait; "group" by group.
             labels: Which roles to name: `all` for which there is room, `extremes`, or `none`.
+            highlight: Roles to bring out: named in bold, all others faint.
+            intervals: Draw 95 % intervals over folds of the questions.
             title: Replaces the title.
 
         Raises:
-            FigureError: Not fitted, `dims` other than 2 or 3, or fewer components than asked for.
+            FigureError: Not fitted, `dims` other than 2 or 3, fewer components than asked for, or intervals of a
+                space that keeps no folds.
             SpaceError: Unknown layer or direction.
 
         Examples:
             >>> from persona_lens import PersonaSpace
-            >>> PersonaSpace.load("smollm2-135m-instruct").map(layer=20, color="group").layout.title.text[:11]
-            'Persona map'
+            >>> PersonaSpace.load("smollm2-135m-instruct").map(layer=20, color="group").layout.title.text[:3]
+            'PC1'
         """
         from persona_lens.plots import persona_map  # noqa: PLC0415
 
@@ -69,17 +74,25 @@ class DrawnSpace(Space):
             z=z,
             color=color,
             labels=labels,
+            highlight=highlight,
+            intervals=intervals,
             title=title,
         )
 
     def axis_plot(
-        self, layer: int, *, top: int | None = None, title: str | None = None
+        self,
+        layer: int | None = None,
+        *,
+        top: int | None = None,
+        highlight: Sequence[str] = (),
+        title: str | None = None,
     ) -> go.Figure:
         """Roles ranked along the axis, Assistant first; more is said at `persona_lens.plots.axis_ranking`.
 
         Args:
-            layer: Block; negative ones count from the last.
+            layer: Block; negative ones count from the last. The recommended one by default.
             top: Shows this many roles from either end, and how many are left out; all by default.
+            highlight: Roles to bring out: always shown, their names bold, all others faint.
             title: Replaces the title.
 
         Raises:
@@ -88,7 +101,20 @@ class DrawnSpace(Space):
         """
         from persona_lens.plots import axis_ranking  # noqa: PLC0415
 
-        return axis_ranking(self, layer, top=top, title=title)
+        return axis_ranking(self, layer, top=top, highlight=highlight, title=title)
+
+    def layer_plot(self, *, title: str | None = None) -> go.Figure:
+        """Why `recommend_layer` recommends what it does; more is said at `persona_lens.plots.layer_choice`.
+
+        Args:
+            title: Replaces the title.
+
+        Raises:
+            FigureError: Not fitted.
+        """
+        from persona_lens.plots import layer_choice  # noqa: PLC0415
+
+        return layer_choice(self, title=title)
 
     def variance_plot(self, *, title: str | None = None) -> go.Figure:
         """Variance explained and stability by layer; more is said at `persona_lens.plots.variance`.
@@ -118,7 +144,7 @@ class DrawnSpace(Space):
             layers: Blocks, negative ones count from the last; all by default.
             x: What to draw along: "axis", "pc1", "pc2", ..., or the name of a trait or role.
             y: Likewise.
-            start: The layer shown first; two thirds on by default.
+            start: The layer shown first; the recommended one by default, or the nearest.
             title: Replaces the title.
 
         Raises:

@@ -28,6 +28,7 @@ from persona_lens.plots.export import (
 from persona_lens.plots.forecast_scores import forecast_scores
 from persona_lens.plots.forecast_truth import forecast_truth, message_kinds
 from persona_lens.plots.heatmaps import trait_heatmap
+from persona_lens.plots.layer_choice import layer_choice
 from persona_lens.plots.layer_map import layer_map
 from persona_lens.plots.layer_sweep import layer_sweep
 from persona_lens.plots.maps import persona_map
@@ -51,6 +52,7 @@ __all__ = [
     "figure_files",
     "forecast_scores",
     "forecast_truth",
+    "layer_choice",
     "layer_map",
     "layer_similarity",
     "layer_sweep",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
+from persona_lens.plots.parts import style
 from persona_lens.plots.parts.panels import Line, Panel, draw_panels
 from persona_lens.plots.parts.subjects import check_fitted, source_line
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7d8590"
+FIRST, THREE, QUESTIONS = "#1f2328", "#59636e", "#007a5e"
+GREY = style.NULL_COLOUR
 
 
 def variance(space: Space, *, title: str | None = None) -> go.Figure:
@@ -41,9 +43,25 @@ def variance(space: Space, *, title: str | None = None) -> go.Figure:
     return draw_panels(
         [_explained(space), _needed(space), _cosine(space), _halves(space)],
         list(space.layers_),
-        title=title or "Variance and stability by layer",
+        title=title or _finding(space),
+        topic="Variance and stability by layer",
         subtitle=source_line(space),
         caption=shortage_note(space.shortages_),
+    )
+
+
+def _finding(space: Space) -> str:
+    """At how many layers PC1 is the axis beyond chance, and how well the axis repeats."""
+    frame = space.stability_
+    beyond = int((frame["cosine"] > frame["shuffled_95"]).sum())
+    found = f"PC1 lies along the axis beyond chance at {beyond or 'none'} of {len(frame)} layers"
+    known = frame.dropna(subset=["axis_questions"])
+    if known.empty:
+        return found
+    best = known.iloc[int(known["axis_questions"].to_numpy().argmax())]
+    return (
+        f"{found}; the axis repeats best at layer {best['layer']:.0f}, {best['axis_questions']:.2f} "
+        f"({best['axis_questions_low']:.2f} to {best['axis_questions_high']:.2f}) between halves of the questions"
     )
 
 
@@ -53,7 +71,7 @@ def _explained(space: Space) -> Panel:
     return Panel(
         title="Variance of the roles explained",
         note="",
-        lines=[Line("PC1", first, BLUE), Line("PC1 to PC3", three, ORANGE)],
+        lines=[Line("PC1", first, FIRST), Line("PC1 to PC3", three, THREE, dash="dash")],
         height=170,
         span=(0.0, min(1.0, float(three.max()) * 1.15)),
         form=".0%",
@@ -65,7 +83,7 @@ def _needed(space: Space) -> Panel:
     return Panel(
         title="Components for 70 % of the variance",
         note="",
-        lines=[Line("components", needed, BLUE)],
+        lines=[Line("components", needed, FIRST)],
         height=100,
         span=(0.0, float(needed.max()) * 1.2),
         form=".0f",
@@ -84,7 +102,7 @@ def _cosine(space: Space) -> Panel:
             Line(
                 "cos(PC1, axis)",
                 frame["cosine"],
-                BLUE,
+                style.AXIS_COLOUR,
                 low=frame["cosine_low"],
                 high=frame["cosine_high"],
             ),
@@ -103,7 +121,7 @@ def _halves(space: Space) -> Panel:
             low=space.stability_[f"axis_{what}_low"].to_numpy(),
             high=space.stability_[f"axis_{what}_high"].to_numpy(),
         )
-        for what, color in (("roles", GREEN), ("questions", ORANGE))
+        for what, color in (("roles", style.ROLE_COLOUR), ("questions", QUESTIONS))
     ]
     known = [line for line in lines if np.isfinite(line.values).any()]
     note = "Cosine of the axes of two halves, median over splits. Bands: 95 % of the splits"

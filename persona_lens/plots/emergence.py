@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from persona_lens.plots.layer_sweep import LAYER_TITLE, by_kind, kind_name
+from persona_lens.plots.layer_sweep import KIND_COLOURS, LAYER_TITLE, by_kind, kind_name
 from persona_lens.plots.parts import style
 from persona_lens.plots.parts.labels import Label, label_annotation, place_labels
 from persona_lens.plots.parts.subjects import number
@@ -69,7 +69,7 @@ def emergence(
         heights = row - up / ROW
         below = float(max(0.0, -up.min())) + MEDIAN_GAP
         traces += [
-            _dots(units, heights, kind, COLOURS[row % len(COLOURS)]),
+            _dots(units, heights, kind, KIND_COLOURS.get(kind, COLOURS[row % len(COLOURS)])),
             _median(units, row + below / ROW, kind),
         ]
         at = np.stack([(units["depth"].to_numpy() - span[0]) * scale, ROW / 2 - up], axis=1)
@@ -78,13 +78,14 @@ def emergence(
         ticks.append(f"<b>{kind_name(kind)}</b><br>{len(units)} of {every}")
     fig = style.figure(
         traces,
-        title=title or "Where in depth roles and traits emerge",
+        title=title or _finding(frame, kinds),
+        topic="Where in depth roles and traits emerge",
         subtitle=joined(source, _legend()),
         left=LEFT,
         right=RIGHT,
     )
     style.add_notes(fig, notes)
-    style.add_caption(fig, _caption(frame, known, kinds, summary))
+    style.add_caption(fig, _caption(frame, known, summary))
     style.set_plot_height(fig, ROW * len(kinds))
     fig.update_layout(
         showlegend=False,
@@ -199,6 +200,17 @@ def _labels(
     return found
 
 
+def _finding(frame: pd.DataFrame, kinds: list[tuple[str, pd.DataFrame]]) -> str:
+    """The median depth of each kind, and of how many it is."""
+    parts = []
+    for kind, rows in kinds:
+        median, low, high = median_interval(rows["depth"].to_numpy(dtype=float))
+        every = int((frame["kind"] == kind).sum())
+        depth = with_interval(median, low, high, ".1f")
+        parts.append(f"{kind_name(kind)} emerge at layer {depth}, {len(rows)} of {every} at all")
+    return "; ".join(parts).capitalize()
+
+
 def _legend() -> str:
     return (
         f"A point is a role or a trait; the {NAMED_A_SIDE} earliest and latest of a kind are named. "
@@ -206,15 +218,8 @@ def _legend() -> str:
     )
 
 
-def _caption(
-    frame: pd.DataFrame, known: pd.DataFrame, kinds: list[tuple[str, pd.DataFrame]], summary: str
-) -> str:
+def _caption(frame: pd.DataFrame, known: pd.DataFrame, summary: str) -> str:
     parts = [summary] if summary else []
-    for kind, rows in kinds:
-        median, low, high = median_interval(rows["depth"].to_numpy(dtype=float))
-        parts.append(
-            f"Median of {len(rows)} {kind_name(kind)}: layer {with_interval(median, low, high, '.1f')}."
-        )
     half = float(((known["high"] - known["low"]) / 2).median())
     if np.isfinite(half):
         parts.append(

@@ -24,6 +24,8 @@ from persona_lens.paths import check_target
 
 SCALE = 2
 PAGE, PICTURES = ".html", (".png", ".svg")
+CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
+"""Of plotly's bar: nothing in a saved page uploads what it shows."""
 SIZE = (700, 450)  # plotly's own, for figures that do not say
 
 _PAGE = """<!DOCTYPE html>
@@ -34,8 +36,20 @@ _PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <style>
 body {{ margin: 0; background: #fff; }}
-.figure {{ width: 100%; height: 100vh; min-width: {width}px; min-height: {height}px; }}
+.figure {{ width: 100%; height: 100vh; min-width: {width}px; min-height: {height}px; transform-origin: 0 0; }}
 </style>
+<script>
+// A figure is laid out in pixels: a narrow window shows all of it, smaller.
+function fit() {{
+  const share = Math.min(1, document.documentElement.clientWidth / {width});
+  const figure = document.querySelector(".figure");
+  figure.style.transform = share < 1 ? `scale(${{share}})` : "";
+  document.body.style.height = share < 1 ? `${{figure.offsetHeight * share}}px` : "";
+  document.body.style.overflow = share < 1 ? "hidden auto" : "";
+}}
+window.addEventListener("resize", fit);
+window.addEventListener("DOMContentLoaded", fit);
+</script>
 </head>
 <body>
 <div class="figure">{figure}</div>
@@ -140,7 +154,7 @@ def _page(fig: go.Figure) -> bytes:
         auto_play=False,  # a page with a slider waits for the reader
         default_width="100%",
         default_height="100%",
-        config={"responsive": True, "displaylogo": False},
+        config=CONFIG,
     )
     width, height = layout.width or SIZE[0], layout.height or SIZE[1]
     return _PAGE.format(

@@ -102,7 +102,8 @@ def trait_heatmap(
             reach=reach,
             x_title=LAYER_TITLE if by_layer else "",
             where="layer %{x}" if by_layer else f"%{{x}}, layer {layer}",
-            title=title or f"Traits and {against}" + ("" if by_layer else f" at layer {layer}"),
+            title=title or _finding(frame, against, None if by_layer else layer),
+            topic=f"Traits and {against}" + ("" if by_layer else f" at layer {layer}"),
             subtitle=subtitle,
             caption=caption,
         )
@@ -169,6 +170,7 @@ def _draw(
     x_title: str,
     where: str,
     title: str,
+    topic: str,
     subtitle: str,
     caption: str,
 ) -> go.Figure:
@@ -196,6 +198,7 @@ def _draw(
             )
         ],
         title=title,
+        topic=topic,
         subtitle=subtitle,
         left=left,
         right=round(style.WIDTH - left - cell * len(columns)),
@@ -254,6 +257,29 @@ def _words(by_layer: bool, clustered: bool) -> str:
     return f"Colour: cosine, blue towards {towards}. {which} in the order of a hierarchical clustering."
 
 
+def _finding(frame: pd.DataFrame, against: str, layer: int | None) -> str:
+    """How many cells go beyond their null; where there is none, the strongest cell."""
+    cells = frame if layer is None else frame.loc[frame["layer"] == layer]
+    if "q" in cells and cells["q"].notna().any():
+        known = int(cells["q"].notna().sum())
+        clear = int((cells["q"] < SIGNIFICANT).sum())
+        beyond = f"{clear:,}" if clear else "None"
+        return (
+            f"{beyond} of {known:,} cells go{'es' if clear == 1 else ''} beyond directions drawn "
+            f"like the roles (q below {SIGNIFICANT:g})"
+        )
+    if not cells["cosine"].notna().any():
+        return f"No cosine of traits and {against} is known"
+    best = max(
+        cells.dropna(subset=["cosine"]).to_dict("records"), key=lambda row: abs(row["cosine"])
+    )
+    where = "" if layer is not None else f", layer {best['layer']}"
+    return (
+        f"Strongest: {shown(str(best['trait']))} and {_target(best['target'])}{where}, cosine "
+        f"{number(best['cosine'], '.2f')} (the largest of {len(cells):,}, without a null)"
+    )
+
+
 def _caption(
     frame: pd.DataFrame,
     traits: Sequence[str],
@@ -265,11 +291,6 @@ def _caption(
     parts = [f"{len(traits)} traits, {targeted}, {len(layers)} layer{'s'[: len(layers) > 1]}."]
     if len(kept) < len(layers):
         parts.append(f"To keep the page small, {len(kept)} of the layers are drawn.")
-    if "q" in frame and frame["q"].notna().any():
-        clear = int((frame["q"] < SIGNIFICANT).sum())
-        parts.append(
-            f"Beyond directions drawn like the roles (q below {SIGNIFICANT:g}): {clear} of {len(frame)} cells."
-        )
     missing = int(frame["cosine"].isna().sum())
     if missing:
         parts.append(f"Left open, not known: {missing} cells.")

@@ -31,7 +31,7 @@ from persona_lens.plots.parts.subjects import (
     subject_frame,
 )
 from persona_lens.plots.parts.text import joined, paragraph, shown
-from persona_lens.plots.parts.view import cosine_line
+from persona_lens.plots.parts.view import cosine_finding, cosine_line
 from persona_lens.space import Space
 from persona_lens.space.shortages import shortage_note
 
@@ -60,7 +60,7 @@ def layer_map(
         layers: Blocks, negative ones count from the last; all by default.
         x: What to draw along: "axis", "pc1", "pc2", ..., or the name of a trait or role.
         y: Likewise.
-        start: The layer shown first; two thirds on by default.
+        start: The layer shown first; by default the recommended one (`space.recommend_layer()`) or the nearest.
         title: Replaces the title.
 
     Raises:
@@ -80,7 +80,7 @@ def layer_map(
     blocks = [block(space, each) for each in (space.table.layers if layers is None else layers)]
     if not blocks:
         raise FigureError("a map needs a layer", expected="at least one", given="none")
-    shown_first = blocks[len(blocks) * 2 // 3] if start is None else block(space, start)
+    shown_first = block(space, start) if start is not None else _opening(space, blocks)
     views = _views(space, blocks, (x, y))
     every = np.concatenate([np.vstack([each.points, each.star]) for each in views])
     canvas = Canvas.around(every, style.WIDTH - LEFT - RIGHT, equal=False)
@@ -91,7 +91,8 @@ def layer_map(
     for view in views:
         fig = style.figure(
             [*_roles(view, first, looks, about), _star(view)],
-            title=title or f"Persona map at layer {view.layer}",
+            title=title or cosine_finding(space, view.layer),
+            topic=f"Persona map at layer {view.layer}",
             subtitle=f"{source_line(space)}<br>{cosine_line(space, view.layer)}",
             left=LEFT,
             right=RIGHT,
@@ -99,6 +100,11 @@ def layer_map(
         _finish(fig, view, canvas, first, shortage=shortage_note(space.shortages_))
         figures[view.layer] = fig
     return layer_slider(figures, start=shown_first)
+
+
+def _opening(space: Space, blocks: Sequence[int]) -> int:
+    recommended = space.recommend_layer().layer
+    return min(blocks, key=lambda layer: abs(layer - recommended))
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,11 @@ COLUMNS = (
     *("null", "null_mean", "null_95", "n"),
 )
 KINDS = {"role": "roles", "trait": "traits", "role-trait": "roles and traits"}
+KIND_COLOURS = {
+    "role": style.ROLE_COLOUR,
+    "trait": style.TRAIT_COLOUR,
+    "role-trait": style.BOTH_COLOUR,
+}
 KIND_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 CONTROL_GREYS = ("#59636e", "#a39a92")
 CONTROL_DASHES = ("solid", "longdash", "dashdot")
@@ -91,7 +96,8 @@ def layer_sweep(
     layers = sorted(set(frame["layer"]))
     fig = draw_facets(
         facets,
-        title=title or "What can be read at which layer",
+        title=title or _finding(frame.loc[frame["metric"].isin(asked)], known),
+        topic="What can be read at which layer",
         subtitle=joined(source, _legend(bool(controls))),
         x_title=LAYER_TITLE,
         x_axis={"dtick": 1} if len(layers) <= FEW_LAYERS else {"nticks": 8},
@@ -114,7 +120,10 @@ def _looks(frame: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Colour and symbol of each kind: the contract's kinds have their own, others take the rest in turn."""
     kinds = list(dict.fromkeys([*KINDS, *frame["kind"]]))
     return {
-        kind: (COLOURS[place % len(COLOURS)], KIND_SYMBOLS[place % len(KIND_SYMBOLS)])
+        kind: (
+            KIND_COLOURS.get(kind, COLOURS[place % len(COLOURS)]),
+            KIND_SYMBOLS[place % len(KIND_SYMBOLS)],
+        )
         for place, kind in enumerate(kinds)
     }
 
@@ -178,15 +187,15 @@ def value_curve(rows: pd.DataFrame, x: str, name: str, hovers: pd.Series, **look
 def null_curves(rows: pd.DataFrame, x: str, name: str, color: str) -> list[Curve]:
     """What chance gives, thin and in the colour of the curve; no line where it is not known.
 
-    Of several nulls each has its line of 95 %, but only the first its mean.
+    Of several nulls the one that is hardest to beat is drawn; hovers tell all of them.
     """
     lines = []
     names = rows["null"].astype(str) if "null" in rows else pd.Series("null", index=rows.index)
-    for place, (null, part) in enumerate(rows.groupby(names, sort=False)):
+    for null, part in _hardest(rows, names):
         ordered = part.sort_values(x)
         for column, what, dash in (("null_95", "95 % below", "dot"), ("null_mean", "mean", "dash")):
             values = ordered[column].to_numpy(dtype=float)
-            if not np.isfinite(values).any() or (place and column == "null_mean"):
+            if not np.isfinite(values).any():
                 continue
             called = f"null of {name}, {what}"
             said = called if null == "null" else f"{called}<br>{null}"
@@ -206,6 +215,13 @@ def null_curves(rows: pd.DataFrame, x: str, name: str, color: str) -> list[Curve
     return lines
 
 
+def _hardest(rows: pd.DataFrame, names: pd.Series) -> list[tuple[Any, pd.DataFrame]]:
+    """The null whose 95 % reach highest on the mean; the first where none is known. Nothing without rows."""
+    found = list(rows.groupby(names, sort=False))
+    reach = [np.nan_to_num(float(part["null_95"].mean()), nan=-np.inf) for _, part in found]
+    return [found[int(np.argmax(reach))]] if found else []
+
+
 def null_line(row: Mapping[Any, Any]) -> str:
     """What a hover says of a null; empty where it is not known."""
     if not np.isfinite(row["null_mean"]):
@@ -214,6 +230,33 @@ def null_line(row: Mapping[Any, Any]) -> str:
     if np.isfinite(row["null_95"]):
         text += f", 95 % below {number(row['null_95'], '.3f')}"
     return f"null ({row['null']}): {text}" if row.get("null") else f"null: {text}"
+
+
+def _finding(frame: pd.DataFrame, known: Mapping[str, Words]) -> str:
+    """How many curves rise above their hardest null somewhere; of a single one, how high and where."""
+    tested: dict[tuple[str, str], bool] = {}
+    best: dict[str, Any] = {}
+    for row in frame.to_dict("records"):
+        same = (frame["metric"] == row["metric"]) & (frame["kind"] == row["kind"])
+        nulls = frame.loc[same & (frame["layer"] == row["layer"]), "null_95"].to_numpy(dtype=float)
+        if not np.isfinite(nulls).any() or not np.isfinite(row["value"]):
+            continue
+        curve, hardest = (str(row["metric"]), str(row["kind"])), float(np.nanmax(nulls))
+        tested[curve] = tested.get(curve, False) or row["low"] > hardest
+        if not best or row["value"] > best["value"]:
+            best = {**row, "hardest": hardest}
+    curves = frame[["metric", "kind"]].drop_duplicates()
+    if not tested:
+        return f"{len(curves)} curves by layer, without a null to hold them against"
+    if len(curves) == 1:
+        name = words_for(str(best["metric"]), dict(known)).title
+        value = with_interval(best["value"], best["low"], best["high"], ".2f")
+        return (
+            f"{name} Of {kind_name(str(best['kind']))} {value} at best, at layer {best['layer']}; "
+            f"chance below {number(best['hardest'], '.2f')}"
+        )
+    beaten = f"{sum(tested.values())} of {len(tested)} curves"
+    return f"{beaten} rise above 95 % of their null, interval and all, at some layer"
 
 
 def _hovers(rows: pd.DataFrame, model: str = "") -> pd.Series:

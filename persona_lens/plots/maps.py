@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import plotly.graph_objects as go
@@ -9,7 +10,7 @@ import plotly.graph_objects as go
 from persona_lens.errors import FigureError
 from persona_lens.plots.parts.plane import draw_plane
 from persona_lens.plots.parts.scene import draw_scene
-from persona_lens.plots.parts.subjects import check_fitted
+from persona_lens.plots.parts.subjects import check_fitted, role_names
 from persona_lens.plots.parts.view import LABELS, Labels, map_view
 from persona_lens.space import Space
 from persona_lens.spelling import check_choice
@@ -17,7 +18,7 @@ from persona_lens.spelling import check_choice
 
 def persona_map(
     space: Space,
-    layer: int,
+    layer: int | None = None,
     *,
     dims: Literal[2, 3] = 2,
     traits: bool = True,
@@ -26,6 +27,8 @@ def persona_map(
     z: str = "pc3",
     color: str = "axis",
     labels: Labels = "all",
+    highlight: Sequence[str] = (),
+    intervals: bool = False,
     title: str | None = None,
 ) -> go.Figure:
     """Map of the persona space at one layer.
@@ -37,7 +40,8 @@ def persona_map(
 
     Args:
         space: Fitted.
-        layer: Block; negative ones count from the last.
+        layer: Block; negative ones count from the last. The recommended one by default
+            (`space.recommend_layer()`), and the figure says so.
         dims: 2 or 3.
         traits: Whether to draw trait arrows; only those that lie well in the view are drawn.
         x: What to draw along: "pc1", "pc2", ..., "axis", or the name of a trait or role
@@ -48,10 +52,13 @@ def persona_map(
             "group" colours by group.
         labels: Which roles to name: `all` for which there is room, `extremes`, or `none`. In three dimensions
             `all` names the extremes as well, since labels would collide as soon as the map is turned.
-        title: Replaces the title; the line below, on where the numbers come from, stays.
+        highlight: Roles to bring out: named in bold whatever there is room for, all others faint.
+        intervals: Draw 95 % intervals over folds of the questions, along each direction.
+        title: Replaces the finding; the lines below, on what it is and where the numbers come from, stay.
 
     Raises:
-        FigureError: Not fitted, `dims` other than 2 or 3, or fewer components than asked for.
+        FigureError: Not fitted, `dims` other than 2 or 3, fewer components than asked for, intervals in three
+            dimensions or of a space that keeps no folds, or a highlighted name that is no role.
         SpaceError: Unknown layer or direction.
 
     Examples:
@@ -68,6 +75,18 @@ def persona_map(
     if dims not in (2, 3):
         raise FigureError("a map has two or three dimensions", expected="2 or 3", given=dims)
     check_choice(labels, LABELS, "unknown labels", error=FigureError)
+    if intervals and dims == 3:
+        raise FigureError("intervals are drawn in the plane", expected="dims=2", given="dims=3")
     names = (x, y) if dims == 2 else (x, y, z)
-    view = map_view(space, layer, names, traits=traits, color=color, labels=labels, title=title)
+    view = map_view(
+        space,
+        layer,
+        names,
+        traits=traits,
+        color=color,
+        labels=labels,
+        title=title,
+        highlight=role_names(space, highlight),
+        intervals=intervals,
+    )
     return draw_plane(view) if dims == 2 else draw_scene(view)

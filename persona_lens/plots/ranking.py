@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +11,37 @@ import plotly.graph_objects as go
 
 from persona_lens.errors import FigureError
 from persona_lens.plots.parts import style
+from persona_lens.plots.parts.marks import FAINT
 from persona_lens.plots.parts.subjects import (
     block,
     check_fitted,
     hover_text,
     number,
+    role_names,
     source_line,
     subject_frame,
 )
-from persona_lens.plots.parts.text import shown, text_width
+from persona_lens.plots.parts.text import joined, shown, text_width
 from persona_lens.space import Space
+from persona_lens.space.recommending import chosen_layer
 from persona_lens.space.shortages import shortage_note
 
 ROW, DENSE_ROW, DENSE = 19.0, 15.0, 80
 RIGHT = 150
 HEAD = 36  # two rows of labels between subtitle and plot area
 LABEL_SHARE = 0.08
+MISSED = 0.05  # of 95 % intervals
 DEFAULT_LINE = {"color": style.INK, "width": 2}
 MEAN_LINE = {"color": style.QUIET, "width": 1, "dash": "dot"}
 
 
 def axis_ranking(
-    space: Space, layer: int, *, top: int | None = None, title: str | None = None
+    space: Space,
+    layer: int | None = None,
+    *,
+    top: int | None = None,
+    highlight: Sequence[str] = (),
+    title: str | None = None,
 ) -> go.Figure:
     """Roles ranked by their projection on the Assistant Axis at one layer, the most Assistant-like first.
 
@@ -41,8 +51,10 @@ def axis_ranking(
 
     Args:
         space: Fitted.
-        layer: Block; negative ones count from the last.
+        layer: Block; negative ones count from the last. The recommended one by default
+            (`space.recommend_layer()`), and the figure says so.
         top: Shows this many roles from either end, and how many are left out; all by default.
+        highlight: Roles to bring out: always shown, their names bold, all others faint.
         title: Replaces the title.
 
     Raises:
@@ -61,7 +73,9 @@ def axis_ranking(
     check_fitted(space)
     if top is not None and top < 1:
         raise FigureError("a ranking shows at least one role from either end", given=f"top={top}")
+    layer, why = chosen_layer(space, layer)
     layer = block(space, layer)
+    chosen = role_names(space, highlight)
     ranking = space.ranking(layer)
     subjects = subject_frame(space, layer, "role")
     subjects = subjects.loc[subjects["row"].isin(space.table.axis_rows())]
@@ -74,7 +88,7 @@ def axis_ranking(
         )
     ]
     ranking["group"] = subjects["group"].to_numpy()
-    shown_rows, ticks = _rows(ranking, top)
+    shown_rows, ticks = _rows(ranking, top, chosen)
     mean = float(ranking["projection"].mean())
 
     left = round(max(text_width(tick, 12) for tick in ticks)) + 24
@@ -84,10 +98,11 @@ def axis_ranking(
                 upright(at, len(ticks), line, showlegend=False)
                 for at, line in ((mean, MEAN_LINE), (default["projection"], DEFAULT_LINE))
             ),
-            *_traces(shown_rows),
+            *_traces(shown_rows, chosen),
         ],
-        title=title or f"Roles along the Assistant Axis at layer {layer}",
-        subtitle=_subtitle(space, layer, ranking),
+        title=title or _finding(ranking, float(default["projection"])),
+        topic=f"Roles along the Assistant Axis at layer {layer}",
+        subtitle=joined(_subtitle(space, layer, ranking), why),
         right=RIGHT,
         left=left,
         head=HEAD,
@@ -134,47 +149,95 @@ def upright(at: float, rows: int, line: dict, **look: Any) -> go.Scatter:
     return go.Scatter(**ends, mode="lines", line=line, hoverinfo="skip", **look)
 
 
-def _rows(ranking: pd.DataFrame, top: int | None) -> tuple[pd.DataFrame, list[str]]:
+def _rows(
+    ranking: pd.DataFrame, top: int | None, chosen: Sequence[str]
+) -> tuple[pd.DataFrame, list[str]]:
     """The roles to draw, with their row `place` from the top, and the text of every row."""
-    left_out = 0 if top is None else len(ranking) - 2 * top
-    names = [shown(name) for name in ranking["name"]]
-    if top is None or left_out <= 0:
-        return ranking.assign(place=np.arange(len(ranking))), names
-    ends = pd.concat([ranking.head(top), ranking.tail(top)])
-    places = np.concatenate([np.arange(top), np.arange(top + 1, 2 * top + 1)])
-    return ends.assign(place=places), [*names[:top], f"… {left_out} more …", *names[-top:]]
+    total = len(ranking)
+    bold = ranking["name"].isin(chosen).to_numpy()
+    names = [
+        f"<b>{shown(name)}</b>" if each else shown(name)
+        for name, each in zip(ranking["name"], bold, strict=True)
+    ]
+    kept = np.ones(total, dtype=bool)
+    if top is not None:
+        kept = bold.copy()
+        kept[:top] = kept[-top:] = True
+    rows = np.flatnonzero(kept).tolist()
+    places, ticks = [], []
+    for before, row in zip([-1, *rows], rows, strict=False):
+        if row - before > 1:
+            ticks.append(f"… {row - before - 1} more …")
+        places.append(len(ticks))
+        ticks.append(names[row])
+    return ranking.iloc[rows].assign(place=places), ticks
 
 
-def _traces(rows: pd.DataFrame) -> list[go.Scatter]:
+def _finding(ranking: pd.DataFrame, default: float) -> str:
+    """How many roles can be told from the mean role, or, without intervals, who stands where."""
+    first, last = shown(ranking["name"].iloc[0]), shown(ranking["name"].iloc[-1])
+    ends = f"From {first} to {last}"
+    known = ranking[ranking["low"].notna()]
+    beyond = int((ranking["projection"] > default).sum())
+    if known.empty:
+        return (
+            f"{ends}: {beyond} of {len(ranking)} roles lie further out than the default Assistant"
+        )
+    mean = float(ranking["projection"].mean())
+    apart = int(((known["low"] > mean) | (known["high"] < mean)).sum())
+    chance = MISSED * len(known)
+    return (
+        f"{ends}: {apart} of {len(known)} roles lie off the mean role (95 % intervals; "
+        f"about {chance:.0f} would by chance)"
+    )
+
+
+def _traces(rows: pd.DataFrame, chosen: Sequence[str]) -> list[go.Scatter]:
+    """A trace a group; where roles are highlighted, the others of the group are a faint one of their own."""
     looks = style.group_looks(rows["group"].tolist())
+    marked = rows["name"].isin(chosen).to_numpy() if chosen else np.ones(len(rows), dtype=bool)
     traces = []
     for group, look in looks.items():
-        own = rows[rows["group"] == group]
-        traces.append(
-            go.Scatter(
-                x=own["projection"],
-                y=own["place"],
-                error_x={
-                    "array": own["high"] - own["projection"],
-                    "arrayminus": own["projection"] - own["low"],
-                    "thickness": 1.4,
-                    "width": 0,
-                },
-                mode="markers",
-                marker={
-                    "symbol": look.symbol,
-                    "size": 10,
-                    "color": look.colour,
-                    "line": {"color": "#ffffff", "width": 0.8},
-                },
-                name=shown(group),
-                customdata=own["name"],
-                hovertext=own["hover"],
-                hoverinfo="text",
-                showlegend=len(looks) > 1,
+        of_group = (rows["group"] == group).to_numpy()
+        for own, opacity in ((of_group & ~marked, FAINT), (of_group & marked, 1.0)):
+            if own.any():
+                traces.append(_trace(rows.loc[own], group, look, opacity))
+        if len(looks) > 1:
+            marker = {"symbol": look.symbol, "size": 10, "color": look.colour}
+            name = shown(group)
+            traces.append(
+                go.Scatter(
+                    x=[None], y=[None], mode="markers", marker=marker, name=name, hoverinfo="skip"
+                )
             )
-        )
     return traces
+
+
+def _trace(own: pd.DataFrame, group: str, look: style.GroupLook, opacity: float) -> go.Scatter:
+    return go.Scatter(
+        x=own["projection"],
+        y=own["place"],
+        error_x={
+            "array": own["high"] - own["projection"],
+            "arrayminus": own["projection"] - own["low"],
+            "thickness": 1.4,
+            "width": 0,
+            "color": look.colour,
+        },
+        mode="markers",
+        marker={
+            "symbol": look.symbol,
+            "size": 10,
+            "color": look.colour,
+            "line": {"color": "#ffffff", "width": 0.8},
+        },
+        opacity=opacity,
+        name=shown(group),
+        customdata=own["name"],
+        hovertext=own["hover"],
+        hoverinfo="text",
+        showlegend=False,
+    )
 
 
 def _add_reference(

@@ -312,8 +312,11 @@ class Space(SpaceSteering, BaseEstimator):
         space._folder = place
         return space
 
-    def sample_replies(self) -> pd.DataFrame:
+    def sample_replies(self, *, further: bool = False) -> pd.DataFrame:
         """Some of the replies the space was made from, with their labels, where they were saved beside it.
+
+        Args:
+            further: Also those drawn afterwards, one of every role and trait; `averaged` tells which.
 
         Returns:
             Columns `kind`, `name`, `prompt_index`, `side`, `system`, `question`, `reply`, `label`, `score`.
@@ -332,22 +335,23 @@ class Space(SpaceSteering, BaseEstimator):
                 "no replies lie beside this space",
                 remedy="read those of its run: RunFolder(path).replies()",
             )
-        return pd.read_parquet(file)
+        replies = pd.read_parquet(file)
+        if "averaged" not in replies:
+            replies["averaged"] = True
+        return replies if further else replies[replies["averaged"]].drop(columns="averaged")
 
     def recommend_layer(self) -> LayerAdvice:
         """The layer to look at first, with its reasons: what `map` and others take where none is given.
 
-        Where the axis repeats (halves of the questions), the default stands apart (against a role in its place)
-        and roles are known (replies held out, after `measure_separability`). A measure that beats its null at no
-        layer has no say; the last tenth of the depth is no candidate.
+        Where the axis repeats, the default stands apart and roles are known held out (`measure_separability`); see
+        `persona_lens.space.recommending`.
 
         Raises:
             SpaceError: Not fitted.
 
         Examples:
-            >>> advice = Space.load("smollm2-135m-instruct").recommend_layer()
-            >>> advice.layer, advice.as_good
-            (23, (21, 22, 23))
+            >>> Space.load("smollm2-135m-instruct").recommend_layer().as_good
+            (21, 22, 23)
         """
         from persona_lens.space.recommending import recommend  # noqa: PLC0415
 

@@ -44,7 +44,7 @@ def test_every_layer_has_a_step_and_ranges_stay(space: PersonaSpace) -> None:
     assert labels == [str(layer) for layer in space.table.layers]
     assert [each.name for each in fig.frames] == labels
     assert fig.layout.sliders[0].active == 1
-    assert fig.layout.title.text.endswith("layer 1")
+    assert any("Persona map at layer 1" in note.text for note in fig.layout.annotations)
     every = np.array(
         [p for layer in space.table.layers for p in places(fig, layer, len(fig.data) - 1).values()]
     )
@@ -85,7 +85,8 @@ def test_components_keep_their_side_from_layer_to_layer() -> None:
 def test_layers_can_be_chosen_and_one_needs_no_slider(space: PersonaSpace) -> None:
     fig: Any = layer_map(space, layers=[-1])
     assert not fig.layout.sliders
-    assert fig.layout.title.text.endswith(f"layer {space.table.layers[-1]}")
+    last = f"Persona map at layer {space.table.layers[-1]}"
+    assert any(last in note.text for note in fig.layout.annotations)
     with pytest.raises(FigureError, match="at least one"):
         layer_map(space, layers=[])
     with pytest.raises(FigureError, match="no such layer"):

@@ -280,8 +280,65 @@ def test_other_directions_and_colours(space: PersonaSpace) -> None:
 
 
 def test_title_and_layer(space: PersonaSpace) -> None:
-    assert persona_map(space, -1).layout.title.text == "Persona map at layer 3"
+    fig = persona_map(space, -1)
+    row = space.stability_.iloc[-1]
+    beats = row.cosine > row.shuffled_95
+    assert fig.layout.title.text.startswith("PC1 lies along" if beats else "PC1 lies no closer")
+    assert (
+        f"{row.cosine:.2f} ({row.cosine_low:.2f} to {row.cosine_high:.2f})" in fig.layout.title.text
+    )
+    assert "Persona map at layer 3" in notes(fig)["subtitle"]
     assert persona_map(space, 0, title="Mine").layout.title.text == "Mine"
+
+
+def notes(fig: Any) -> dict[str, str]:
+    return {note.name: note.text for note in fig.layout.annotations}
+
+
+def test_without_a_layer_it_is_the_recommended_one_and_says_so(space: PersonaSpace) -> None:
+    subtitle = notes(persona_map(space))["subtitle"]
+    layer = space.recommend_layer().layer
+    assert f"Persona map at layer {layer}" in subtitle
+    assert f"Layer {layer} is the recommended one" in subtitle
+    assert "recommended" not in notes(persona_map(space, 0))["subtitle"]
+
+
+def test_highlighted_roles_are_named_and_all_others_faint(space: PersonaSpace) -> None:
+    name = space.ranking(0)["name"].iloc[7]
+    fig = persona_map(space, 0, highlight=[name])
+    labels = [each for each in notes(fig) if each.startswith("role:")]
+    assert labels == [f"role:{name}"]
+    strong = [
+        role
+        for trace in fig.data
+        if str(trace.uid).startswith("roles-")
+        for role, opacity in zip(trace.customdata, trace.marker.opacity, strict=True)
+        if opacity == 1
+    ]
+    assert strong == [name]
+    with pytest.raises(SpaceError, match="nobody"):
+        persona_map(space, 0, highlight=["nobody_of_that_name"])
+
+
+def test_intervals_on_request_are_those_of_the_ranking(space: PersonaSpace) -> None:
+    assert all(
+        trace.error_x.array is None
+        for trace in persona_map(space, 0).data
+        if trace.type == "scatter"
+    )
+    fig = persona_map(space, 0, x="axis", intervals=True)
+    drawn = {
+        name: margin
+        for trace in fig.data
+        if str(trace.uid).startswith("roles-")
+        for name, margin in zip(trace.customdata, trace.error_x.array, strict=True)
+    }
+    ranking = space.ranking(0).set_index("name")
+    wanted = ranking["high"] - ranking["projection"]
+    for name, margin in drawn.items():
+        assert margin == pytest.approx(wanted[name], rel=1e-3)
+    with pytest.raises(FigureError, match="in the plane"):
+        persona_map(space, 0, dims=3, intervals=True)
 
 
 def test_errors_name_the_remedy(space: PersonaSpace) -> None:

@@ -60,6 +60,24 @@ def test_top_keeps_both_ends_and_counts_the_rest(large_space: PersonaSpace) -> N
     assert len(axis_ranking(large_space, LAYER, top=200).layout.yaxis.ticktext) == 275
 
 
+def test_highlighted_roles_are_kept_in_the_middle_and_stand_out(large_space: PersonaSpace) -> None:
+    ranking = large_space.ranking(LAYER)
+    name = ranking["name"].iloc[100]
+    fig: Any = axis_ranking(large_space, LAYER, top=10, highlight=[name])
+    assert list(fig.layout.yaxis.ticktext[10:13:2]) == ["… 90 more …", "… 164 more …"]
+    assert fig.layout.yaxis.ticktext[11] == f"<b>{name.replace('_', ' ')}</b>"
+    strong = [trace for trace in fig.data if trace.customdata is not None and trace.opacity == 1]
+    assert [list(trace.customdata) for trace in strong] == [[name]]
+
+
+def test_the_title_counts_the_roles_off_the_mean(space: PersonaSpace) -> None:
+    ranking = space.ranking(LAYER)
+    mean = ranking["projection"].mean()
+    apart = int(((ranking["low"] > mean) | (ranking["high"] < mean)).sum())
+    title = axis_ranking(space, LAYER).layout.title.text.replace("<br>", " ")
+    assert f"{apart} of 48 roles lie off the mean role" in title
+
+
 @pytest.mark.parametrize("top", [None, 5])
 def test_names_fit_the_margin_and_rows_the_height(
     large_space: PersonaSpace, top: int | None

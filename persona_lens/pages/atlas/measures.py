@@ -121,5 +121,5 @@ def _align(measures: Measures, units: Units, anchor: int) -> None:
 
 
 def anchor_layer(space: Space) -> int:
-    """Place of the layer the page opens at: two thirds up, as the command line has it."""
-    return len(space.layers_) * 2 // 3
+    """Place of the layer the page opens at: the recommended one."""
+    return space.layer_index(space.recommend_layer().layer)

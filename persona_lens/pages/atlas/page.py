@@ -18,6 +18,7 @@ from persona_lens.files import whole_or_nothing
 from persona_lens.pages.atlas import card
 from persona_lens.pages.atlas.measures import NEIGHBOURS, Measures, anchor_layer, measure
 from persona_lens.pages.atlas.ordering import clustered
+from persona_lens.pages.atlas.replies import reply_samples
 from persona_lens.pages.atlas.sweeps import sweep_panels
 from persona_lens.pages.atlas.units import Units
 from persona_lens.pages.shared.inline import COSINE_STEP, deflated, packed, script_json
@@ -46,7 +47,9 @@ def atlas(
 
     Projections are in the units of the residual stream, Assistant positive, and are exact to float32. Cosines in
     the heat map of traits and roles and in lists of neighbours are rounded to 0.01. Components may be turned: they
-    keep their signs of the layer two thirds up, and follow their neighbour from there.
+    keep their signs of the layer the page opens at (`space.recommend_layer()`), and follow their neighbour from
+    there.
+    Replies are those of the run beside the space, or those kept with it: at most four of a role or trait.
 
     Args:
         space: Fitted.
@@ -80,7 +83,7 @@ def atlas(
     units, anchor = Units.of(space), anchor_layer(space)
     n_layers = len(space.layers_)
     measures = measure(units, anchor, lambda done: tell(f"Measuring layer {done} of {n_layers}"))
-    tell("Ordering the heat maps")
+    tell("Ordering the heat maps, reading replies")
     content = page_data(units, measures, anchor, panels)
     tell("Writing the page")
     page = _render(
@@ -121,6 +124,7 @@ def page_data(
         "roleOrder": clustered(units, roles),
         "stability": card.stability(space),
         "sweep": panels,
+        "replies": reply_samples(units),
         "foldedBy": card.folded_by(space),
         "equalUnits": space.scaling == "center",
         "style": {
@@ -132,6 +136,10 @@ def page_data(
             "zero": style.ZERO,
             "default": style.DEFAULT_COLOUR,
             "trait": style.TRAIT_COLOUR,
+            "role": style.ROLE_COLOUR,
+            "both": style.BOTH_COLOUR,
+            "axis": style.AXIS_COLOUR,
+            "null": style.NULL_COLOUR,
         },
     }
 

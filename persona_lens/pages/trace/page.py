@@ -18,6 +18,7 @@ from persona_lens.errors import FigureError
 from persona_lens.files import whole_or_nothing
 from persona_lens.pages.trace.tinting import Tint, TintedTurn, tinted_turns
 from persona_lens.plots import conversation_trace, drift_curves
+from persona_lens.plots.export import CONFIG
 from persona_lens.space import Space
 from persona_lens.space.calibration import POPULATIONS
 
@@ -166,7 +167,7 @@ def _inline(figure: go.Figure) -> Markup:
     html = figure.to_html(
         full_html=False,
         include_plotlyjs=False,
-        config={"responsive": True, "displaylogo": False},
+        config=CONFIG,
     )
     return Markup(html)
 

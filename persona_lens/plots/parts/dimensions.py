@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import t
 
 from persona_lens.errors import FigureError
 from persona_lens.plots.parts.text import shown
 from persona_lens.space import Space
 from persona_lens.space.fitting import unit
 from persona_lens.space.naming import display_name
+
+MIN_FOLDS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +39,40 @@ class Dimension:
     default: float
     traits: Float[np.ndarray, " trait"]
     units: str
+
+
+def margins(space: Space, layer: int, names: Sequence[str]) -> Float[np.ndarray, "role dim"]:
+    """Half-widths of the 95 % t interval of each role's place over folds of the questions.
+
+    As of projections on the axis, what is estimated is the distance from the mean of the roles: a question that
+    moves all roles alike makes no place less certain.
+
+    Raises:
+        FigureError: The space keeps no folds.
+    """
+    table, view = space.table, space.at(layer)
+    if table.folds is None or table.folds.shape[1] < MIN_FOLDS:
+        kept = 0 if table.folds is None else table.folds.shape[1]
+        raise FigureError(
+            "intervals over questions need their folds",
+            expected=f"at least {MIN_FOLDS} folds",
+            given=f"{kept} kept",
+            remedy="fit the space from its run, and save it whole, not compact",
+        )
+    rows = table.indices(kind="role")
+    on_axis = np.isin(rows, table.axis_rows())
+    folds = table.folds[rows, :, view.place].astype(np.float64)
+    found = []
+    for name in names:
+        places = np.stack(
+            [space.project(folds[:, fold], layer, onto=name) for fold in range(folds.shape[1])],
+            axis=1,
+        )
+        places -= np.nanmean(places[on_axis], axis=0)
+        known = np.isfinite(places).sum(axis=1)
+        spread = np.nanstd(places, axis=1, ddof=1) / np.sqrt(known)
+        found.append(np.where(known > 1, t.ppf(0.975, np.maximum(known - 1, 1)) * spread, np.nan))
+    return np.stack(found, axis=1)
 
 
 def dimension(space: Space, layer: int, onto: str) -> Dimension:

@@ -59,6 +59,7 @@ def draw_facets(
     *,
     title: str,
     subtitle: str,
+    topic: str = "",
     x_title: str,
     x_axis: dict[str, Any] | None = None,
     across: int = 2,
@@ -68,7 +69,7 @@ def draw_facets(
 
     Args:
         facets: At least one.
-        title, subtitle: Of the figure.
+        title, subtitle, topic: Of the figure.
         x_title: Below the last panel of each column.
         x_axis: Further options of the horizontal axes.
         across: Panels a row at most.
@@ -102,6 +103,7 @@ def draw_facets(
         ],
         title=title,
         subtitle=subtitle,
+        topic=topic,
         left=LEFT,
         right=round(frame.names),
     )

@@ -22,6 +22,7 @@ OUTLINE = {"color": style.INK, "width": 0.7}
 TIP_RADIUS = 5.0
 FAR, ANYWHERE = 140.0, 300.0
 OPEN = "-open"
+FAINT = 0.18
 
 
 def coordinates(points: Float[np.ndarray, "point dim"]) -> dict[str, np.ndarray]:
@@ -47,7 +48,9 @@ def role_traces(view: MapView, kind: type[Trace], size: float) -> list[Trace]:
                     "size": size,
                     "line": OUTLINE,
                     **view.marker(group, rows),
+                    **faded(view, rows),
                 },
+                **error_bars(view, rows),
                 name=group,
                 uid=f"roles-{place}",
                 legendgroup=group,
@@ -58,6 +61,27 @@ def role_traces(view: MapView, kind: type[Trace], size: float) -> list[Trace]:
             )
         )
     return traces
+
+
+def faded(view: MapView, rows: np.ndarray) -> dict[str, Any]:
+    """Where roles are highlighted, the others are faint; in three dimensions opacity is a trace's, so small."""
+    if not view.highlight:
+        return {}
+    chosen = view.chosen[rows]
+    if len(view.dimensions) == 3:
+        return {"size": np.where(chosen, 9.0, 3.0)}
+    return {"opacity": np.where(chosen, 1.0, FAINT)}
+
+
+def error_bars(view: MapView, rows: np.ndarray) -> dict[str, Any]:
+    """Intervals of each place, if they are asked for."""
+    if view.margins is None:
+        return {}
+    look = {"type": "data", "thickness": 0.8, "width": 0, "color": style.FAINT}
+    return {
+        f"error_{letter}": {**look, "array": column}
+        for letter, column in zip("xy", view.margins[rows].T, strict=True)
+    }
 
 
 def symbol(view: MapView, group: str) -> str:
@@ -222,11 +246,14 @@ def texts(
     extremes, names = view.extremes(), view.roles["name"].tolist()
     for row in view.named():
         name = names[row]
-        reach = {"priority": 1} if row in extremes else {"priority": 0, "reach": role_reach}
-        point = view.points[row]
-        found.append(
-            text(f"role:{name}", shown(name), point, style.INK, radius=role_radius, **reach)
+        words = f"<b>{shown(name)}</b>" if name in view.highlight else shown(name)
+        reach = (
+            {"priority": 1}
+            if row in extremes or view.highlight
+            else {"priority": 0, "reach": role_reach}
         )
+        point = view.points[row]
+        found.append(text(f"role:{name}", words, point, style.INK, radius=role_radius, **reach))
     return found
 
 

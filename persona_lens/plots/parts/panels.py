@@ -54,6 +54,7 @@ def draw_panels(
     *,
     title: str,
     subtitle: str,
+    topic: str = "",
     caption: str = "",
     across: str = "layer",
     across_title: str = "Layer (residual stream after the block)",
@@ -73,6 +74,7 @@ def draw_panels(
         + [_curve(line, layers, panel.form, row, across) for row, panel, line in curves],
         title=title,
         subtitle=subtitle,
+        topic=topic,
         right=RIGHT,
         left=LEFT,
     )

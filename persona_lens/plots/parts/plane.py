@@ -38,6 +38,7 @@ def draw_plane(view: MapView) -> go.Figure:
             *([_arrow_entry(view)] if len(tips) else []),
         ],
         title=view.title,
+        topic=view.topic,
         subtitle=view.subtitle,
         right=RIGHT,
         left=LEFT,
@@ -130,9 +131,10 @@ def _caption(view: MapView, named: int) -> str:
     unnamed = len(view.points) - named
     return joined(
         "Origin: mean of the roles. Dashed: the Assistant Axis, from there through the default.",
+        "Bars: 95 % t intervals over folds of the questions." if view.margins is not None else "",
         view.arrow_note("plane"),
         f"For want of room {unnamed} of {len(view.points)} roles are not named."
-        if view.labels == "all" and unnamed
+        if view.labels == "all" and unnamed and not view.highlight
         else "",
         view.shortage,
         by=" ",

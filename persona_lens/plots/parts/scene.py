@@ -49,6 +49,7 @@ def draw_scene(view: MapView) -> go.Figure:
             ),
         ],
         title=view.title,
+        topic=view.topic,
         subtitle=view.subtitle,
         right=RIGHT,
         left=LEFT,

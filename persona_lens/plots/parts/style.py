@@ -13,11 +13,15 @@ from typing import Any
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from persona_lens.plots.parts.text import LINE_HEIGHT, text_height, wrap
+from persona_lens.plots.parts.text import LINE_HEIGHT, joined, text_height, wrap
 
 FONT = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 INK, QUIET, FAINT, GRID, ZERO = "#1f2328", "#59636e", "#9aa3ad", "#eceff2", "#d5dae0"
 DEFAULT_COLOUR, TRAIT_COLOUR = "#F0E442", "#6b3fa0"
+ROLE_COLOUR, BOTH_COLOUR = "#8c510a", "#00798c"
+AXIS_COLOUR, NULL_COLOUR = "#0072B2", "#7d8590"
+"""What a colour means, in every figure: the default, traits, roles (of no group in particular), roles and traits
+together, the Assistant's side, chance. Groups of roles have theirs below."""
 
 WIDTH = 1100
 TITLE_SIZE, SUBTITLE_SIZE, CAPTION_SIZE, LABEL_SIZE = 20, 13, 11.5, 11
@@ -53,7 +57,7 @@ _FURTHER = (
     GroupLook("#CC79A7", "diamond", "diamond-open"),
     GroupLook("#E69F00", "pentagon", "square-open"),
     GroupLook("#56B4E9", "triangle-down", "circle-open"),
-    GroupLook("#8c510a", "hexagon", "x"),
+    GroupLook("#7a7a1f", "hexagon", "x"),
 )
 _UNGROUPED = GroupLook("#7f7f7f", "cross", "cross")
 UNGROUPED = "no group"
@@ -122,20 +126,30 @@ def template() -> go.layout.Template:
 
 
 def figure(
-    traces: list, *, title: str, subtitle: str, right: int, left: int, head: int = 0
+    traces: list,
+    *,
+    title: str,
+    subtitle: str,
+    right: int,
+    left: int,
+    topic: str = "",
+    head: int = 0,
 ) -> go.Figure:
     """A figure in the house style with its title above the plot area, however long the subtitle is.
 
     Args:
         traces: What to draw.
-        title: One line.
+        title: What is found; wrapped at the width of the figure.
         subtitle: Wrapped at the width of the figure; `<br>` starts a new line.
         right, left: Margins in pixels.
+        topic: What is shown, in bold before the subtitle.
         head: Pixels to keep free between subtitle and plot area.
     """
     room = WIDTH - left - 30
-    lines = "<br>".join(wrap(line, room, SUBTITLE_SIZE) for line in subtitle.split("<br>"))
-    above = TITLE_PAD + TITLE_SIZE * LINE_HEIGHT
+    title = "<br>".join(wrap(line, room, TITLE_SIZE) for line in title.split("<br>"))
+    told = joined(f"<b>{topic}</b>" if topic else "", subtitle)
+    lines = "<br>".join(wrap(line, room, SUBTITLE_SIZE) for line in told.split("<br>"))
+    above = TITLE_PAD + text_height(title, TITLE_SIZE)
     top = above + text_height(lines, SUBTITLE_SIZE) + SUBTITLE_GAP + head
     fig = go.Figure(traces)
     fig.update_layout(
@@ -151,7 +165,8 @@ def figure(
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"t": TITLE_PAD},
+            # Plotly hangs several lines half a line higher each.
+            "pad": {"t": TITLE_PAD + title.count("<br>") * TITLE_SIZE * LINE_HEIGHT / 2},
             "automargin": False,
         },
     )

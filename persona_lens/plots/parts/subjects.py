@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -63,6 +63,17 @@ def subject_frame(space: Space, layer: int, kind: str) -> pd.DataFrame:
             "near_traits": _neighbours(view, rows, "trait"),
         }
     )
+
+
+def role_names(space: Space, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of roles to bring out, as the space's table has them.
+
+    Raises:
+        FigureError: One is no role.
+        SpaceError: One is nothing the space knows.
+    """
+    found = [space.named(name, "role") for name in ([names] if isinstance(names, str) else names)]
+    return tuple(dict.fromkeys(each.name for each in found))
 
 
 def subject_rows(space: Space, kind: str) -> list[int]:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from persona_lens.plots.parts.dimensions import Dimension, dimension
+from persona_lens.plots.parts.dimensions import Dimension, dimension, margins
 from persona_lens.plots.parts.style import GroupLook, group_looks
 from persona_lens.plots.parts.subjects import block, hover_text, signed, source_line, subject_frame
-from persona_lens.plots.parts.text import wrap
+from persona_lens.plots.parts.text import joined, wrap
 from persona_lens.space import Space
+from persona_lens.space.recommending import chosen_layer
 from persona_lens.space.shortages import shortage_note
 
 Labels = Literal["all", "extremes", "none"]
@@ -40,8 +41,10 @@ class MapView:
         color_title: Of the colour bar.
         looks: Colour and symbol of each group.
         labels: Which roles are named.
-        title, subtitle: Of the figure.
+        title, topic, subtitle: Of the figure.
         shortage: For the caption, what there is too little of; mostly nothing.
+        highlight: Roles to bring out.
+        margins: Half-widths of 95 % intervals; None if they are not asked for.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -57,8 +60,11 @@ class MapView:
     looks: dict[str, GroupLook]
     labels: Labels
     title: str
+    topic: str
     subtitle: str
     shortage: str
+    highlight: tuple[str, ...] = ()
+    margins: Float[np.ndarray, "role dim"] | None = None
 
     def extremes(self) -> set[int]:
         """Roles at either end of a direction or of the colour scale."""
@@ -101,11 +107,17 @@ class MapView:
 
     def named(self) -> list[int]:
         """Rows of the roles that ask for a label; those somewhat in role only where they are extremes."""
-        if self.labels == "none":
-            return []
+        chosen = set(np.flatnonzero(self.chosen).tolist())
+        if self.labels == "none" or chosen:
+            return sorted(chosen)
         if self.labels == "extremes" or len(self.dimensions) == 3:
             return sorted(self.extremes())
         return sorted(self.extremes() | set(np.flatnonzero(~self.somewhat).tolist()))
+
+    @property
+    def chosen(self) -> Bool[np.ndarray, " role"]:
+        """Which points are highlighted roles."""
+        return self.roles["name"].isin(self.highlight).to_numpy()
 
     @property
     def somewhat(self) -> Bool[np.ndarray, " role"]:
@@ -139,15 +151,18 @@ class MapView:
 
 def map_view(
     space: Space,
-    layer: int,
+    layer: int | None,
     names: tuple[str, ...],
     *,
     traits: bool,
     color: str,
     labels: Labels,
     title: str | None,
+    highlight: tuple[str, ...] = (),
+    intervals: bool = False,
 ) -> MapView:
     """Gather what a map of `space` shows along the directions `names`."""
+    layer, why = chosen_layer(space, layer)
     layer = block(space, layer)
     dimensions = tuple(dimension(space, layer, name) for name in names)
     points = np.stack([each.roles for each in dimensions], axis=1)
@@ -186,9 +201,24 @@ def map_view(
         color_title=color_title,
         looks=group_looks(roles["group"].tolist()),
         labels=labels,
-        title=title or f"Persona map at layer {layer}",
-        subtitle=f"{source_line(space, layer)}<br>{cosine_line(space, layer)}",
+        title=title or cosine_finding(space, layer),
+        topic=f"Persona map at layer {layer}",
+        subtitle=joined(source_line(space, layer), cosine_line(space, layer), why),
         shortage=shortage_note(space.shortages_),
+        highlight=highlight,
+        margins=margins(space, layer, names) if intervals else None,
+    )
+
+
+def cosine_finding(space: Space, layer: int) -> str:
+    """Whether PC1 is the axis, beyond what a role in the default's place gives."""
+    row = space.stability_.iloc[space.layer_index(layer)]
+    found = f"{row['cosine']:.2f} ({row['cosine_low']:.2f} to {row['cosine_high']:.2f})"
+    if row["cosine"] > row["shuffled_95"]:
+        return f"PC1 lies along the Assistant Axis: cosine {found}, by chance below {row['shuffled_95']:.2f}"
+    return (
+        "PC1 lies no closer to the Assistant Axis than chance has it: "
+        f"cosine {found}, by chance up to {row['shuffled_95']:.2f}"
     )
 
 

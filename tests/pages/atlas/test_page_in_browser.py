@@ -95,8 +95,8 @@ def test_every_panel_is_drawn(page: Opened) -> None:
 
 
 def test_ranking_is_that_of_the_space(page: Opened, hostile_space: PersonaSpace) -> None:
-    anchor = hostile_space.layers_[3]
-    assert text_of(page, "#layer-text") == f"{anchor} of 8, relative depth 0.75"
+    anchor = hostile_space.recommend_layer().layer
+    assert text_of(page, "#layer-text") == f"{anchor} of 8, relative depth {anchor / 8:.2f}"
     rows, expected = ranking_rows(page), hostile_space.ranking(anchor)
     assert [row[0] for row in rows] == [str(rank + 1) for rank in range(len(expected))]
     assert [row[1] for row in rows] == expected["name"].str.replace("_", " ").tolist()
@@ -109,7 +109,10 @@ def test_ranking_is_that_of_the_space(page: Opened, hostile_space: PersonaSpace)
         assert number_in(high) == pytest.approx(wanted["high"], abs=half * 1.01)
 
 
-def test_slider_moves_every_panel(page: Opened, hostile_space: PersonaSpace) -> None:
+def test_slider_moves_every_panel(
+    browse: Browse, hostile_page: Path, hostile_space: PersonaSpace
+) -> None:
+    page = browse(hostile_page, "#layer=6")
     before, rows = map_points(page), ranking_rows(page)
     z = 'document.getElementById("trait-role").data[0].z'
     cosines = page.ask(z)
@@ -139,7 +142,7 @@ def test_search_by_keyboard_opens_the_detail(page: Opened, hostile_space: Person
     search(page, "role 1", "ArrowDown", "ArrowUp", "Enter")
     assert text_of(page, "#detail-name").endswith("role 1")
     assert page.ask('document.getElementById("suggestions").hidden')
-    layer = hostile_space.layers_[3]
+    layer = hostile_space.recommend_layer().layer
     ranking = hostile_space.ranking(layer)
     place = ranking.index[ranking["name"] == "role_1"][0]
     numbers = text_of(page, "#detail-numbers")
@@ -185,10 +188,12 @@ def test_a_trait_is_an_arrow_and_ranked_among_traits(browse: Browse, hostile_pag
     assert shapes == 1, "its row is marked"
 
 
-def test_links_are_followed_and_nonsense_is_ignored(browse: Browse, hostile_page: Path) -> None:
+def test_links_are_followed_and_nonsense_is_ignored(
+    browse: Browse, hostile_page: Path, hostile_space: PersonaSpace
+) -> None:
     page = browse(hostile_page, "#layer=1&select=nobody&x=pc99")
     assert text_of(page, "#detail-name").endswith("default Assistant")
-    assert text_of(page, "#layer-text").startswith("6 of 8")
+    assert text_of(page, "#layer-text").startswith(f"{hostile_space.recommend_layer().layer} of 8")
     page.ask(f'location.hash = "#layer=0&select=pirate (somewhat)"; {_FRAME}')
     page.ask(_FRAME)
     assert text_of(page, "#detail-name").endswith("pirate (somewhat)")
@@ -205,8 +210,9 @@ def test_csv_is_the_ranking(page: Opened, hostile_space: PersonaSpace) -> None:
     lines = text.splitlines()
     assert lines[0] == "layer,rank,name,kind,group,replies,projection,low,high,z_roles"
     assert len(lines) == 31
-    first = hostile_space.ranking(hostile_space.layers_[3]).iloc[0]
-    assert lines[1].startswith("6,1,")
+    layer = hostile_space.recommend_layer().layer
+    first = hostile_space.ranking(layer).iloc[0]
+    assert lines[1].startswith(f"{layer},1,")
     assert float(lines[1].split(",")[-4]) == pytest.approx(first["projection"], rel=1e-5)
 
 
@@ -215,3 +221,84 @@ def test_groups_can_be_hidden(page: Opened) -> None:
     shown = page.ask('document.getElementById("map").data.map((trace) => trace.visible)')
     assert shown.count(False) >= 1
     assert page.ask('document.querySelector("#map-legend button").ariaPressed') == "false"
+
+
+def test_a_search_that_finds_nothing_says_so(page: Opened) -> None:
+    search(page, "zzzz")
+    assert "No role or trait has “zzzz”" in text_of(page, "#no-match")
+    search(page, "")
+    assert text_of(page, "#no-match") == ""
+
+
+def test_back_returns_to_the_unit_before_and_not_to_every_layer(
+    page: Opened, hostile_space: PersonaSpace
+) -> None:
+    first = text_of(page, "#detail-name")
+    page.ask('document.querySelector("#ranking tbody button.link").click()')
+    chosen = text_of(page, "#detail-name")
+    assert chosen != first
+    move_slider(page, 0)
+    move_slider(page, 1)
+    page.ask(
+        'new Promise((done) => { addEventListener("hashchange", () => setTimeout(done, 50), '
+        "{ once: true }); history.back(); })"
+    )
+    assert text_of(page, "#detail-name") == first
+
+
+def test_what_is_selected_stays_in_sight(page: Opened) -> None:
+    page.ask('document.querySelector("#ranking tbody button.link").click()')
+    name = text_of(page, "#detail-name")
+    page.ask("window.scrollTo(0, document.body.scrollHeight)")
+    top = page.ask('document.getElementById("chosen").getBoundingClientRect().top')
+    assert 0 <= top < 200
+    assert text_of(page, "#chosen b") in name
+
+
+_FAULTS = """(() => {
+  const bright = (colour) => {
+    const parts = colour.match(/[\\d.]+/g).slice(0, 3).map((part) => part / 255)
+      .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const behind = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (!/, 0\\)$|transparent/.test(colour)) return colour;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const named = (node) => node.getAttribute("aria-label") || node.getAttribute("aria-labelledby") ||
+    node.labels?.length || node.textContent.trim() || node.title;
+  const seen = (node) => node.getClientRects().length && !node.closest(".js-plotly-plot");
+  const faults = [];
+  for (const node of document.querySelectorAll("button, select, input, a[href], [role=img]")) {
+    if (seen(node) && !named(node)) faults.push(`no name: ${node.outerHTML.slice(0, 90)}`);
+  }
+  let level = 0;
+  for (const node of document.querySelectorAll("h1, h2, h3, h4")) {
+    const own = Number(node.tagName[1]);
+    if (own > level + 1) faults.push(`heading skips a level: ${node.textContent}`);
+    level = own;
+  }
+  for (const node of document.querySelectorAll("p, dd, dt, td, th, li, label, h1, h2, h3, button, summary")) {
+    if (!seen(node) || !node.textContent.trim() || getComputedStyle(node).opacity < 1) continue;
+    const [one, other] = [bright(getComputedStyle(node).color), bright(behind(node))];
+    const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (ratio < 4.5) faults.push(`contrast ${ratio.toFixed(1)}: ${node.textContent.trim().slice(0, 40)}`);
+  }
+  for (const node of document.querySelectorAll("*")) {
+    const twice = node.id && document.querySelectorAll(`[id="${CSS.escape(node.id)}"]`).length > 1;
+    if (twice) faults.push(`id twice: ${node.id}`);
+    const scrolls = /auto|scroll/.test(getComputedStyle(node).overflowY) && node.parentElement;
+    if (scrolls && seen(node) && node.scrollHeight > node.clientHeight + 20 && node.tabIndex < 0) {
+      faults.push(`scrolls by mouse alone: ${node.className}`);
+    }
+  }
+  return [...new Set(faults)];
+})()"""
+
+
+def test_the_page_can_be_read_and_used_by_all(page: Opened) -> None:
+    """Contrast of text, names of controls, order of headings, ids, and scrolling by keys."""
+    assert page.ask(_FAULTS) == []

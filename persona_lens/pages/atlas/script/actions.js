@@ -9,6 +9,7 @@ import { drawTraits, drawTraitsAtLayer, markTraitLayer } from "./heat.js";
 import { drawLayers, markLayer } from "./layers.js";
 import { drawMap } from "./map.js";
 import { drawRanking, markRanking } from "./ranking.js";
+import { drawReplies } from "./replies.js";
 import { closeSuggestions } from "./search.js";
 import { state } from "./state.js";
 import { byId, element, fill, soon } from "../../shared/dom.js";
@@ -39,11 +40,11 @@ export function select(place) {
   byId("search").value = "";
   const kind = units[place].kind;
   if (kind !== "default" && kind !== state.list) setList(kind);
-  drawDetail();
+  [drawDetail, drawReplies].forEach((draw) => draw());
   markRanking(true);
   drawMap();
   if (state.drawn) [drawTrace, drawTraits].forEach((draw) => draw());
-  remember();
+  remember(true);
 }
 
 export function setList(kind) {
@@ -53,9 +54,11 @@ export function setList(kind) {
   drawRanking();
 }
 
-export function remember() {
-  // Not location.hash: every step of the slider would be a step back.
-  history.replaceState(null, "", addressOf(state, atlas));
+// Another unit is a step of the browser's history; the steps of the slider are not, or Back would go through each.
+export function remember(step = false) {
+  const address = addressOf(state, atlas);
+  if (step && address !== location.hash) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
 }
 
 export function readLink() {
@@ -68,8 +71,13 @@ export function followLink() {
   showLayer();
   for (const name of ["x", "y"]) byId(`map-${name}`).value = state[name];
   setList(state.list);
-  [drawDetail, drawMap].forEach((draw) => draw());
+  [drawDetail, drawReplies, drawMap].forEach((draw) => draw());
   markRanking(true);
+  if (state.drawn) drawRest();
+}
+
+export function redraw() {
+  [drawDetail, drawRanking, drawMap].forEach((draw) => draw());
   if (state.drawn) drawRest();
 }
 

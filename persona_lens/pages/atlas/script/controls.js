@@ -1,10 +1,11 @@
 // Menus, keys and clicks.
 
-import { followLink, remember, select, setLayer, setList } from "./actions.js";
+import { followLink, redraw, remember, select, setLayer, setList } from "./actions.js";
 import { atlas, DEFAULT, layers, looks, traits } from "./data.js";
 import { directions, isAxis } from "./directions.js";
 import { download } from "./export.js";
 import { byLayer } from "./layers.js";
+import { darkness, followLook } from "./look.js";
 import { drawMap, relabelMap } from "./map.js";
 import { drawRanking, ENDS } from "./ranking.js";
 import { closeSuggestions, searchKey, suggest } from "./search.js";
@@ -44,6 +45,11 @@ export function listen() {
   byId("ranking-show").addEventListener("change", (event) => { state.show = event.target.value; drawRanking(); });
   byId("csv").addEventListener("click", download);
   window.addEventListener("hashchange", followLink);
+  byId("chosen").addEventListener("click", () => {
+    byId("detail").scrollIntoView();
+    byId("detail").focus({ preventScroll: true });
+  });
+  darkness.addEventListener("change", () => { followLook(); redraw(); });
 }
 
 export function listenToPlots() {

@@ -26,10 +26,19 @@ function detailNumbers(place) {
     .flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
 }
 
+// What the bar at the top says of it, in sight wherever the reader is.
+function chosenLine(place) {
+  const unit = units[place];
+  if (unit.kind === "trait") return ` cosine ${fixed(valueAt(place, state.layer), 2)} with the axis`;
+  const rank = rankOf(place);
+  return ` z ${signed(zAt(place, state.layer), 2)}${rank && `, ${rank.split(",")[0]}`}`;
+}
+
 export function drawDetail() {
   const place = state.selected;
   const unit = units[place];
   fill(byId("detail-name"), mark(unit), unit.name);
+  fill(byId("chosen"), mark(unit), element("b", {}, unit.name), chosenLine(place));
   byId("detail").dataset.key = unit.key;
   byId("detail-clear").hidden = place === DEFAULT;
   const labelled = { fully: "fully in role", somewhat: "somewhat in role" }[unit.label];
@@ -51,7 +60,7 @@ export function drawTrace() {
   const shown = (value, layer) => (trait ? value : (value - spread[layer].mean) / spread[layer].deviation);
   const values = layers.map((_, layer) => shown(valueAt(place, layer), layer));
   const ends = [0, 1].map((side) => layers.map((_, layer) => shown(endsAt(place, layer)[side], layer)));
-  const colour = trait ? style.trait : place === DEFAULT ? "#0072B2" : colourOf(units[place]);
+  const colour = trait ? style.trait : place === DEFAULT ? style.axis : colourOf(units[place]);
   return react("trace", [band(layers, ends[0], ends[1], colour), line(layers, values, label(place), colour)], {
     margin: { l: 40, r: 8, t: 6, b: 34 }, shapes: [layerLine()],
     xaxis: axisLook({ title: "layer" }), yaxis: axisLook({ zeroline: true, zerolinecolor: style.zero }),

@@ -19,7 +19,7 @@ export async function decodeTraitRoles() {
 
 const DIVERGING = [[0, "#8a3800"], [0.2, "#d55e00"], [0.38, "#f3bd8f"], [0.5, "#f7f7f7"], [0.62, "#9fcbe8"],
   [0.8, "#0072b2"], [1, "#053461"]];
-const HEAT_MARGIN = { l: 128, r: 8, t: 6, b: 44 };
+const HEAT_MARGIN = { l: 20, r: 8, t: 6, b: 44 }; // names make their own room
 
 // 240 names have no room at once: rows shrink to what a screen holds, and zooming in brings the names.
 const heatHeight = (rows) => Math.min(680, Math.max(180, rows * 17)) + HEAT_MARGIN.t + HEAT_MARGIN.b + 40;

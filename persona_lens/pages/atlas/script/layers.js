@@ -14,21 +14,21 @@ function drawCosine() {
   const [cosine, shuffled, random] = atlas.stability.columns;
   const dash = { dash: "dash", width: 1.4 };
   return react("cosine", [
-    band(layers, cosine.low, cosine.high, "#0072B2"), line(layers, cosine.value, "cos(PC1, axis)", "#0072B2"),
-    line(layers, shuffled.value, "null, 95 %", "#7d8590", dash),
-    line(layers, atlas.stability.nullMean, "null, mean", "#7d8590", { dash: "dot", width: 1.4 }),
-    line(layers, random.value, "random direction, 95 %", "#D55E00", dash),
+    band(layers, cosine.low, cosine.high, style.axis), line(layers, cosine.value, "cos(PC1, axis)", style.axis),
+    line(layers, shuffled.value, "null, 95 %", style.null, dash),
+    line(layers, atlas.stability.nullMean, "null, mean", style.null, { dash: "dot", width: 1.4 }),
+    line(layers, random.value, "random direction, 95 %", style.faint, { dash: "dot", width: 1.4 }),
   ], layerAxes("", { range: [0, 1.02] }));
 }
 
 function drawVariance() {
   const traces = atlas.stability.ratios.map((values, number) =>
-    line(layers, values, `PC${number + 1}`, COLOURS[number], { dash: ["solid", "dash", "dot"][number] }, "%{y:.1%}"));
+    line(layers, values, `PC${number + 1}`, [style.ink, style.quiet, style.quiet][number], { dash: ["solid", "dash", "dot"][number] }, "%{y:.1%}"));
   return react("variance", traces, layerAxes("", { tickformat: ".0%" }));
 }
 
 function drawComponents() {
-  return react("components", [line(layers, atlas.stability.components70, "components", "#009E73", {}, "%{y}")],
+  return react("components", [line(layers, atlas.stability.components70, "components", style.ink, {}, "%{y}")],
     { ...layerAxes(""), showlegend: false, margin: { l: 46, r: 10, t: 8, b: 36 } });
 }
 
@@ -38,7 +38,7 @@ const DASHES = ["dash", "dot", "dashdot", "longdash"];
 function drawSweepPanel(panel, id) {
   const names = [...new Set(panel.lines.flatMap((series) => series.nulls.map((chance) => chance.name)))];
   const traces = panel.lines.flatMap((series, number) => {
-    const colour = COLOURS[number % COLOURS.length];
+    const colour = { role: style.role, trait: style.trait, "role-trait": style.both }[series.kind] || COLOURS[number % COLOURS.length];
     const kind = escaped(series.kind);
     const nulls = series.nulls.map((chance) => ({
       ...line(chance.layer, chance.high, `${kind}, 95 % of ${escaped(chance.name)}`, colour,

@@ -4,7 +4,7 @@ import { layers, style } from "./data.js";
 import { state } from "./state.js";
 import { byId } from "../../shared/dom.js";
 
-const CONFIG = { responsive: true, displayModeBar: false };
+const CONFIG = { responsive: true, displayModeBar: false, showSendToCloud: false };
 export const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"];
 
 export const axisLook = (extra) => ({
@@ -14,9 +14,9 @@ export const axisLook = (extra) => ({
 });
 
 const layout = (extra) => ({
-  font: { family: style.font, size: 12, color: style.ink }, paper_bgcolor: "#fff", plot_bgcolor: "#fff",
+  font: { family: style.font, size: 12, color: style.ink }, paper_bgcolor: style.paper, plot_bgcolor: style.paper,
   hovermode: "closest", showlegend: false, margin: { l: 52, r: 12, t: 8, b: 42 },
-  hoverlabel: { align: "left", bgcolor: "#fff", bordercolor: style.faint,
+  hoverlabel: { align: "left", bgcolor: style.paper, bordercolor: style.faint,
     font: { family: style.font, size: 12, color: style.ink } },
   ...extra,
 });

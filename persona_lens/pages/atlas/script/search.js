@@ -17,6 +17,8 @@ export function suggest() {
     entry.dataset.place = place;
     return entry;
   }));
+  fill(byId("no-match"), byId("search").value.trim() && !places.length ?
+    `No role or trait has “${byId("search").value.trim()}” in its name.` : "");
   showActive();
 }
 
@@ -31,6 +33,7 @@ function showActive() {
 
 export function closeSuggestions() {
   fill(byId("suggestions"));
+  fill(byId("no-match"));
   active = -1;
   showActive();
 }

@@ -9,6 +9,7 @@ import { decodeTraitRoles } from "./heat.js";
 import { buildSweep } from "./layers.js";
 import { buildLegend, drawMap } from "./map.js";
 import { drawRanking, markRanking } from "./ranking.js";
+import { drawReplies } from "./replies.js";
 import { state } from "./state.js";
 
 async function start() {
@@ -16,7 +17,7 @@ async function start() {
   fillControls();
   buildLegend();
   showLayer();
-  [drawRanking, drawDetail, drawCard].forEach((draw) => draw());
+  [drawRanking, drawDetail, drawReplies, drawCard].forEach((draw) => draw());
   listen();
   await drawMap();
   performance.mark("first view"); // read by benchmarks/atlas.py

@@ -3,6 +3,7 @@
 import { DEFAULT, looks, style, units } from "./data.js";
 import { along } from "./directions.js";
 import { hoverText } from "./hover.js";
+import { seen } from "./look.js";
 import { state } from "./state.js";
 import { label } from "./words.js";
 import { fixed } from "../../shared/numbers.js";
@@ -18,10 +19,10 @@ export function groupTraces() {
     return {
       type: "scatter", mode: "markers", name: escaped(group), visible: !state.hidden.has(group), x: points.map((p) => p[0]), y: points.map((p) => p[1]),
       customdata: places, hovertext: places.map(hoverText), hoverinfo: "text",
-      marker: { size: 8, color: look.colour, opacity: 0.85,
+      marker: { size: 8, color: seen(look.colour), opacity: 0.85,
         // Replies only somewhat in role are hollow, as in the figures of the package.
         symbol: places.map((place) => look.symbol + (units[place].onAxis ? "" : "-open")),
-        line: { width: 0.8, color: places.map((place) => (units[place].onAxis ? "#fff" : look.colour)) } },
+        line: { width: 0.8, color: places.map((place) => (units[place].onAxis ? style.paper : seen(look.colour))) } },
     };
   });
 }

@@ -1,13 +1,14 @@
 // Names, marks and numbers of a unit.
 
 import { endsAt, looks, style, units, valueAt } from "./data.js";
+import { seen } from "./look.js";
 import { element } from "../../shared/dom.js";
 import { escaped } from "../../shared/text.js";
 
 export const label = (place) => escaped(units[place].name);
 
 export const colourOf = (unit) =>
-  unit.kind === "trait" ? style.trait : unit.kind === "default" ? style.ink : looks[unit.group].colour;
+  unit.kind === "trait" ? style.trait : unit.kind === "default" ? style.ink : seen(looks[unit.group].colour);
 
 export function mark(unit) {
   if (unit.kind === "default") return element("span", { className: "mark star", textContent: "★", ariaHidden: "true" });
