@@ -160,8 +160,13 @@ def report_cost(work: Callable[[], object]) -> None:
     start = time.perf_counter()
     work()
     seconds = time.perf_counter() - start
-    peak = _status("VmHWM") or _max_rss()
+    peak = highest()
     print(json.dumps(asdict(Cost(seconds, baseline, peak, mapped=_status("RssFile")))))
+
+
+def highest() -> int:
+    """The highest resident bytes of this process so far, or since `report_cost` began."""
+    return _status("VmHWM") or _max_rss()
 
 
 def cost_apart(script: str, variant: str, flags: Iterable[str] = ()) -> Cost:

@@ -110,7 +110,7 @@ def fit_table(
         components[layer] = found * np.where(found @ along < 0, -1.0, 1.0)[:, None]
         ratios[layer] = spectrum.squares / max(spectrum.squares.sum(), np.finfo(float).tiny)
         return layer_stability(
-            GramGeometry(gram, spectrum.vectors[:, 0], on_axis),
+            GramGeometry(gram, spectrum, on_axis),
             role_of,
             d_model,
             _axis_folds(table, [*default_rows, *axis_rows], layer, scaler),

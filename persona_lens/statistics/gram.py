@@ -3,6 +3,11 @@
 The axis, the roles and every component lie in the span of the default and role vectors. Once their Gram matrix K
 is known, every resample of a layer (bootstrap, split halves, exchanged default) costs a few products with K,
 all resamples at once.
+
+First components are sought in two steps. Among the leading components of all roles, the covariance of a resample
+is a small matrix, and those of all resamples are one product. From what is found there, Krylov steps with K itself
+go on, in single precision, since only a direction is wanted of them, and go on longer where it is not found yet.
+Numbers are made of products in double precision (`benchmarks/fit_at_size.py` shows how exact they are).
 """
 
 from __future__ import annotations
@@ -12,20 +17,53 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-KRYLOV_STEPS = 8
+from persona_lens.statistics.pca import Spectrum
+
+KRYLOV_STEPS = (4, 8, 16)
+"""In all resamples first, then in those whose component is not yet one."""
+
+LEADING = 12
+"""Components of all roles among which those of resamples are sought first."""
+
+_CONVERGED = 3e-4
+"""How far the covariance of its resample may move a component off its direction, relative to its variance."""
+
+_ROUNDING = 1e-6
+"""What is left of a vector in single precision, relative to it, is nothing from here on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Combinations:
+    """Combinations of the default and role vectors, one a resample, and their inner products with these."""
+
+    rows: Float[np.ndarray, "row resample"]
+    inner: Float[np.ndarray, "row resample"]
+
+    @property
+    def norms(self) -> Float[np.ndarray, " resample"]:
+        """Lengths."""
+        return np.sqrt(np.maximum(self.with_(self), np.finfo(float).tiny))
+
+    def with_(self, other: Combinations) -> Float[np.ndarray, " resample"]:
+        """Inner product with another, resample by resample."""
+        return np.einsum("nr,nr->r", self.rows, other.inner)
+
+    def scaled(self, factor: Float[np.ndarray, " resample"]) -> Combinations:
+        """Each times a number."""
+        return Combinations(self.rows * factor, self.inner * factor)
 
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """Axes and first components of resamples, as coefficients over the default and role vectors.
+    """Axes and first components of resamples.
 
     Attributes:
         axes: Target minus weighted mean of the roles.
         pc1: First components, of unit length, each pointing along its axis.
     """
 
-    axes: Float[np.ndarray, "row resample"]
-    pc1: Float[np.ndarray, "row resample"]
+    axes: Combinations
+    pc1: Combinations
 
 
 class GramGeometry:
@@ -33,21 +71,29 @@ class GramGeometry:
 
     Args:
         gram: K of the default and role vectors, roles centred on their mean.
-        pc1: First eigenvector of the roles' part of K, where the search for those of resamples starts.
+        spectrum: Of the roles' part of K, where the search for the components of resamples starts.
         on_axis: Which role vectors the axis is made of; PCA is of all.
     """
 
     def __init__(
         self,
         gram: Float[np.ndarray, "row row"],
-        pc1: Float[np.ndarray, " role"],
+        spectrum: Spectrum,
         on_axis: Bool[np.ndarray, " role"],
     ) -> None:
         self.gram = gram
         self.on_axis = on_axis
         # Where the default is given weight, it stands among the roles in the place of one.
         self._far_end = np.concatenate([[True], on_axis])[:, None]
-        self._start = np.concatenate([[0.0], pc1])
+        largest = max(float(np.diagonal(gram).max()), np.finfo(float).tiny)
+        self._single = (gram / largest).astype(np.float32)
+        self._scores = self._leading_scores(spectrum) / np.sqrt(largest)
+
+    def _leading_scores(self, spectrum: Spectrum) -> Float[np.ndarray, "row leading"]:
+        """Coordinates of the rows along the leading components."""
+        vectors, roots = spectrum.vectors[:, :LEADING], np.sqrt(spectrum.squares[:LEADING])
+        sound = roots > 1e-6 * roots.max(initial=np.finfo(float).tiny)
+        return self.gram[:, 1:] @ vectors[:, sound] / roots[sound]
 
     def resample(
         self, weights: Float[np.ndarray, "resample row"], targets: Int[np.ndarray, " resample"]
@@ -60,60 +106,111 @@ class GramGeometry:
         """
         w = (weights / weights.sum(axis=1, keepdims=True)).T
         far_end = w * self._far_end
-        axes = np.eye(len(self.gram))[:, targets] - far_end / far_end.sum(axis=0)
-        pc1 = self._first_components(w)
-        pc1 = pc1 / self._norms(pc1)
-        along = np.sign(self._inner(pc1, axes))
-        return Resamples(axes, pc1 * np.where(along == 0, 1.0, along))
+        rows = far_end / -far_end.sum(axis=0)
+        rows[targets, np.arange(len(targets))] += 1.0
+        axes = self._combined(rows)
+        pc1 = self._combined(self._first_components(w.astype(np.float32)).astype(np.float64))
+        along = np.where(pc1.with_(axes) < 0, -1.0, 1.0)
+        return Resamples(axes, pc1.scaled(along / pc1.norms))
 
-    def cosines(
-        self, first: Float[np.ndarray, "row resample"], second: Float[np.ndarray, "row resample"]
-    ) -> Float[np.ndarray, " resample"]:
+    def _combined(self, rows: Float[np.ndarray, "row resample"]) -> Combinations:
+        return Combinations(rows, self.gram @ rows)
+
+    @staticmethod
+    def cosines(first: Combinations, second: Combinations) -> Float[np.ndarray, " resample"]:
         """Cosine of each pair of combinations of the rows."""
-        return self._inner(first, second) / (self._norms(first) * self._norms(second))
+        return first.with_(second) / (first.norms * second.norms)
 
     def _first_components(
         self, w: Float[np.ndarray, "row resample"]
     ) -> Float[np.ndarray, "row resample"]:
-        """Coefficients of the first components: Lanczos steps in all resamples at once, then Rayleigh-Ritz.
+        """Coefficients of the first components.
 
         With D = diag(w) and H the centring on the weighted mean, PC1 is the first eigenvector of
         D^(1/2) H K H' D^(1/2), carried back to the rows by H' D^(1/2).
         """
+        found = _centred(self._along_first(w), w, np.sqrt(w))
+        sought = np.arange(w.shape[1])
+        for steps in KRYLOV_STEPS:
+            weights = w[:, sought]
+            better, away = self._krylov(found[:, sought], weights, steps)
+            found[:, sought] = better
+            sought = sought[away > _CONVERGED]
+            if not len(sought):
+                break
+        return _carried_back(found, w, np.sqrt(w))
+
+    def _krylov(
+        self,
+        start: Float[np.ndarray, "row resample"],
+        w: Float[np.ndarray, "row resample"],
+        steps: int,
+    ) -> tuple[Float[np.ndarray, "row resample"], Float[np.ndarray, " resample"]]:
+        """The best of a few Lanczos steps in all resamples at once, by Rayleigh-Ritz; how far it is moved off."""
         root = np.sqrt(w)
+        basis, images = [_unit(start)], []
+        for step in range(steps):
+            images.append(_centred(self._single @ _carried_back(basis[-1], w, root), w, root))
+            if step == steps - 1:
+                break
+            remainder = images[-1].copy()
+            for vector in (
+                basis * 2
+            ):  # twice, or what is left of a converged start would not be orthogonal
+                remainder -= vector * _inner(vector, remainder)
+            basis.append(_unit(remainder, at_least=_ROUNDING * _norms(images[-1])))
+        small = np.empty((w.shape[1], steps, steps))
+        for i, vector in enumerate(basis):
+            for j, image in enumerate(images):
+                small[:, i, j] = _inner(vector, image)
+        values, vectors = np.linalg.eigh((small + small.transpose(0, 2, 1)) / 2)
+        shares = vectors[:, :, -1].T.astype(np.float32)
+        largest = np.maximum(values[:, -1], np.finfo(np.float32).tiny).astype(np.float32)
+        best, moved = np.zeros_like(start), np.zeros_like(start)
+        for share, vector, image in zip(shares, basis, images, strict=True):
+            best += vector * share
+            moved += image * share
+        moved /= largest
+        return best, _norms(moved - best)
 
-        def carried_back(x: np.ndarray) -> np.ndarray:
-            coefficients = root * x
-            return coefficients - w * coefficients.sum(axis=0)
+    def _along_first(
+        self, w: Float[np.ndarray, "row resample"]
+    ) -> Float[np.ndarray, "row resample"]:
+        """Scores on the first component of each resample, sought among the leading ones of all roles."""
+        scores = self._scores.astype(np.float32)
+        n_rows, k = scores.shape
+        products = (scores[:, :, None] * scores[:, None, :]).reshape(n_rows, k * k)
+        means = w.T @ scores
+        covariances = (w.T @ products).reshape(-1, k, k) - means[:, :, None] * means[:, None, :]
+        first = np.linalg.eigh(covariances.astype(np.float64)).eigenvectors[:, :, -1]
+        return scores @ first.T.astype(np.float32)
 
-        def image_of(x: np.ndarray) -> np.ndarray:
-            image = self.gram @ carried_back(x)
-            return root * (image - (w * image).sum(axis=0))
 
-        basis, images = [_unit(image_of(root * self._start[:, None]))], []
-        for step in range(KRYLOV_STEPS):
-            images.append(image_of(basis[-1]))
-            remainder = images[-1]
-            for vector in basis[max(0, step - 1) :]:
-                remainder = remainder - vector * (vector * remainder).sum(axis=0)
-            basis.append(_unit(remainder, at_least=1e-6 * np.linalg.norm(images[-1], axis=0)))
-        steps = len(images)
-        small = np.einsum("inr,jnr->rij", np.stack(basis[:steps]), np.stack(images), optimize=True)
-        leading = np.linalg.eigh((small + small.transpose(0, 2, 1)) / 2).eigenvectors[:, :, -1]
-        return carried_back(
-            np.einsum("ri,inr->nr", leading, np.stack(basis[:steps]), optimize=True)
-        )
+def _carried_back(x: np.ndarray, w: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """H' D^(1/2) x."""
+    coefficients = root * x
+    coefficients -= w * coefficients.sum(axis=0)
+    return coefficients
 
-    def _inner(self, first: np.ndarray, second: np.ndarray) -> Float[np.ndarray, " resample"]:
-        return (first * (self.gram @ second)).sum(axis=0)
 
-    def _norms(self, rows: np.ndarray) -> Float[np.ndarray, " resample"]:
-        return np.sqrt(np.maximum(self._inner(rows, rows), np.finfo(float).tiny))
+def _centred(x: np.ndarray, w: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """D^(1/2) H x."""
+    return root * (x - _inner(w, x))
+
+
+def _inner(
+    one: Float[np.ndarray, "row resample"], other: Float[np.ndarray, "row resample"]
+) -> Float[np.ndarray, " resample"]:
+    return np.einsum("nr,nr->r", one, other)
+
+
+def _norms(x: Float[np.ndarray, "row resample"]) -> Float[np.ndarray, " resample"]:
+    return np.sqrt(_inner(x, x))
 
 
 def _unit(
     x: Float[np.ndarray, "row resample"], at_least: float | np.ndarray = 0.0
 ) -> Float[np.ndarray, "row resample"]:
     """Columns of length one; what is not longer than `at_least` is rounding and becomes zero."""
-    norms = np.linalg.norm(x, axis=0)
+    norms = _norms(x)
     return x / np.where(norms <= at_least, np.inf, norms)

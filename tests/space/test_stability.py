@@ -26,7 +26,7 @@ def geometry_of(data: np.ndarray, on_axis: np.ndarray | None = None) -> GramGeom
     gram = data @ data.T
     spectrum = Spectrum.of_gram(gram[1:, 1:], data.shape[1])
     on_axis = np.ones(len(data) - 1, dtype=bool) if on_axis is None else on_axis
-    return GramGeometry(gram, spectrum.vectors[:, 0], on_axis)
+    return GramGeometry(gram, spectrum, on_axis)
 
 
 def stability_of(data: np.ndarray, folds: np.ndarray | None = None, n: int = 200) -> LayerStability:
@@ -49,6 +49,19 @@ def test_resamples_equal_brute_force(n_roles: int) -> None:
     weights = np.concatenate([np.zeros((8, 1)), drawn], axis=1)
     geometry = geometry_of(data)
     found = geometry.resample(weights, np.zeros(8, dtype=int))
+    ours = geometry.cosines(found.pc1, found.axes)
+    expected = [brute_force(np.repeat(data[1:], counts, axis=0), data[0]) for counts in drawn]
+    np.testing.assert_allclose(ours, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("falling", [0.0, 0.8, 4.0])
+def test_resamples_are_exact_whether_components_stand_out_or_not(falling: float) -> None:
+    rng = np.random.default_rng(3)
+    data = rng.normal(size=(61, 40)) * np.arange(1, 41) ** -falling
+    data -= data[1:].mean(0)
+    drawn = rng.multinomial(60, np.full(60, 1 / 60), size=12)
+    geometry = geometry_of(data)
+    found = geometry.resample(np.insert(drawn, 0, 0, axis=1), np.zeros(12, dtype=int))
     ours = geometry.cosines(found.pc1, found.axes)
     expected = [brute_force(np.repeat(data[1:], counts, axis=0), data[0]) for counts in drawn]
     np.testing.assert_allclose(ours, expected, atol=1e-3)

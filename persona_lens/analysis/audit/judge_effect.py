@@ -222,10 +222,10 @@ def _resampled(
     rows = np.concatenate([default[None], vectors]) - vectors.mean(axis=0, dtype=np.float64)
     gram = rows @ rows.T
     spectrum = Spectrum.of_gram(gram[1:, 1:], rows.shape[1])
-    geometry = GramGeometry(gram, spectrum.vectors[:, 0], means.on_axis)
+    geometry = GramGeometry(gram, spectrum, means.on_axis)
     weights = np.concatenate([np.zeros((len(drawn), 1)), drawn[:, means.role]], axis=1)
     found = geometry.resample(weights, np.zeros(len(drawn), dtype=int))
-    return unit(found.axes.T @ rows), unit(found.pc1.T @ rows)
+    return unit(found.axes.rows.T @ rows), unit(found.pc1.rows.T @ rows)
 
 
 def _drawn_roles(
