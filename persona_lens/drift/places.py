@@ -86,7 +86,7 @@ class Places:
         if len(tokens):
             margins = np.abs(self.along.gains) * serial_margin(tokens)
         z = (values - self.means) / self.deviations
-        near = self._nearest(mean)
+        near = self.nearest(mean)
         return self._columns(
             projection=values,
             low=values - margins,
@@ -120,8 +120,8 @@ class Places:
             **{name: np.asarray(values).reshape(-1) for name, values in columns.items()},
         }
 
-    def _nearest(self, mean: Float[np.ndarray, "layer d_model"]) -> list[tuple[list[str], float]]:
-        """At each layer the closest roles, and the cosine with the first of them."""
+    def nearest(self, mean: Float[np.ndarray, "layer d_model"]) -> list[tuple[list[str], float]]:
+        """At each layer the closest roles, and the cosine with the first of them; none of a mean that is NaN."""
         if not np.isfinite(mean).all():
             return [([], np.nan)] * len(self.layers)
         cosines = np.einsum("lrd,ld->lr", self.roles, unit(mean - self.role_mean))

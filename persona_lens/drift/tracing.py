@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from persona_lens.conversations import Conversation
 from persona_lens.drift.places import Places
 from persona_lens.drift.trace import KEYS, OWN_COLUMNS, READINGS, Reading, Trace
 from persona_lens.drift.turns import Long, Tokens, TurnFinder, TurnText
 from persona_lens.errors import ConversationError, SpaceError, TranscriptError
-from persona_lens.interventions.pieces import pieces
+from persona_lens.interventions.pieces import words
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.persona_model import PersonaModel
 from persona_lens.model.segments import read_segments
@@ -299,16 +298,10 @@ class _Rows:
                     keys = (conversation.id, turn.number, reading)
                     self._parts.append(_keyed(keys, self._places.turn(segments, place)))
                     if self._detail:
-                        words = self._words(text.transcript.ids[turn.chosen])
-                        told = self._places.tokens(segments, place, words)
+                        ids = text.transcript.ids[turn.chosen].tolist()
+                        said = words(ids, self._model.encoder.reader.decode)
+                        told = self._places.tokens(segments, place, said)
                         self._details += [_keyed(keys, columns) for columns in told]
-
-    def _words(self, ids: Int[np.ndarray, " token"]) -> list[str]:
-        """Texts of tokens; tokens that are parts of one character have it with the first of them."""
-        words: list[str] = []
-        for piece in pieces(ids.tolist(), self._model.encoder.reader.decode):
-            words += [piece.text or "", *[""] * (piece.stop - piece.start - 1)]
-        return words
 
     def trace(self, card: dict[str, Any]) -> Trace:
         """All of them."""

@@ -87,3 +87,16 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _JOINERS:
         return f"⟨U+{ord(character):04X}⟩"
     return character
+
+
+def words(ids: Sequence[int], decode: Decode) -> list[str]:
+    """A text for each token; tokens that are parts of one character have it with the first of them.
+
+    Examples:
+        >>> words(list("a \u6d77!".encode()), lambda ids: bytes(ids).decode(errors="replace"))
+        ['a', ' ', '海', '', '', '!']
+    """
+    found: list[str] = []
+    for piece in pieces(ids, decode):
+        found += [piece.text or "", *[""] * (piece.stop - piece.start - 1)]
+    return found

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from persona_lens.drift.monitor import Monitor
+    from persona_lens.endpoints import EndpointSettings
     from persona_lens.interventions.plan import Plan
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.plots.parts.view import Labels
@@ -189,6 +190,7 @@ class DrawnSpace(Space):
         plan: Plan | None = None,
         monitor: Monitor | None = None,
         layer: int | None = None,
+        other: EndpointSettings | None = None,
         height: int = 820,
     ) -> LiveChat:
         """Talk to the model below a cell of a notebook, as it is and with a plan, and watch the axis meanwhile.
@@ -202,6 +204,7 @@ class DrawnSpace(Space):
             plan: Acts in the second column instead.
             monitor: For alerts.
             layer: Block that replies are read at; the monitor's, or the first that the plan acts at.
+            other: Another OpenAI-compatible server, which may fill the first column; the model reads its replies.
             height: Of the page, in pixels.
 
         Raises:
@@ -221,5 +224,12 @@ class DrawnSpace(Space):
         from persona_lens.server.notebook import live_chat  # noqa: PLC0415
 
         return live_chat(
-            self, model, cap=cap, plan=plan, monitor=monitor, layer=layer, height=height
+            self,
+            model,
+            cap=cap,
+            plan=plan,
+            monitor=monitor,
+            layer=layer,
+            other=other,
+            height=height,
         )

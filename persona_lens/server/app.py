@@ -158,7 +158,7 @@ def _routes(desk: Desk, talk: Chat | None) -> FastAPI:
         ("/v1/models/{name:path}", model, "GET"),
         ("/health", health, "GET"),
         ("/metrics", metrics, "GET"),
-        *(() if talk is None else talk.routes),
+        *(() if talk is None else talk.routes(desk)),
     ):
         app.add_route(path, _answering(handler, shown=served.log_messages), methods=[method])
 

@@ -53,7 +53,7 @@ class Asker:
                 param="messages",
                 code="invalid_value",
             )
-        prompt = self._prompt(messages)
+        prompt = self.prompt(messages)
         wishes = [
             Wish(choice, self._request(body, prompt, choice, "messages"), messages)
             for choice in range(body.n or 1)
@@ -106,7 +106,12 @@ class Asker:
                 code="invalid_value",
             )
 
-    def _prompt(self, messages: Sequence[dict[str, str]]) -> Transcript:
+    def prompt(self, messages: Sequence[dict[str, str]]) -> Transcript:
+        """Messages that wait for a reply.
+
+        Raises:
+            Refusal: The chat template cannot take them.
+        """
         encoder, asked = self._model.encoder, list(messages)
         if asked[0]["role"] == "user":  # no system message means none, not the template's own
             asked = [*encoder.messages(asked[0]["content"]), *asked[1:]]

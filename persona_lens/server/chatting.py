@@ -13,6 +13,7 @@ import json
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,8 @@ from persona_lens.space.calibration import POPULATIONS
 if TYPE_CHECKING:
     from persona_lens.drift.monitor import Monitor
     from persona_lens.interventions.plan import Plan
+    from persona_lens.server.desk import Desk
+    from persona_lens.server.other import Other
     from persona_lens.server.served import Served
     from persona_lens.space import Space
 
@@ -68,9 +71,9 @@ class Chat:
         space: Of the model; says where replies of the default and of the roles lie.
         cap: Percentile that the page begins with, where requests may choose one.
         framed_by: Origins whose pages may show it in a frame.
+        other: May fill the first column.
 
     Attributes:
-        routes: For the application.
         open: Paths that need no key: the page, which then asks for it.
 
     Raises:
@@ -84,6 +87,7 @@ class Chat:
         *,
         cap: float | None = None,
         framed_by: Sequence[str] = (),
+        other: Other | None = None,
     ) -> None:
         allowed = served.plans.allowed.percentiles
         if cap is not None and allowed is not None and not allowed[0] <= cap <= allowed[1]:
@@ -94,15 +98,24 @@ class Chat:
                 remedy="change --cap or --allow-percentiles",
             )
         self._page = chat_page(served.name, framed_by=framed_by)
-        self._card = chat_card(served, space, cap)
+        self._card = {
+            **chat_card(served, space, cap),
+            "other": None if other is None else other.name,
+        }
+        self._other = other
         self.open = (PAGE,)
-        self.routes = (
+
+    def routes(self, desk: Desk) -> list[Route]:
+        """For the application that works with a desk."""
+        other = self._other
+        return [
             Route(PAGE, self._document),
             Route("/chat/card", self._told(lambda: self._card)),
             Route("/chat/roles", self._told(_roles)),
             Route("/chat/scripts", self._told(_scripts)),
             Route("/chat/log", self._log, "POST"),
-        )
+            *([] if other is None else [Route("/chat/other", partial(other.answer, desk), "POST")]),
+        ]
 
     async def _document(self, _request: Request) -> Response:
         headers = {**_HEADERS, "Content-Security-Policy": self._page.policy}

@@ -19,11 +19,13 @@ from persona_lens.errors import ServerError
 from persona_lens.interventions.plan import Plan
 from persona_lens.server.chatting import PAGE, Chat, chat_layer
 from persona_lens.server.limits import Allowed, Limits
+from persona_lens.server.other import Other
 from persona_lens.server.served import Served
 from persona_lens.server.serving import Serving
 
 if TYPE_CHECKING:
     from persona_lens.drift.monitor import Monitor
+    from persona_lens.endpoints import EndpointSettings
     from persona_lens.model.persona_model import PersonaModel
     from persona_lens.space import Space
 
@@ -79,6 +81,7 @@ def live_chat(
     plan: Plan | None = None,
     monitor: Monitor | None = None,
     layer: int | None = None,
+    other: EndpointSettings | None = None,
     height: int = 820,
 ) -> LiveChat:
     """What `PersonaSpace.chat` does.
@@ -90,6 +93,7 @@ def live_chat(
         plan: Acts in the second column instead.
         monitor: For alerts.
         layer: Block that replies are read at; the monitor's, or the first that the plan acts at.
+        other: Another OpenAI-compatible server, which may fill the first column.
         height: Of the page, in pixels.
 
     Raises:
@@ -109,6 +113,7 @@ def live_chat(
         layer=layer,
         limits=Limits(grace=_GRACE),
         framed_by=FRAMES,
+        other=other,
     )
     return LiveChat(Serving(served, port=0, chat=chat), height)
 
@@ -125,6 +130,7 @@ def prepared(
     allowed: Allowed | None = None,
     limits: Limits | None = None,
     framed_by: Sequence[str] = (),
+    other: EndpointSettings | None = None,
 ) -> tuple[Served, Chat]:
     """What is served, and its page, whose user is the operator: what is not restricted may be chosen.
 
@@ -139,7 +145,12 @@ def prepared(
         allowed: Restricts what may be chosen.
         limits: Of the server.
         framed_by: Origins whose pages may show the page in a frame.
+        other: May fill the first column.
+
+    Raises:
+        EndpointError: It needs a key, and there is none.
     """
+    another = None if other is None else Other(other)
     given = allowed or Allowed()
     served = Served.of(
         model,
@@ -154,4 +165,4 @@ def prepared(
         ),
         limits=limits,
     )
-    return served, Chat(served, space, cap=cap, framed_by=framed_by)
+    return served, Chat(served, space, cap=cap, framed_by=framed_by, other=another)

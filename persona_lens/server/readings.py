@@ -57,11 +57,13 @@ class CleanReading:
     """A conversation read with nothing acting.
 
     Attributes:
-        turns: Of each reply, where it lies; the last is the one that was written now.
+        turns: Of each reply, where it lies and which roles are nearest; the last is the one that was written now.
+        tokens: Of that one, the projections of the answer's tokens.
         verdict: What the monitor says; None without one.
     """
 
     turns: list[dict[str, Any]]
+    tokens: Float[np.ndarray, " token"]
     verdict: dict[str, Any] | None
 
     @property
@@ -215,9 +217,11 @@ class ReplyReader:
         self, said: Said, texts: Sequence[TurnText], read: Sequence[Segments]
     ) -> CleanReading:
         count = max(said.whole.assistant_turns, 1)
+        nothing = np.empty(0)
         turns: list[dict[str, Any]] = [
-            {"turn": turn, **self._place(np.empty(0))} for turn in range(count)
+            {"turn": turn, **self._place(nothing), "nearest": None} for turn in range(count)
         ]
+        now = nothing
         means = np.full((count, len(self._places.layers), self._model.d_model), np.nan)
         tokens = np.full(count, np.nan)
         for text, segments in zip(texts, read, strict=True):
@@ -225,10 +229,18 @@ class ReplyReader:
                 if not turn.chosen.any():
                     continue
                 values = self._coordinates(segments.tokens[2 * place][:, self._own, 0])
-                turns[turn.number] = {"turn": turn.number, **self._place(values)}
-                means[turn.number] = segments.means[2 * place]
-                tokens[turn.number] = len(values)
-        return CleanReading(turns, self._verdict(means, tokens))
+                mean = segments.means[2 * place]
+                near = self._nearest(mean)
+                turns[turn.number] = {"turn": turn.number, **self._place(values), "nearest": near}
+                means[turn.number], tokens[turn.number] = mean, len(values)
+                if turn.number == count - 1:
+                    now = values
+        return CleanReading(turns, now, self._verdict(means, tokens))
+
+    def _nearest(self, mean: Float[np.ndarray, "layer d_model"]) -> dict[str, Any] | None:
+        """The roles nearest a reply, and the cosine with the first of them, from the mean of all roles."""
+        roles, cosine = self._places.nearest(mean.astype(np.float64))[self._own]
+        return {"roles": roles, "cosine": cosine} if roles else None
 
     def _verdict(self, means: np.ndarray, tokens: np.ndarray) -> dict[str, Any] | None:
         monitor = self.monitor

@@ -5,7 +5,7 @@
                     "after": {...}, "clean": null},
      "tokens": {"run": 61, "seen": 58, "moved": 21, "engaged": 0.24, "change": 0.05},
      "receipt": [{"step": "floor 'assistant'; at layers 21-26; ...", "seen": 348, "moved": 84, ...}],
-     "monitor": null, "conversation": null}
+     "nearest": null, "monitor": null, "conversation": null}
 
 `seen` counts the tokens of prompt and reply that the plan was to touch; `moved` those that it moved at the layer
 where it moved most; `engaged` is the share of all tokens and layers it was to touch that it moved, and `change` by
@@ -21,6 +21,7 @@ from persona_lens.model.continuous import Finished, Projected
 
 if TYPE_CHECKING:
     import numpy as np
+    from jaxtyping import Bool, Float
 
     from persona_lens.server.jobs import Job, Wish
     from persona_lens.server.readings import CleanReading, ReplyReader
@@ -52,21 +53,40 @@ def summary(
         projection["before"] = reader.place(counted, finished.before)
         projection["after"] = reader.place(counted, finished.after)
     if clean is not None:
-        projection["clean"] = {name: value for name, value in clean.last.items() if name != "turn"}
+        projection["clean"] = {
+            name: value for name, value in clean.last.items() if name not in ("turn", "nearest")
+        }
     told = {
         "index": wish.choice,
         "projection": projection,
         **done(finished.receipt, len(whole)),
         "monitor": None if clean is None else _warned(clean.verdict, job),
+        "nearest": None if clean is None else clean.last["nearest"],
         "conversation": None if clean is None else {"reading": "clean", "turns": clean.turns},
     }
     if job.persona.projections and finished.before is not None and finished.after is not None:
+        run = counted[: len(finished.before)]
         told["projections"] = {
-            "counted": [bool(each) for each in counted[: len(finished.before)]],
+            "counted": [bool(each) for each in run],
             "before": reader.values(finished.before).tolist(),
             "after": reader.values(finished.after).tolist(),
+            "clean": None if clean is None else by_token(run, clean.tokens),
         }
     return told
+
+
+def by_token(
+    counted: Bool[np.ndarray, " token"], values: Float[np.ndarray, " answer"]
+) -> list[float | None]:
+    """Values of the tokens that count, each in its place.
+
+    Examples:
+        >>> import numpy as np
+        >>> by_token(np.array([False, True, True]), np.array([0.5, 2.0]))
+        [None, 0.5, 2.0]
+    """
+    left = iter(values.tolist())
+    return [next(left, None) if counts else None for counts in counted]
 
 
 def done(receipt: Receipt | None, length: int) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Teller:
             if each.job.persona.clean or self._reader.monitor is not None
         ]
         said = [Said(ended[place].wish.messages, wholes[place]) for place in again]
-        read = dict(zip(again, self._read(said), strict=True))
+        read = dict(zip(again, self.read(said), strict=True))
         done = []
         for place, each in enumerate(ended):
             clean = read.get(place)
@@ -83,7 +83,7 @@ class Teller:
             done.append(Done(each.wish.choice, each.finished, about))
         return done
 
-    def _read(self, said: Sequence[Said]) -> list[CleanReading | str]:
+    def read(self, said: Sequence[Said]) -> list[CleanReading | str]:
         """The conversations with nothing acting, or why one cannot be read, which costs no other."""
         if not said:
             return []
@@ -92,7 +92,7 @@ class Teller:
         except PersonaLensError as error:
             if len(said) == 1:
                 return [first_line(error)]
-            return [found for each in said for found in self._read([each])]
+            return [found for each in said for found in self.read([each])]
 
     def _count(self, ended: Ended, about: dict[str, Any]) -> None:
         job, finished, metrics = ended.job, ended.finished, self._metrics

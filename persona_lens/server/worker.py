@@ -19,6 +19,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ from persona_lens.model.continuous import (
 )
 from persona_lens.server.jobs import Job, News, Part, Wish
 from persona_lens.server.metrics import Metrics
+from persona_lens.server.readings import CleanReading, Said
 from persona_lens.server.refusals import Refusal, busy, failed, leaving
 from persona_lens.server.telling import Ended, Teller
 
@@ -121,6 +123,26 @@ class Worker:
             there = self._open.pop(job.id, None) is not None
         if there:
             self._commands.put(lambda: self._forget(job, "cancelled"))
+
+    def read(self, said: Said) -> Future[CleanReading | str]:
+        """A conversation with nothing acting, or why it cannot be read; between two steps of the batch.
+
+        Raises:
+            Refusal: The server ends.
+        """
+        found: Future[CleanReading | str] = Future()
+
+        def work() -> None:
+            try:
+                found.set_result(self._teller.read([said])[0])
+            except Exception as error:  # noqa: BLE001 - it goes to whoever asked
+                found.set_exception(error)
+
+        with self._lock:
+            if self._leaving or not self._thread.is_alive():
+                raise leaving()
+            self._commands.put(work)
+        return found
 
     def leave(self) -> None:
         """Take no more requests; what runs goes on."""

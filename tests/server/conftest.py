@@ -13,9 +13,11 @@ from scripted import Script
 from waiting import happens
 
 from persona_lens import PersonaModel, PersonaSpace
+from persona_lens.endpoints import EndpointSettings
 from persona_lens.interventions import Add, Direction, Plan
 from persona_lens.server import Allowed, Limits, Served, Serving
 from persona_lens.server.chatting import Chat
+from persona_lens.server.other import Other
 
 MODEL = "tiny"
 
@@ -79,11 +81,16 @@ def chatting(
     units = np.ones((2, tiny_model.d_model))
     push = Plan.of(Add(Direction("ghost", (1, 2), units), lengths=np.ones(2)))
 
-    def start(key: str | None = None, limits: Limits | None = None, **options) -> Serving:
+    def start(
+        key: str | None = None,
+        limits: Limits | None = None,
+        other: EndpointSettings | None = None,
+        **options,
+    ) -> Serving:
         options = {"name": MODEL, "default": push, "plans": {"calm": push}, **options}
         allowed = Allowed(percentiles=(50, 90), layers=(1, 2))
         served = Served.of(tiny_model, tiny_space, limits=limits, allowed=allowed, **options)
-        chat = Chat(served, tiny_space)
+        chat = Chat(served, tiny_space, other=None if other is None else Other(other))
         server = Serving(served, port=0, key=key, checked=False, make=script.make, chat=chat)
         made.append(server)
         return server.__enter__()

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_driver import Opened
 from scripted import SAID, Script
+from talking import ASKED, COLOURS, LANES, MESSAGES, Page
 from waiting import happens
 
 from persona_lens import PersonaSpace
@@ -21,52 +21,6 @@ from persona_lens.server import Allowed, Limits, Served, Serving
 from persona_lens.server.chatting import Chat, chat_layer
 
 HOSTILE = '<img src=x onerror="window.harmed = true"><script>window.harmed = true</script>'
-LANES = """[...document.querySelectorAll(".turn:last-child .said.model")].map(
-    (each) => each.textContent)"""
-MESSAGES = """[...document.querySelectorAll(".turn .said.user")].map((each) => each.textContent)"""
-COLOURS = """new Set([...document.querySelectorAll(".reply.plan .said span")].map(
-    (each) => each.style.backgroundColor)).size"""
-ASKED = """document.getElementById("key-form")?.hidden === false"""
-SAVED = """(() => {
-    globalThis.saved = [];
-    URL.createObjectURL = (blob) => { saved.push(blob.text()); return "#"; };
-    HTMLAnchorElement.prototype.click = () => {};
-})()"""
-
-
-class Page:
-    """The page, as somebody uses it."""
-
-    def __init__(self, opened: Opened) -> None:
-        self.ask, self.complaints = opened.ask, opened.complaints
-
-    def idle(self) -> None:
-        assert happens(lambda: self.ask("document.documentElement.dataset.busy") == "false")
-
-    def click(self, name: str, *, wait: bool = True) -> None:
-        self.ask(f"byId({json.dumps(name)}).click()")
-        if wait:
-            self.idle()
-
-    def type(self, name: str, text: str) -> None:
-        event = "input" if name in ("message", "system") else "change"
-        setting = f"byId({json.dumps(name)}).value = {json.dumps(text)}"
-        self.ask(f"{setting}; byId({json.dumps(name)}).dispatchEvent(new Event('{event}'))")
-
-    def send(self, text: str, *, wait: bool = True) -> None:
-        self.type("message", text)
-        self.click("send", wait=wait)
-
-    def text(self, selector: str) -> str:
-        return self.ask(f"document.querySelector({json.dumps(selector)}).textContent")
-
-    def count(self, selector: str) -> int:
-        return self.ask(f"document.querySelectorAll({json.dumps(selector)}).length")
-
-    def saved(self, name: str) -> str:
-        self.ask(SAVED)
-        self.click(name)
-        return self.ask("saved[0]")
 
 
 def lanes_of(script: Script) -> list[Request]:

@@ -76,7 +76,12 @@ def test_what_is_said_of_the_whole_replaces_what_was_reckoned_meanwhile(
             "after": {"mean": 5.0, "low": 4.0, "high": 6.0, "z": 0.1, "tokens": 1},
             "clean": {"mean": None, "low": None, "high": None, "z": None, "tokens": 0},
         },
-        "projections": {"counted": [False, True], "before": [7.0, 4.0], "after": [7.0, 5.0]},
+        "projections": {
+            "counted": [False, True],
+            "before": [7.0, 4.0],
+            "after": [7.0, 5.0],
+            "clean": [None, 4.5],
+        },
         "tokens": {"seen": 3, "moved": 1, "change": 0.02},
     }
     last = {
@@ -84,9 +89,30 @@ def test_what_is_said_of_the_whole_replaces_what_was_reckoned_meanwhile(
         "persona": {"plan": {"name": "cap"}, "choices": [told]},
     }
     ask = """[placed(reply, "after").low, placed(reply, "clean"), reply.finish, reply.plan.name,
-              reply.pieces.map((piece) => [piece.counted, piece.after])]"""
+              reply.pieces.map((piece) => [piece.counted, piece.after, piece.clean])]"""
     found = run_script(f"{SCRIPT}reply.js", heard([chunk("a", 1), chunk("b", 1), last], ask))
-    assert found == [4, None, "length", "cap", [[False, 7], [True, 5]]]
+    assert found == [4, None, "length", "cap", [[False, 7, None], [True, 5, 4.5]]]
+
+
+def test_what_another_server_wrote_is_cut_and_placed_as_our_model_reads_it(
+    run_script: RunScript,
+) -> None:
+    told = {
+        "index": 0,
+        "projection": {"before": None, "after": None, "clean": {"mean": 2.0, "tokens": 2}},
+        "words": ["Bo", "o."],
+        "projections": {
+            "counted": [True, True],
+            "before": None,
+            "after": None,
+            "clean": [1.0, 3.0],
+        },
+    }
+    chunks = [chunk("Boo.", 0), {"choices": [], "persona": {"choices": [told]}}]
+    ask = """[textOf(reply), reply.pieces.map((piece) => [piece.text, piece.before, piece.clean]),
+              placed({ ...reply, other: "x" }, "after").mean, placed(reply, "after")]"""
+    found = run_script(f"{SCRIPT}reply.js", heard(chunks, ask))
+    assert found == ["Boo.", [["Bo", None, 1], ["o.", None, 3]], 2, None]
 
 
 @pytest.mark.parametrize(
@@ -192,8 +218,13 @@ def test_colours_have_a_side_and_a_middle(run_script: RunScript) -> None:
     assert before == "rgba(213, 94, 0, 0.28)"
     assert moved == "rgba(139, 63, 199, 0.55)"
     assert none == ""
-    unread = "{ before: null, after: null }"
-    assert run_script(f"{SCRIPT}tint.js", f'tinted({unread}, "axis", "after", {scale})') == ""
+    again = "{ before: null, after: null, clean: -10 }"
+    calls = ", ".join(
+        f'tinted({again}, "{mode}", "{reading}", {scale})'
+        for mode, reading in (("axis", "after"), ("axis", "clean"), ("moved", "clean"))
+    )
+    found = run_script(f"{SCRIPT}tint.js", f"[{calls}]")
+    assert found == ["", "rgba(0, 114, 178, 0.28)", ""]
 
 
 @pytest.mark.parametrize(

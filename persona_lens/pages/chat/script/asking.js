@@ -51,8 +51,8 @@ export function splitEvents(text) {
 }
 
 // Calls `hearing` with each chunk of a streamed reply; raises if it ends before its end.
-export async function stream(body, signal, hearing) {
-  const response = await ask("v1/chat/completions", { body: JSON.stringify(body), signal });
+export async function stream(path, body, signal, hearing) {
+  const response = await ask(path, { body: JSON.stringify(body), signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

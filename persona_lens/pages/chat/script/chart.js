@@ -2,7 +2,7 @@
 
 import { fixed } from "../../shared/numbers.js";
 import { LANES } from "./tree.js";
-import { placed } from "./reply.js";
+import { placed, readingOf } from "./reply.js";
 
 export const READINGS = {
   after: "after the plan, as the replies were written",
@@ -106,7 +106,7 @@ function curve(svg, points, lane, x, y, { names, reading, chosen }) {
       svg.append(drawn("line", { x1: place.cx, x2: place.cx, y1: y(at.low), y2: y(at.high), class: `whisker ${lane}` }));
     }
     const alarm = alarmed(reply) ? "; the monitor alarms" : "";
-    const label = `Turn ${index + 1}, ${names[lane]}, ${READINGS[reading]}: ${told(at)}${alarm}`;
+    const label = `Turn ${index + 1}, ${reply.other ?? names[lane]}, ${READINGS[readingOf(reply, reading)]}: ${told(at)}${alarm}`;
     const mark = lane === "plain"
       ? drawn("circle", { ...place, r: 5 })
       : drawn("rect", { x: place.cx - 5, y: place.cy - 5, width: 10, height: 10 });

@@ -18,6 +18,10 @@ export function fillControls(card, roles) {
   const acting = plans.find((plan) => plan.layers.length);
   byId("layers").placeholder = acting ? `${spanned(acting.layers)}, its own` : "its own";
   byId("layers-field").hidden = !allowed.layers;
+  byId("first-group").hidden = !card.other;
+  fill(byId("first"), option("", `${card.name}, as it is`), ...(card.other ? [option("other", card.other)] : []));
+  byId("first-note").textContent = `What another server writes is read by ${card.name} with nothing acting: projections of it are`
+    + " clean re-readings, whichever reading is chosen.";
   Object.assign(byId("length"), { max: limits.reply_tokens, value: Math.min(limits.default_tokens, 200) });
   fill(byId("role"), option("", "None"), ...roles.map(({ name }, index) => option(`${index}`, name.replace(/_/g, " "))));
   byId("role").addEventListener("change", () => takeRole(roles));
@@ -67,5 +71,5 @@ export function settingsNow(card) {
   const seed = typed ? within("seed", 0, 2 ** 31 - 1, "The seed") : crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
   const where = layers ? ` at layers ${spanned(layers)}` : "";
   const label = `${capped ? `the cap at percentile ${percentile}` : acts ? `plan ${plan}` : `no plan (${plan})`}${where}`;
-  return { plan, percentile, layers, label, temperature, length, seed, clean: byId("clean").checked };
+  return { plan, percentile, layers, label, temperature, length, seed, clean: byId("clean").checked, other: byId("first").value ? card.other : null };
 }

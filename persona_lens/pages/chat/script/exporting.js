@@ -25,11 +25,12 @@ export function logLines(tree, card) {
 }
 
 function aboutTurn(turn, lane) {
-  const { status, finish, plan, told } = turn.replies[lane];
+  const { status, finish, plan, told, other } = turn.replies[lane];
   const { temperature, seed, length } = turn.settings;
   return {
-    status, finish, plan, temperature, seed, max_tokens: length,
-    projection: told?.projection ?? null, tokens: told?.tokens ?? null, monitor: told?.monitor ?? null,
+    status, finish, plan, other_model: other, temperature, seed, max_tokens: length,
+    projection: told?.projection ?? null, tokens: told?.tokens ?? null, nearest: told?.nearest ?? null,
+    monitor: told?.monitor ?? null,
   };
 }
 

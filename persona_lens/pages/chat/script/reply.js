@@ -1,10 +1,13 @@
 // A reply as it grows: its tokens with their text and readings, and what is said of the whole.
 
-export const freshReply = () => ({
-  pieces: [], status: "running", told: null, plan: null, finish: null, trouble: null,
+// `other` names the model of another server, if that writes it; it is read again by ours, and in no other way.
+export const freshReply = (other = null) => ({
+  pieces: [], status: "running", told: null, plan: null, finish: null, trouble: null, other,
 });
 
-const newPiece = () => ({ thought: "", text: "", before: null, after: null, counted: true });
+const newPiece = (text = "") => ({ thought: "", text, before: null, after: null, clean: null, counted: true });
+
+export const readingOf = (reply, reading) => (reply?.other ? "clean" : reading);
 
 // Takes in one chunk of a stream. Readings of a token come behind it; text that was held back joins the last token.
 export function hear(reply, chunk) {
@@ -32,18 +35,21 @@ function readTokens(reply, tokens) {
 }
 
 function conclude(reply, told) {
-  const { projections, ...rest } = told;
+  const { projections, words, ...rest } = told;
   reply.told = rest;
+  if (words) reply.pieces = words.map(newPiece); // as our model cuts it
+  const at = (reading, index) => projections[reading]?.[index] ?? null;
   (projections?.counted ?? []).forEach((counted, index) => {
     const piece = reply.pieces[index];
-    if (piece) Object.assign(piece, { counted, before: projections.before[index], after: projections.after[index] });
+    if (piece) Object.assign(piece, { counted, before: at("before", index), after: at("after", index), clean: at("clean", index) });
   });
 }
 
 export const textOf = (reply) => reply.pieces.map((piece) => piece.text).join("");
 
 // Where a reply lies by one reading; while it is written, the mean of its tokens so far, without an interval.
-export function placed(reply, reading) {
+export function placed(reply, wanted) {
+  const reading = readingOf(reply, wanted);
   const told = reply?.told?.projection?.[reading];
   if (told) return Number.isFinite(told.mean) ? told : null;
   if (!reply || reply.told) return null;

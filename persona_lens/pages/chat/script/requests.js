@@ -3,6 +3,11 @@
 import { pathTo } from "./tree.js";
 import { textOf } from "./reply.js";
 
+// The model of another server, where that answers.
+export const otherOf = (turn, lane) => (lane === "plain" ? turn.settings.other ?? null : null);
+
+export const placeFor = (turn, lane) => (otherOf(turn, lane) ? "chat/other" : "v1/chat/completions");
+
 export function messagesFor(turn, lane) {
   const path = pathTo(turn);
   const { system } = path[0];

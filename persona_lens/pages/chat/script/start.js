@@ -8,7 +8,7 @@ import { fillControls, settingsNow } from "./controls.js";
 import { logLines, save, standalone } from "./exporting.js";
 import { beginReplay, endReplay, nextOfReplay, offer, readLog, replaying } from "./replaying.js";
 import { answered, freshReply, hear, textOf } from "./reply.js";
-import { bodyFor } from "./requests.js";
+import { bodyFor, otherOf, placeFor } from "./requests.js";
 import { drawReply, drawTalk, turnNode } from "./talk.js";
 import { scaleOf } from "./tint.js";
 import { LANES, branchEnds, freshTree, grow, pathTo, takeBack } from "./tree.js";
@@ -20,10 +20,10 @@ const path = () => pathTo(page.tree.head);
 
 function viewNow() {
   const pieces = path().flatMap((turn) => LANES.flatMap((lane) => turn.replies[lane]?.pieces ?? []));
-  const values = pieces.map((piece) => piece.before).filter(Number.isFinite);
+  const values = pieces.map((piece) => piece.before ?? piece.clean).filter(Number.isFinite);
   return {
     reading: chosen("reading"), tint: chosen("tint"), scale: scaleOf(page.card.tint, values),
-    names: { plain: "as it is", plan: "with the plan" }, edit, again: (turn, lane) => run(turn, [lane]),
+    model: page.card.name, names: { plain: "as it is", plan: "with the plan" }, edit, again: (turn, lane) => run(turn, [lane]),
   };
 }
 
@@ -93,7 +93,7 @@ function showBusy() {
 async function run(turn, lanes) {
   const jobs = lanes.map((lane) => ({ turn, lane, stop: new AbortController() }));
   for (const job of jobs) {
-    turn.replies[job.lane] = freshReply();
+    turn.replies[job.lane] = freshReply(otherOf(turn, job.lane));
     page.running.add(job);
   }
   say("");
@@ -106,13 +106,13 @@ async function runOne(job) {
   const { turn, lane, stop } = job;
   const reply = turn.replies[lane];
   try {
-    await stream(bodyFor(page.card.name, turn, lane), stop.signal, (chunk) => {
+    await stream(placeFor(turn, lane), bodyFor(page.card.name, turn, lane), stop.signal, (chunk) => {
       hear(reply, chunk);
       soon(drawRunning);
     });
     reply.status = "done";
     const alarm = reply.told?.monitor?.alarming ? " The monitor alarms." : "";
-    byId("heard").textContent = `${lane === "plain" ? "As it is" : "With the plan"}: ${textOf(reply)}${alarm}`;
+    byId("heard").textContent = `${lane === "plain" ? reply.other ?? "As it is" : "With the plan"}: ${textOf(reply)}${alarm}`;
   } catch (error) {
     reply.status = error.name === "AbortError" ? "stopped" : "failed";
     if (reply.status === "failed") reply.trouble = error instanceof Trouble ? error : new Trouble(`${error.message}. ${GONE}`);

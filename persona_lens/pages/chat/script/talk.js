@@ -3,7 +3,8 @@
 import { element, fill } from "../../shared/dom.js";
 import { fixed, signed } from "../../shared/numbers.js";
 import { told } from "./chart.js";
-import { placed } from "./reply.js";
+import { placed, readingOf } from "./reply.js";
+import { otherOf } from "./requests.js";
 import { tinted } from "./tint.js";
 import { LANES } from "./tree.js";
 
@@ -26,7 +27,7 @@ function drawTurn(turn, index, view) {
   const lanes = LANES.map((lane) => {
     const text = element("p", { className: "said model", dir: "auto" });
     const notes = element("div", { className: "notes" });
-    const name = lane === "plain" ? view.names.plain : `with ${turn.settings.label}`;
+    const name = lane === "plain" ? otherOf(turn, lane) ?? view.names.plain : `with ${turn.settings.label}`;
     const label = element("h3", { textContent: name });
     nodes.set(keyOf(turn, lane), { label, text, notes });
     const made = element("section", { className: `reply ${lane}` }, label, text, notes);
@@ -43,43 +44,47 @@ export function drawReply(turn, lane, view) {
   const found = nodes.get(keyOf(turn, lane));
   const reply = turn.replies[lane];
   if (!found || !reply) return;
-  drawPieces(found.text, reply.pieces, view);
+  drawPieces(found.text, reply.pieces, view, readingOf(reply, view.reading));
   found.label.title = reply.plan?.steps?.join("; ") ?? "";
   found.text.classList.toggle("writing", reply.status === "running");
   fill(found.notes, ...notesOf(turn, lane, reply, view));
 }
 
-function readingName(reading, lane) {
+function readingName(reading, lane, reply, view) {
+  if (reply.other) return `Clean re-reading by ${view.model}`;
   if (reading === "clean") return "Clean re-reading";
   if (lane === "plain") return "As written";
   return reading === "after" ? "After the plan" : "Before the plan";
 }
 
-function drawPieces(node, pieces, view) {
+function drawPieces(node, pieces, view, reading) {
   while (node.children.length > pieces.length) node.lastChild.remove();
   pieces.forEach((piece, index) => {
     const span = node.children[index] ?? node.appendChild(element("span"));
     const text = piece.thought + piece.text;
     if (span.textContent !== text) span.textContent = text;
     span.className = piece.thought ? "thought" : "";
-    span.style.backgroundColor = tinted(piece, view.tint, view.reading, view.scale);
+    span.style.backgroundColor = tinted(piece, view.tint, reading, view.scale);
     span.title = titleOf(piece);
   });
 }
 
-function titleOf({ before, after }) {
-  if (!Number.isFinite(before) || !Number.isFinite(after)) return "";
-  if (after === before) return `${fixed(before, 2)}, not moved`;
-  return `${fixed(before, 2)} before the plan, ${fixed(after, 2)} after it: moved ${signed(after - before, 2)}`;
+function titleOf({ before, after, clean }) {
+  const again = Number.isFinite(clean) ? `${fixed(clean, 2)} by the clean re-reading` : "";
+  if (!Number.isFinite(before) || !Number.isFinite(after)) return again;
+  const written = after === before ? `${fixed(before, 2)}, not moved`
+    : `${fixed(before, 2)} before the plan, ${fixed(after, 2)} after it: moved ${signed(after - before, 2)}`;
+  return again ? `${written}; ${again}` : written;
 }
 
 function notesOf(turn, lane, reply, view) {
   const note = (text, className = "note") => element("p", { className, textContent: text });
   const made = [];
   const at = placed(reply, view.reading);
-  const reading = readingName(view.reading, lane);
+  const reading = readingName(view.reading, lane, reply, view);
   if (at) made.push(note(`${reading}: ${told(at)}`));
   else if (reply.told) made.push(note(`${reading}: ${reply.told.unread ?? "not read"}`));
+  if (reply.told?.nearest) made.push(note(nearestText(reply.told.nearest)));
   if (lane === "plan" && reply.told?.tokens) made.push(note(movedBy(reply.told.tokens)));
   if (reply.finish === "length") made.push(note(`Cut at ${turn.settings.length} tokens.`));
   if (reply.status === "done" && !reply.pieces.length) made.push(note("The model said nothing."));
@@ -94,6 +99,11 @@ function notesOf(turn, lane, reply, view) {
     made.push(box);
   }
   return made;
+}
+
+export function nearestText({ roles, cosine }) {
+  const named = roles.map((role) => role.replace(/_/g, " ")).join(", ");
+  return `Nearest roles: ${named} (clean re-reading; cosine ${fixed(cosine, 2)} with the first).`;
 }
 
 export function movedBy({ seen, moved, change }) {

@@ -13,11 +13,13 @@ export function scaleOf(tint, values) {
 const coloured = (rgb, share) => `rgba(${rgb}, ${(FULL * Math.min(1, Math.abs(share))).toFixed(2)})`;
 
 export function tinted(piece, mode, reading, scale) {
-  if (mode === "none" || !Number.isFinite(piece.before) || !Number.isFinite(piece.after)) return "";
+  if (mode === "none") return "";
   if (mode === "moved") {
+    if (!Number.isFinite(piece.before) || !Number.isFinite(piece.after)) return "";
     const moved = piece.after - piece.before;
     return moved === 0 ? "" : coloured("139, 63, 199", moved / scale.reach);
   }
-  const share = (piece[reading === "clean" ? "before" : reading] - scale.middle) / scale.reach;
+  if (!Number.isFinite(piece[reading])) return "";
+  const share = (piece[reading] - scale.middle) / scale.reach;
   return coloured(share > 0 ? "0, 114, 178" : "213, 94, 0", share);
 }
