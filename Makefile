@@ -10,8 +10,8 @@ SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 .PHONY: demo test coverage test-tl3 check lint types bench notebooks docs clean
 .DELETE_ON_ERROR:
 
-demo: $(READY)  ## the main job: from nothing to a persona map, in demo/
-	$(BIN)/persona-lens demo
+demo: $(READY)  ## the main job: from nothing to a persona map, in demo/; QUICK=1 asks less, in demo-quick/
+	$(BIN)/persona-lens demo $(if $(QUICK),--quick)
 
 test: $(READY)  ## all tests, a file to a process
 	$(BIN)/python -m pytest $(IN_PARALLEL)

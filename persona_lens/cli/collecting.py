@@ -28,6 +28,7 @@ from persona_lens.cli.options import (
     out,
     parse_entries,
     parse_layers,
+    parse_price,
 )
 from persona_lens.errors import RunError
 
@@ -46,16 +47,27 @@ ENTRIES = ("roles", "traits", "questions", "defaults")
 of_server = partial(typer.Option, rich_help_panel="Replies from a server")
 
 
-@command(app, "persona-lens demo", "persona-lens demo --out demo --layer 20")
+@command(app, "persona-lens demo", "persona-lens demo --quick", "persona-lens demo --out demo")
 def demo(
-    folder: Annotated[Path, new_path("Where everything goes.", "--out")] = Path("demo"),
+    folder: Annotated[
+        Path | None,
+        new_path("Where everything goes; demo, or demo-quick, by default.", "--out"),
+    ] = None,
     layer: Annotated[int, typer.Option(help="Block the map is drawn at.")] = 20,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A quarter of the replies, and shorter ones: less certain."),
+    ] = False,
 ) -> None:
     """From nothing to a persona map of the embedded model, offline, in some minutes."""
-    from persona_lens.cli.demo import run_demo  # noqa: PLC0415
+    from persona_lens.cli import demo as parts  # noqa: PLC0415
 
     with continued_later():
-        run_demo(folder, layer=layer)
+        if quick:
+            place = folder or Path("demo-quick")
+            parts.run_demo(place, layer=layer, plan=parts.QUICK, min_count=parts.QUICK_MIN_COUNT)
+        else:
+            parts.run_demo(folder or Path("demo"), layer=layer)
 
 
 @dataclass(frozen=True)
@@ -169,6 +181,7 @@ class Serving(Calling):
 @command(
     app,
     "persona-lens collect --model smollm2-135m-instruct --run runs/first",
+    "persona-lens collect -m smollm2-135m-instruct --run runs/full --roles full --traits full --dry-run",
     "persona-lens collect -m google/gemma-2-27b-it --run runs/gemma --roles pirate,ghost,tutor --device-map auto",
     "persona-lens collect -m smollm2-135m-instruct --run runs/mine --roles my_role.json",
     "persona-lens collect -m Qwen/Qwen3-32B --run runs/paper --roles data --traits data --questions data "
@@ -190,6 +203,20 @@ def collect(
         Path | None,
         new_path("Collect changed settings here, starting with what of RUN still holds."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say how large, how long and how dear it would be; loads nothing.",
+        ),
+    ] = False,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            help="For --dry-run, in dollars: an hour of this machine, such as 2.50; or, of a server, a million "
+            "tokens of prompts and of answers, such as 0.40,1.60."
+        ),
+    ] = None,
     loading: LargeLoading,
     quiet: Quiet = False,
     serving: Serving,
@@ -203,6 +230,28 @@ def collect(
     from persona_lens.runs.engines.engine import LocalEngine  # noqa: PLC0415
 
     plan, writer = asked.plan(batch_size), loading.spec(model)
+    costs = parse_price(price)
+    if dry_run:
+        from persona_lens.runs.sizing import dry_run as sized  # noqa: PLC0415
+
+        told = sized(
+            plan,
+            model,
+            run=run if fork is None else fork,
+            served=serving.base_url is not None,
+            reader=reader,
+            device=loading.device,
+            dtype=loading.dtype,
+            workers=working.workers,
+            price=costs,
+        )
+        out.print(str(told), markup=False, highlight=False, soft_wrap=True)
+        return
+    if plan.layers is not None and not serving.replies_only:
+        from persona_lens.model.shape import shape_of  # noqa: PLC0415
+
+        if shape := shape_of(model if reader is None else reader):
+            shape.check_layers(list(plan.layers))
     served = serving.open(model, writer)
     engine = working.open(writer, None if reader is None else loading.spec(reader, {}))
     with continued_later(), nullcontext() if serving.replies_only else engine as at_work:

@@ -6,6 +6,7 @@ noise is the bottleneck.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -32,13 +33,30 @@ PLAN = CollectionPlan(
     default_samples=5,
     sampling=Sampling(max_new_tokens=40),
 )
-"""As much of the core set as gives a stable order in about five minutes on two cores."""
+"""As much of the core set as gives a stable order in about five minutes on two cores that multiply bfloat16."""
+
+QUICK = replace(
+    PLAN,
+    questions=load_questions()[:4],
+    prompts=1,
+    default_samples=4,
+    sampling=Sampling(max_new_tokens=24),
+)
+"""All of the core set with a quarter of the replies, and those shorter, for machines without it."""
+QUICK_MIN_COUNT = 2
 
 
 def run_demo(
     folder: Path, *, layer: int = 20, plan: CollectionPlan = PLAN, min_count: int = 4
 ) -> PersonaSpace:
-    """Collect, label, fit, draw and report into `folder`; a second run starts from what is there."""
+    """Collect, label, fit, draw and report into `folder`; a second run starts from what is there.
+
+    Args:
+        folder: Where everything goes.
+        layer: Block the map is drawn at.
+        plan: What is asked.
+        min_count: Replies fully in role that a role needs for a vector.
+    """
     from persona_lens.judges.likelihood_judge import LikelihoodJudge  # noqa: PLC0415
     from persona_lens.model.persona_model import PersonaModel  # noqa: PLC0415
     from persona_lens.runs.collecting import collect_plan  # noqa: PLC0415
@@ -48,6 +66,12 @@ def run_demo(
     model = PersonaModel.load(MODEL)
     model.hook_name(layer)  # a layer that does not exist is found out now, not after the collection
     console.print(f"{model}")
+    if plan is PLAN and str(model.dtype) == "torch.float32":
+        console.print(
+            "In float32 this takes about twice as long as in bfloat16, which this machine has no fast arithmetic "
+            "for: about ten minutes on two cores. Stop it and add --quick for a quarter of the replies.",
+            highlight=False,
+        )
     run = collect_plan(model, folder / "run", plan)
     labels = judge_run(run, LikelihoodJudge(model))
     with console.status("Fitting every layer"):

@@ -20,7 +20,9 @@ from persona_lens.rollouts.plan import n_requests
 from persona_lens.runs.served.collecting import Tally
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels, judge_keys
+from persona_lens.runs.store.open_run import OpenRun
 from persona_lens.runs.unlabelled import Unlabelled
+from persona_lens.space.shipped import SHIPPED
 
 if TYPE_CHECKING:
     from persona_lens.model.persona_model import PersonaModel
@@ -51,7 +53,7 @@ def run(path: Path) -> RenderableType:
         f"{len(manifest.layers)} layers",
         **({"thoughts": str(thoughts)} if thoughts.thinking else {}),
         "sampling": ", ".join(f"{key} {value}" for key, value in sampling.items()),
-        "labelled by": ", ".join(judge_keys(opened)) or "no judge",
+        "labelled by": _judged_by(opened),
         "on disk": format_bytes(
             sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         ),
@@ -68,6 +70,24 @@ def run(path: Path) -> RenderableType:
         shown.append(Text(f"\n{shard.key}: {shard.requests[0].question}", style="bold"))
         shown.append(Text(reply[:_QUOTE_LENGTH] + ("…" if len(reply) > _QUOTE_LENGTH else "")))
     return Group(*shown)
+
+
+def _judged_by(opened: OpenRun) -> str:
+    """The judges of a run and what they have labelled; one that failed at every reply has labelled nothing."""
+    judged = n_requests([shard for shard in opened.shards if shard.kind != "default"])
+    done, failed = [], []
+    for key in judge_keys(opened):
+        found = Unlabelled.of(Labels(opened, key))
+        lost, labelled = found.reasons.total(), found.answered + found.settled
+        at = f"failed at {lost:,}" if lost else ""
+        if not found.answered:
+            failed.append(f"{key} {at or 'has not begun'}")
+        elif labelled == judged:
+            done.append(key)
+        else:
+            share = f"{labelled:,} of {judged:,} replies"
+            done.append(f"{key} ({', '.join(filter(None, (share, at)))})")
+    return "; ".join([", ".join(done) or "no judge", *failed])
 
 
 def _written_by(conditions: Mapping[str, Any]) -> str:
@@ -190,10 +210,16 @@ def layer_table(opened: PersonaSpace, rows: int = 8) -> Table:
 def model(name: str, loaded: PersonaModel) -> RenderableType:
     """Shape, hook points, chat template and attention sinks of a model."""
     encoder = loaded.encoder
+    template = (
+        "its own"
+        if encoder.has_template
+        else "none: plain turns stand in (User: ... Assistant: ...)"
+    )
     injected = f"yes: {encoder.injected_text!r}" if encoder.injected_text else "avoided"
     facts = {
         **{key.replace("_", " "): value for key, value in loaded.card().items()},
         "hook points": f"{loaded.hook_name(0)} to {loaded.hook_name(loaded.n_layers - 1)}",
+        "chat template": template,
         "system role": "yes"
         if encoder.supports_system
         else "no, the text goes before the user turn",
@@ -209,16 +235,23 @@ def model(name: str, loaded: PersonaModel) -> RenderableType:
 
 
 def models() -> RenderableType:
-    """The embedded models."""
-    table = Table(title="Embedded models", title_justify="left")
-    for column in ("name", "kind", "parameters", "download", "licence", "here"):
+    """The embedded models, each on lines that fit into 80 columns with its name in one piece."""
+    table = Table(
+        title="Embedded models",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("name", no_wrap=True)
+    for column in ("kind", "parameters", "download", "licence", "here"):
         table.add_column(column)
     for name, entry in EMBEDDED.items():
         status = embedded_status(name)
         table.add_row(
             name,
             entry.kind,
-            str(entry.parameters),
+            f"{entry.parameters / 1e6:.0f} M",
             format_bytes(entry.download_bytes),
             entry.licence,
             format_bytes(status.bytes_on_disk) if status.present else "no, fetched on first use",
@@ -228,6 +261,7 @@ def models() -> RenderableType:
         Text(
             "Any decoder model that TransformerLens loads works too: a hub name, a folder, a .gguf file."
         ),
+        Text(f"Spaces that come with the package: {', '.join(SHIPPED)} (persona-lens info NAME)."),
     )
 
 

@@ -256,7 +256,7 @@ def _sizes(
             calls = len(mine) * len(planned) * samples
             cost = each.estimate(some, calls) if mine else None
             name = f"{judge.name}, {kind}" if kind not in ("", judge.name) else judge.name
-            lines.append(f"Judge {name}: {cost or f'{calls:,} replies, read here'}.")
+            lines.append(f"Judge {name}: {cost or f'{calls:,} replies, read here.'}")
     return lines
 
 

@@ -20,12 +20,13 @@ from persona_lens.cli.options import (
     out,
     parse_layers,
     parse_names,
+    parse_price,
     parse_temperature,
     run_argument,
 )
 from persona_lens.errors import RunError
 from persona_lens.paths import check_path
-from persona_lens.spelling import did_you_mean
+from persona_lens.spelling import check_choice
 
 if TYPE_CHECKING:
     from persona_lens.judges import Judge, OpenAIJudge
@@ -98,7 +99,7 @@ class Asking(Calling):
     "persona-lens judge runs/first",
     "persona-lens judge runs/first --judge rules",
     "persona-lens judge runs/first --judge local --model Qwen/Qwen3-4B",
-    "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run",
+    "persona-lens judge runs/first --judge openai --model gpt-4.1-mini --dry-run --price 0.40,1.60",
     "persona-lens judge runs/first --judge openai --model o4-mini --temperature none --max-tokens 4000",
     "persona-lens judge runs/paper --judge openai --model gpt-4.1-mini --verbatim --temperature 1 "
     "--max-tokens 10",
@@ -121,8 +122,18 @@ def judge(
     fully: Annotated[float, typer.Option(help="likelihood: the same for this label.")] = 0.01,
     kinds: Annotated[str, typer.Option(help="What to label: role, trait, or both.")] = "role,trait",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="openai: cost, time and one prompt; asks nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say how many replies, tokens, minutes and dollars; asks and loads nothing.",
+        ),
     ] = False,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            help="For --dry-run: dollars for a million tokens of prompts and of answers, such as 0.40,1.60."
+        ),
+    ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Ask again where an answer could not be read.")
     ] = False,
@@ -133,19 +144,30 @@ def judge(
 
     Labels of several judges lie side by side in the run. Killed at any point, the same command continues.
     """
-    from persona_lens.runs.judging import judge_run, sample_cases  # noqa: PLC0415
+    from persona_lens.runs.judging import check_kinds, judge_run, sample_cases  # noqa: PLC0415
     from persona_lens.runs.store.folder import RunFolder  # noqa: PLC0415
 
-    folder = RunFolder(run)
+    folder, labelled = RunFolder(run), parse_names(kinds) or ()
+    check_choice(which, JUDGES, "no such judge", error=RunError)
+    check_kinds(labelled)
+    costs = parse_price(price)
+    if dry_run:
+        sample, total = sample_cases(folder, kinds=labelled)
+        told = f"{total:,} replies to be judged, by this machine alone: no calls, $0."
+        if which == "openai":
+            if costs is not None and len(costs) != 2:
+                raise RunError("a judge has two prices", expected="0.40,1.60", given=price)
+            two = None if costs is None else (costs[0], costs[-1])
+            found = asking.judge(model).estimate(sample, total, price=two)
+            told = f"{found}\n\nOne of the prompts:\n\n{found.sample_prompt}"
+        out.print(told, markup=False, highlight=False, soft_wrap=True)
+        return
     if which == "openai":
         chosen = asking.judge(model)
-        if dry_run:
-            out.print(chosen.estimate(*sample_cases(folder)))
-            return
     else:
         chosen = _offline(folder, which, model, loading, (somewhat, fully))
     with continued_later():
-        labels = judge_run(folder, chosen, kinds=kinds.split(","), retry=retry, progress=not quiet)
+        labels = judge_run(folder, chosen, kinds=labelled, retry=retry, progress=not quiet)
     from persona_lens.cli import describe  # noqa: PLC0415
     from persona_lens.runs.unlabelled import Unlabelled  # noqa: PLC0415
 
@@ -237,9 +259,4 @@ def _offline(
             if model is None:
                 raise RunError("this judge needs a model", remedy="pass --model NAME")
             return LocalJudge(loading.load(model))
-    raise RunError(
-        "no such judge",
-        expected=", ".join(JUDGES),
-        given=which,
-        remedy=did_you_mean(which, JUDGES),
-    )
+    raise AssertionError(which)

@@ -294,6 +294,29 @@ def parse_temperature(text: str) -> float | None:
     return value
 
 
+def parse_price(text: str | None) -> tuple[float, ...] | None:
+    """What `--price` means: one number of dollars, or two separated by a comma.
+
+    Raises:
+        RunError: It is neither.
+
+    Examples:
+        >>> parse_price("2.5"), parse_price("0.4,1.6"), parse_price(None)
+        ((2.5,), (0.4, 1.6), None)
+    """
+    if text is None:
+        return None
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if len(found) not in (1, 2) or not all(0 <= each < float("inf") for each in found):
+        raise RunError(
+            "cannot read the price", expected="dollars, as 2.50 or 0.40,1.60", given=text
+        )
+    return found
+
+
 def parse_json_object(text: str | None) -> dict[str, Any]:
     """What `--extra-body` means; nothing for None.
 

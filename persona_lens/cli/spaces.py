@@ -131,7 +131,7 @@ def info(
     ] = False,
     loading: Loading,
 ) -> None:
-    """Tell what a run, a space or a model is."""
+    """Tell what a run, a space or a model is; of a name that is both a packaged space and a model, both."""
     path = check_path(what)
     if check or repair:
         from persona_lens.runs.store.checking import check_run  # noqa: PLC0415
@@ -141,12 +141,16 @@ def info(
         out.print(report)
         raise typer.Exit(0 if report.sound else 1)
     from persona_lens.cli import describe  # noqa: PLC0415
+    from persona_lens.space.shipped import shipped_folder  # noqa: PLC0415
 
     if (path / "manifest.json").is_file():
         out.print(describe.run(path))
     elif (path / "card.json").is_file():
         out.print(describe.space(path))
     else:
+        if shipped_folder(what) is not None:  # at once, and said even where the model cannot be had
+            out.print(describe.space(Path(what)))
+            out.print()
         out.print(describe.model(what, loading.load(what)))
 
 

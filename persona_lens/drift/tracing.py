@@ -21,12 +21,12 @@ from persona_lens.drift.places import Places
 from persona_lens.drift.trace import KEYS, OWN_COLUMNS, READINGS, Reading, Trace
 from persona_lens.drift.turns import Long, Tokens, TurnFinder, TurnText
 from persona_lens.errors import ConversationError, SpaceError, TranscriptError
-from persona_lens.interventions.pieces import words
 from persona_lens.model.origins import warn_of_foreign_weights
 from persona_lens.model.persona_model import PersonaModel
 from persona_lens.model.segments import read_segments
 from persona_lens.progress import StageProgress
 from persona_lens.space.space import Space
+from persona_lens.transcripts.pieces import words
 
 if TYPE_CHECKING:
     from persona_lens.interventions.plan import Plan

@@ -15,8 +15,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from persona_lens.interventions.directions import percent, spans
-from persona_lens.interventions.pieces import Piece, pieces, visible
 from persona_lens.interventions.touched import TouchedTokens
+from persona_lens.transcripts.pieces import Piece, pieces, visible
 
 if TYPE_CHECKING:
     from persona_lens.interventions.plan import Step

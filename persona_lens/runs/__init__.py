@@ -11,6 +11,7 @@ from persona_lens.runs.vectors import reply_means, vector_table
 
 if TYPE_CHECKING:
     from persona_lens.runs.engines.opening import open_engine, open_server
+    from persona_lens.runs.sizing import dry_run
 
 __all__ = [
     "CollectionPlan",
@@ -18,6 +19,7 @@ __all__ = [
     "RunFolder",
     "collect_plan",
     "collect_run",
+    "dry_run",
     "open_engine",
     "open_server",
     "reply_means",
@@ -25,4 +27,7 @@ __all__ = [
 ]
 
 _OPENING = "persona_lens.runs.engines.opening"  # imports torch
-__getattr__ = lazy_names(__name__, {"open_engine": _OPENING, "open_server": _OPENING})
+_SIZING = "persona_lens.runs.sizing"
+__getattr__ = lazy_names(
+    __name__, {"dry_run": _SIZING, "open_engine": _OPENING, "open_server": _OPENING}
+)

@@ -305,6 +305,8 @@ def _work_off(engine: Engine, collection: _Collection, *, progress: bool) -> Non
             for product in products:
                 collection.store(job, product)
             bar.advance_replies(n_requests(job.unit))
+    if isinstance(engine, LocalEngine):
+        engine.keep_pace(bar.sampled, bar.tokens, bar.elapsed)
     if missing := sum(collection.unanswered):
         Console(stderr=True, quiet=not progress).print(
             f"{missing:,} replies with text have no answer to average: a thought that was cut, or text that the "

@@ -57,11 +57,16 @@ class CollectionProgress(StageProgress):
     Args:
         total: Replies of the whole plan, finished ones included.
         shown: False keeps quiet.
+
+    Attributes:
+        tokens: Sampled so far.
+        sampled: Replies these are of.
     """
 
     def __init__(self, total: int, *, shown: bool) -> None:
         super().__init__("Collecting", total, shown=shown)
-        self._tokens = 0
+        self.tokens = 0
+        self.sampled = 0
         self._stored = 0
         self._sampled = 0
 
@@ -80,9 +85,10 @@ class CollectionProgress(StageProgress):
 
     def advance_tokens(self, replies: int, tokens: int) -> None:
         """A batch is sampled, though not yet stored."""
-        self._tokens += tokens
+        self.tokens += tokens
+        self.sampled += replies
         self._sampled += replies
-        rate = f", {self._tokens / self.elapsed:,.0f} tokens/s" if self.elapsed else ""
+        rate = f", {self.tokens / self.elapsed:,.0f} tokens/s" if self.elapsed else ""
         self.reach(self._stored + self._sampled, rate)
 
     def advance_replies(self, replies: int) -> None:

@@ -18,13 +18,17 @@ from persona_lens.runs.store.disk import full_disk_explained
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.store.labels import Labels
 from persona_lens.runs.store.open_run import OpenRun, digest_of
+from persona_lens.spelling import did_you_mean
+
+KINDS = ("role", "trait")
+"""What judges label: all but the default Assistant."""
 
 
 def judge_run(
     run: RunFolder,
     judge: Judge,
     *,
-    kinds: Sequence[str] = ("role", "trait"),
+    kinds: Sequence[str] = KINDS,
     retry: bool = False,
     progress: bool = True,
 ) -> Labels:
@@ -45,8 +49,9 @@ def judge_run(
         The labels.
 
     Raises:
-        RunError: Replies are missing, or another process writes to the run.
+        RunError: Replies are missing, another process writes to the run, or there is no such kind.
     """
+    check_kinds(kinds)
     opened = run.opened()
     labels = Labels(opened, judge_key(judge))
     judged = [shard for shard in opened.shards if shard.kind != "default"]
@@ -64,14 +69,33 @@ def judge_run(
     return labels
 
 
-def sample_cases(run: RunFolder, count: int = 32) -> tuple[list[Case], int]:
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuse what is no kind of reply a judge labels: with a wrong one, nothing would be labelled.
+
+    Raises:
+        RunError: It is none, or there is none.
+    """
+    for kind in kinds or ("",):
+        if kind not in KINDS:
+            raise RunError(
+                "no such kind of replies",
+                expected=" or ".join(KINDS),
+                given=repr(kind),
+                remedy=did_you_mean(kind, KINDS),
+            )
+
+
+def sample_cases(
+    run: RunFolder, count: int = 32, *, kinds: Sequence[str] = KINDS
+) -> tuple[list[Case], int]:
     """Some replies that a judge would label, evenly spread over the plan, and how many there are in all.
 
     Raises:
-        RunError: Replies are missing.
+        RunError: Replies are missing, or there is no such kind.
     """
+    check_kinds(kinds)
     opened = run.opened()
-    judged = [shard for shard in opened.shards if shard.kind != "default"]
+    judged = [shard for shard in opened.shards if shard.kind in kinds]
     total = n_requests(judged)
     chosen = judged[:: max(1, len(judged) // count)][:count]
     stream = _Cases(opened, judged)

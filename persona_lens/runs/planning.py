@@ -8,13 +8,14 @@ import platform
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from persona_lens.catalog import load_defaults, load_questions, load_roles, load_traits
 from persona_lens.catalog.origin import folders_with_defaults
 from persona_lens.catalog.schema import TraitQuestions
 from persona_lens.errors import RunError
+from persona_lens.notebook import facts_html
 from persona_lens.rollouts.plan import Shard, plan_shards
 from persona_lens.rollouts.sampling import Sampling
 from persona_lens.runs.engines.reading import POOLING, Tokens
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _LONGEST_CHECKED = 50
 _PARTS_CHECKED = 1000
+_TOLD = 8
+"""Names that a plan tells of itself; more of them are counted."""
 _VERSIONED = ("persona-lens", "torch", "transformers", "transformer-lens", "numpy")
 
 
@@ -99,6 +102,24 @@ class CollectionPlan:
         if self.batch_size < 1:
             raise RunError("a batch needs replies", expected="at least 1", given=self.batch_size)
 
+    def __repr__(self) -> str:
+        return f"CollectionPlan({', '.join(f'{k}={v}' for k, v in self._told().items())})"
+
+    def _repr_html_(self) -> str:
+        return facts_html("Collection plan", self._told())
+
+    def _told(self) -> dict[str, str]:
+        """What is asked; entries that are read are counted, as they are long."""
+        told = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            many = isinstance(value, list | tuple) and len(value) > _TOLD
+            read = isinstance(value, list | tuple) and not all(
+                isinstance(entry, str | int) for entry in value
+            )
+            told[each.name] = f"{len(value):,} entries" if many or read else repr(value)
+        return told
+
     def loaded(self) -> CollectionPlan:
         """The same plan with its entries read, so that what is wrong with them shows now.
 
@@ -111,6 +132,33 @@ class CollectionPlan:
             traits=load_traits(self.traits),
             questions=load_questions(self.questions),
             defaults=load_defaults(self.defaults),
+        )
+
+    def shards(self, model_name: str) -> tuple[Shard, ...]:
+        """All that is asked, in order.
+
+        Args:
+            model_name: What the model is told its name is.
+
+        Raises:
+            RunError: Nothing to ask.
+            CatalogError: Unknown or malformed entries.
+
+        Examples:
+            >>> plan = CollectionPlan(roles=["pirate", "ghost", "tutor"], traits=None, prompts=1)
+            >>> [shard.key for shard in plan.shards("me") if shard.kind == "role"]
+            ['role-pirate-p0', 'role-ghost-p0', 'role-tutor-p0']
+        """
+        read = self.loaded()
+        return plan_shards(
+            read.roles,
+            read.traits,
+            read.questions,
+            read.defaults,
+            model_name=model_name,
+            prompts=self.prompts,
+            default_samples=self.default_samples,
+            trait_questions=self.trait_questions,
         )
 
     def manifest(self, writer: Writer, reader: WorkerFacts | None) -> Manifest:
@@ -137,16 +185,7 @@ class CollectionPlan:
             reader={} if reader is None else {**reader.reader, **_unlike_default(tokens)},
             reader_key="" if reader is None else _reader_key(reader, layers, writer, tokens),
             layers=layers,
-            shards=plan_shards(
-                read.roles,
-                read.traits,
-                read.questions,
-                read.defaults,
-                model_name=writer.name,
-                prompts=self.prompts,
-                default_samples=self.default_samples,
-                trait_questions=self.trait_questions,
-            ),
+            shards=read.shards(writer.name),
             about=_about(read.roles, read.traits),
             versions={**_versions(), **writer.facts},
         )
@@ -158,7 +197,7 @@ def _warn_of_other_defaults(roles: Any) -> None:
         warnings.warn(
             f"the packaged default prompts are asked beside the roles of {folder}, which holds default prompts of "
             f'its own: take those with defaults="{folder}" (--defaults {folder})',
-            stacklevel=4,
+            stacklevel=5,  # of whoever calls collect_run
         )
 
 

@@ -22,6 +22,7 @@ class Unlabelled:
     Attributes:
         answered: Verdicts that the judge has given, without those on empty replies, which need no judge.
         reasons: How many there are not, by reason.
+        settled: Empty replies, which have a verdict without the judge.
 
     Examples:
         >>> print(Unlabelled(answered=90, reasons=Counter({"no answer within 60 s": 10})))
@@ -31,20 +32,23 @@ class Unlabelled:
 
     answered: int
     reasons: Counter[str]
+    settled: int = 0
 
     @classmethod
     def of(cls, labels: Labels) -> Unlabelled:
         """Count the verdicts that are in files."""
-        answered, reasons = 0, Counter[str]()
+        answered, settled, reasons = 0, 0, Counter[str]()
         for shard in labels.run.shards:
             if shard.kind == "default" or not labels.has(shard):
                 continue
             for verdict in labels.read(shard):
                 if verdict.status != "ok":
                     reasons[_reason(verdict)] += 1
-                elif verdict.raw != EMPTY_REPLY:
+                elif verdict.raw == EMPTY_REPLY:
+                    settled += 1
+                else:
                     answered += 1
-        return cls(answered, reasons)
+        return cls(answered, reasons, settled)
 
     def check(self) -> None:
         """Refuse a judge that has no verdict on any reply.

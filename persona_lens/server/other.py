@@ -18,12 +18,12 @@ import openai
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from persona_lens.interventions.pieces import words
 from persona_lens.server.bodies import ChatBody, read_body
 from persona_lens.server.readings import CleanReading, Said
 from persona_lens.server.refusals import Refusal
 from persona_lens.server.streams import END, broken, event
 from persona_lens.server.summaries import by_token
+from persona_lens.transcripts.pieces import words
 
 if TYPE_CHECKING:
     from persona_lens.endpoints import EndpointSettings

@@ -77,6 +77,7 @@ def transcribe(
         user_turns=roles.count("user"),
         assistant_turns=roles.count("assistant"),
         generating=generating,
+        decode=reader.decode,
     )
 
 

@@ -40,6 +40,7 @@ class TranscriptEncoder:
         template: The template source in use.
         template_hash: 16 hex digits over template, variables and special tokens.
         template_kwargs: The variables that were given.
+        has_template: False where neither the tokenizer nor the caller has one and plain turns stand in.
         supports_system: False where the template refuses or drops system messages; their text
             then goes before the first user message.
         injects_system: True where the template writes a system text if none is given.
@@ -70,6 +71,7 @@ class TranscriptEncoder:
         self.template = self._template.source
         self.template_kwargs = self._template.variables
         self.template_hash = self._template.hash
+        self.has_template = not self._template.stands_in
         self.special_ids = self.reader.special_ids
         self.notation = Notation.of(
             self.reader.added_ids,
@@ -247,6 +249,7 @@ class TranscriptEncoder:
             user_turns=prompt.user_turns,
             assistant_turns=prompt.assistant_turns + 1,
             reply_start=len(prompt),
+            decode=self.reader.decode,
         )
 
     def said(

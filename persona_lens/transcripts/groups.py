@@ -6,8 +6,10 @@ or writing of the residual stream, so the answer travels with the ids.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -58,6 +60,7 @@ class Transcript:
         assistant_turns: Number of assistant messages, empty ones included.
         generating: True where the ids end in a generation prompt, ready for a reply.
         reply_start: Where the last reply begins, if it was appended as it was sampled.
+        decode: Ids to text, for the view in notebooks; it does not travel to other processes.
 
     Raises:
         TranscriptError: The three arrays are not one-dimensional and of one length.
@@ -77,6 +80,7 @@ class Transcript:
     assistant_turns: int
     generating: bool = False
     reply_start: int | None = None
+    decode: Callable[[list[int]], str] | None = None
 
     def __post_init__(self) -> None:
         shapes = [array.shape for array in (self.ids, self.groups, self.turns)]
@@ -89,6 +93,20 @@ class Transcript:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "decode": None}  # it would take the tokenizer with it
+
+    def __repr__(self) -> str:
+        from persona_lens.transcripts.html import counted  # noqa: PLC0415
+
+        state = "; waits for a reply" if self.generating else ""
+        return f"Transcript({len(self):,} tokens: {counted(self)}{state})"
+
+    def _repr_html_(self) -> str:
+        from persona_lens.transcripts.html import transcript_html  # noqa: PLC0415
+
+        return transcript_html(self)
 
     def mask(self, group: Group | str, turn: int | None = None) -> Bool[np.ndarray, " n_tokens"]:
         """Which tokens belong to a group, and to one turn of it if asked.

@@ -30,6 +30,7 @@ class ChatTemplate:
         source: Of the template.
         variables: Those that were given.
         hash: 16 hex digits over template, variables and special tokens.
+        stands_in: Whether it is `PLAIN_TEMPLATE`, for want of one.
 
     Raises:
         TranscriptError: The template is unusable, or does not know one of the variables.
@@ -43,7 +44,8 @@ class ChatTemplate:
     ) -> None:
         self._tokenizer = tokenizer = reader.tokenizer
         self._in_force = dict(DEFAULT_KWARGS)
-        if chosen is None and not tokenizer.chat_template:
+        self.stands_in = chosen is None and not tokenizer.chat_template
+        if self.stands_in:
             chosen = PLAIN_TEMPLATE
             if not reader.adds_bos():
                 self._in_force["bos_token"] = ""

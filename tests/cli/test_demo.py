@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from persona_lens import PersonaModel, PersonaSpace, Sampling, load_questions
+from persona_lens import PersonaModel, PersonaSpace, Sampling, cli, load_questions
+from persona_lens.cli import demo
 from persona_lens.cli.demo import run_demo
+from persona_lens.rollouts.plan import n_requests
 from persona_lens.runs import CollectionPlan
 
 PLAN = CollectionPlan(
@@ -47,3 +50,17 @@ def test_the_demo_draws_reports_and_continues(
     again = run_demo(tmp_path, layer=12, plan=PLAN, min_count=1)
     assert (again.axis_ == first.axis_).all()
     assert "The axis at layer 12" in capsys.readouterr().out
+
+
+def test_quick_asks_everybody_a_quarter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[tuple[Path, CollectionPlan]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        demo, "run_demo", lambda folder, *, plan=demo.PLAN, **_: asked.append((folder, plan))
+    )
+    for line in (["demo"], ["demo", "--quick"], ["demo", "--quick", "--out", "here"]):
+        assert CliRunner().invoke(cli.app, line).exit_code == 0
+    assert [folder.name for folder, _ in asked] == ["demo", "demo-quick", "here"]
+    whole, quick = (plan.shards("me") for _, plan in asked[:2])
+    assert {shard.name for shard in whole} == {shard.name for shard in quick}
+    assert n_requests(quick) < 0.3 * n_requests(whole)

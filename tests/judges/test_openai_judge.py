@@ -369,8 +369,10 @@ def test_an_estimate_counts_what_would_be_sent(make_judge: MakeJudge) -> None:
         (cost.prompt_tokens / 1e6 + 11_000 / 1e5, cost.prompt_tokens / 1e6 + 128_000 / 1e5)
     )
     assert sent[0][1]["content"] in cost.sample_prompt
-    assert "(4 characters a token); 0:01:40 at 0.5 s a call, 10 at a time; price" in str(cost)
-    assert "price" not in str(judge.estimate(cases, 3000))
+    told = str(cost)
+    assert "(4 characters a token).\n2 min, if a call takes 0.5 s and 10 run at a time.\n$" in told
+    assert "at $1.00 and $10.00 a million tokens" in told
+    assert "$" not in str(judge.estimate(cases, 3000))
 
 
 def test_an_estimate_needs_a_sample_but_no_words_in_it(make_judge: MakeJudge) -> None:

@@ -12,7 +12,7 @@ from made_runs import PLAN, ScriptedEngine
 from persona_lens import RunFolder
 from persona_lens.catalog import DefaultPrompt, Role, export_catalog, load_defaults
 from persona_lens.rollouts.model_names import short_name
-from persona_lens.runs import CollectionPlan, collect_run
+from persona_lens.runs import CollectionPlan, collect_plan, collect_run
 from persona_lens.runs.engines.worker import WorkerFacts
 
 
@@ -48,15 +48,21 @@ def test_a_model_is_told_the_name_of_its_family(tmp_path: Path, loaded: str, tol
     assert default_systems(run) == [f"You are {told}."]
 
 
-def test_a_plan_is_asked_as_its_parts_are_and_what_is_given_beside_it_wins(tmp_path: Path) -> None:
+def test_a_plan_is_asked_as_its_parts_are(tmp_path: Path) -> None:
     apart = collect_run(None, tmp_path / "apart", engine=ScriptedEngine(), **PLAN)
     asked = {name: value for name, value in PLAN.items() if name != "progress"}
-    whole = CollectionPlan(**{**asked, "prompts": 1, "sampling": None}).loaded()
-    both = {"plan": whole, "prompts": None, "progress": False}
-    assert (
-        collect_run(None, tmp_path / "whole", engine=ScriptedEngine(), **both).manifest()
-        == apart.manifest()
+    plan = CollectionPlan(**{**asked, "sampling": None}).loaded()
+    whole = collect_plan(None, tmp_path / "whole", plan, engine=ScriptedEngine(), progress=False)
+    assert whole.manifest() == apart.manifest()
+    assert "roles=3 entries" in repr(plan)
+    assert "roles='core'" in repr(CollectionPlan())
+    assert "<b>" not in CollectionPlan(roles=["<b>"])._repr_html_()
+    assert repr(whole) == (
+        f"RunFolder({str(whole.path)!r}, written by scripted; plan 1 default, 3 role; "
+        "replied 7 of 7 shards; read by scripted at 2 layers)"
     )
+    assert "nothing collected yet" in repr(RunFolder(tmp_path / "none"))
+    assert "scripted at 2 layers" in whole._repr_html_()
 
 
 def test_names_are_cut_at_the_first_hyphen_on_request() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from persona_lens.model.pace import keep_pace, pace_key
 from persona_lens.runs.engines.worker import (
     Asked,
     Job,
@@ -77,6 +78,7 @@ class LocalEngine:
 
     def __init__(self, writer: PersonaModel, reader: PersonaModel | None = None) -> None:
         self.writer = writer
+        self._reads_itself = reader is None
         self._worker = Worker(writer, reader)
         self.facts = self._worker.facts
         self.check = self._worker.check
@@ -88,6 +90,12 @@ class LocalEngine:
         """The products of each job, in the order of the jobs."""
         for job in jobs:
             yield job, self._worker.work(job, settings, on_batch=on_batch)
+
+    def keep_pace(self, replies: int, tokens: int, seconds: float) -> None:
+        """Remember how fast so many replies and tokens came, for the next plan of this model."""
+        if self._reads_itself:
+            key = pace_key(self.writer.name, self.writer.dtype, self.writer.device)
+            keep_pace(key, replies=replies, tokens=tokens, seconds=seconds)
 
     def each(
         self, function: OfModel, pieces: Iterable[tuple[str, Any]]

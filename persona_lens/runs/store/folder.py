@@ -12,6 +12,7 @@ say of which replies they are: a killed run is simply continued, and a damaged f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from persona_lens.errors import RunError
 from persona_lens.files import remove_partials
+from persona_lens.notebook import facts_html
 from persona_lens.runs.store.locking import held_for_writing
 from persona_lens.runs.store.manifest import Manifest, read_manifest
 from persona_lens.runs.store.open_run import OpenRun
@@ -83,3 +85,32 @@ class RunFolder:
     def replies(self) -> datasets.Dataset:
         """All replies of the plan that are there, as a `datasets.Dataset`."""
         return self.opened().dataset()
+
+    def __repr__(self) -> str:
+        told = (f"{name} {fact}" for name, fact in self._told().items())
+        return f"RunFolder({str(self.path)!r}, {'; '.join(told)})"
+
+    def _repr_html_(self) -> str:
+        return facts_html(f"Run {self.path}", self._told())
+
+    def _told(self) -> dict[str, str]:
+        """What is here, by files alone, so that it is told at once however large the run is."""
+        if not self.has_manifest():
+            return {"plan": "nothing collected yet"}
+        try:
+            manifest = self.manifest()
+        except RunError as error:
+            return {"plan": f"cannot be read: {str(error).splitlines()[0]}"}
+        kinds = {(shard.kind, shard.name) for shard in manifest.shards}
+        counts = Counter(kind for kind, _ in kinds)
+        writer = manifest.conditions.get("model") or manifest.conditions.get("server") or {}
+        with_replies = sum(1 for _ in self.path.glob("replies/*.parquet"))
+        told = {
+            "written by": f"{writer.get('model', 'unknown')}",
+            "plan": ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items())),
+            "replied": f"{with_replies:,} of {len(manifest.shards):,} shards",
+        }
+        if manifest.reader:
+            reader, layers = manifest.reader.get("model", "unknown"), len(manifest.layers)
+            told["read by"] = f"{reader} at {layers} layers"
+        return told
