@@ -14,8 +14,8 @@ from tiny import shared_model
 from persona_lens import Sampling
 from persona_lens.interventions import Add, Ceil, Direction, Plan, Receipt
 from persona_lens.interventions.html import MAX_ROWS, MAX_TOKENS, receipt_html
-from persona_lens.transcripts.pieces import pieces, visible
 from persona_lens.interventions.touched import TouchedTokens
+from persona_lens.transcripts.pieces import pieces, visible
 
 DIRECTION = Direction("ghost", (0, 1), np.eye(2, 16))
 PLAN = Plan.of(Add(DIRECTION, lengths=1.0), Ceil(DIRECTION, thresholds=9.0).at([1]))
