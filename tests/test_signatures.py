@@ -29,6 +29,7 @@ METHODS = {
     "explain": ("persona_lens.analysis.composition", "explain"),
     "reconstruct": ("persona_lens.analysis.composition", "reconstruct"),
     "trace": ("persona_lens.drift", "trace"),
+    "paper": ("persona_lens.paper.reporting", "paper_report"),
     "monitor": ("persona_lens.drift.monitor", "space_monitor"),
     "save_pretrained": ("persona_lens.interop", "save_pretrained"),
     "push_to_hub": ("persona_lens.interop", "push_to_hub"),

@@ -20,6 +20,7 @@ from persona_lens.cli import (
     judging,
     layers,
     monitoring,
+    papering,
     planning,
     serving,
     simulating,
@@ -53,6 +54,7 @@ for part in (
     serving,
     chatting,
     evaluating,
+    papering,
     verifying,
 ):
     app.add_typer(part.app)

@@ -20,6 +20,7 @@ from persona_lens.errors import EvaluationError
 from persona_lens.paths import check_path
 
 if TYPE_CHECKING:
+    from persona_lens.endpoints import EndpointSettings
     from persona_lens.evals.conditions import Condition
     from persona_lens.evals.outcomes import ItemJudge
     from persona_lens.evals.registry import Entry
@@ -86,7 +87,7 @@ class Conditions:
         if space is not None:
             for given in self.floor or ():
                 name, equals, percentiles = given.rpartition("=")
-                for percentile in _numbers(percentiles):
+                for percentile in numbers(percentiles):
                     found += capped(
                         model,
                         space,
@@ -98,18 +99,18 @@ class Conditions:
             for given in self.push or ():
                 name, _, strengths = given.partition("=")
                 found += steered(
-                    space, name, _numbers(strengths), layers=layers, controls=self.controls
+                    space, name, numbers(strengths), layers=layers, controls=self.controls
                 )
         for folder in self.plan or ():
             found.append(Condition(folder.name, Plan.load(folder), "plan", 1.0))
         return found
 
 
-def _numbers(text: str) -> list[float]:
+def numbers(text: str) -> list[float]:
     """Numbers separated by commas.
 
     Examples:
-        >>> _numbers("50,75")
+        >>> numbers("50,75")
         [50.0, 75.0]
     """
     try:
@@ -156,8 +157,6 @@ class Judged:
         self, entry: Entry, loading: LargeLoading, scale: str | None
     ) -> ItemJudge | list[ItemJudge] | None:
         """The judge, None if none is named; a scale is one of harm's rubrics."""
-        from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
-
         told = {} if scale is None else {"scale": scale}
         if self.judge_model_local is not None and self.judge_model is not None:
             raise EvaluationError(
@@ -169,16 +168,8 @@ class Judged:
             return entry.judge(loading.load(self.judge_model_local), **told)
         if self.judge_model is not None:
             temperature = parse_temperature(self.judge_temperature)
-            settings = EndpointSettings(
-                model=self.judge_model,
-                base_url=self.judge_server,
-                api_key_env=self.api_key_env,
-                concurrency=self.concurrency,
-                timeout=self.timeout,
-                extra_body=parse_json_object(self.extra_body),
-            )
             sent = {"temperature": temperature, "max_tokens": self.judge_max_tokens}
-            return entry.judge(settings, **sent, **told)
+            return entry.judge(self._settings(self.judge_model), **sent, **told)
         if self.judge_server is not None or scale is not None:
             raise EvaluationError(
                 "nobody judges",
@@ -187,6 +178,29 @@ class Judged:
                 remedy="name the model; without one, leave both out: rules tell refusals, and no harm",
             )
         return None
+
+    def endpoint(self) -> EndpointSettings | None:
+        """Its server, None if none is named."""
+        if self.judge_model_local is not None:
+            raise EvaluationError(
+                "here a server judges",
+                expected="--judge-model NAME --judge-server URL",
+                given=f"--judge-model-local {self.judge_model_local}",
+                remedy="serve it: persona-lens serve",
+            )
+        return None if self.judge_model is None else self._settings(self.judge_model)
+
+    def _settings(self, model: str) -> EndpointSettings:
+        from persona_lens.endpoints import EndpointSettings  # noqa: PLC0415
+
+        return EndpointSettings(
+            model=model,
+            base_url=self.judge_server,
+            api_key_env=self.api_key_env,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            extra_body=parse_json_object(self.extra_body),
+        )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from math import isnan
 from pathlib import Path
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from persona_lens.evals.evaluation import Evaluated, Evaluation
     from persona_lens.evals.registry import Entry
     from persona_lens.evals.telling import Told
-    from persona_lens.runs.engines.engine import Engine
-    from persona_lens.runs.engines.worker_spec import ModelSpec
 
 app = typer.Typer()
 
@@ -134,7 +131,7 @@ def evaluate(
     if dry_run:
         return
     spec = loading.spec(model)
-    with continued_later(), _workers(working, spec) as engine:
+    with continued_later(), working.beside(spec) as engine:
         result, trouble = evaluate_standing(
             evaluation,
             loaded,
@@ -164,12 +161,6 @@ def evaluate(
             soft_wrap=True,
         )
         raise trouble
-
-
-def _workers(working: Working, spec: ModelSpec) -> AbstractContextManager[Engine | None]:
-    """Workers, if there are to be any; the model here by default, which is loaded already."""
-    asked = working.engine != "local" or working.workers > 1 or working.address
-    return working.open(spec, None) if asked else nullcontext()
 
 
 def _wanted(chosen: Entry, brought: Brought, options: dict[str, Any]) -> dict[str, Any]:

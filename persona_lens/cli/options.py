@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -150,6 +150,11 @@ class Working:
         from persona_lens.runs import open_engine  # noqa: PLC0415
 
         return open_engine(writer, reader, **vars(self))
+
+    def beside(self, writer: ModelSpec) -> AbstractContextManager[Engine | None]:
+        """Workers, if there are to be any beside the model that is loaded here."""
+        asked = self.engine != "local" or self.workers > 1 or self.address
+        return self.open(writer, None) if asked else nullcontext()
 
 
 class Calling:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,14 @@ if TYPE_CHECKING:
     from persona_lens.drift.monitor.statistics import Statistic
     from persona_lens.drift.trace import Reading
     from persona_lens.drift.turns import Long, Tokens
+    from persona_lens.endpoints import EndpointSettings
     from persona_lens.interventions.plan import Plan
     from persona_lens.model.persona_model import PersonaModel
+    from persona_lens.paper.presets import Preset
+    from persona_lens.paper.reporting import PaperReport
     from persona_lens.rollouts.sampling import Sampling
+    from persona_lens.rollouts.serving import ServedSource
+    from persona_lens.runs.engines.engine import Engine
 
 
 class AnalysedSpace(Space):
@@ -301,4 +306,56 @@ class AnalysedSpace(Space):
             high=high,
             reference=reference,
             seed=seed,
+        )
+
+    # The paper --------------------------------------------------------------------------------------
+
+    def paper(
+        self,
+        model: PersonaModel,
+        out: str | Path,
+        *,
+        preset: str | Preset = "minutes",
+        base: PersonaModel | None = None,
+        others: Mapping[str, Space] | None = None,
+        items: str | Path | None = None,
+        judge: EndpointSettings | None = None,
+        engine: Engine | None = None,
+        served: ServedSource | None = None,
+        progress: bool = True,
+    ) -> PaperReport:
+        """The paper's experiments with this space, and a report beside what was published.
+
+        More is said at `persona_lens.paper.reporting.paper_report`; the same call continues.
+
+        Args:
+            model: Is studied; the space is of it.
+            out: Folder of everything.
+            preset: `minutes`, `hours`, `paper`, or one of your own.
+            base: Its base model.
+            others: Spaces of other models by name.
+            items: Table of harmful requests; house rules stand in for them without.
+            judge: A language model behind a server that judges.
+            engine: Workers that answer in place of the model.
+            served: A server that answers where nothing acts.
+            progress: Say what is done, with progress bars.
+
+        Raises:
+            RunError: Another process writes to the folder, or it holds a report of other settings.
+            EvaluationError: No such preset.
+        """
+        from persona_lens.paper.reporting import paper_report  # noqa: PLC0415
+
+        return paper_report(
+            model,
+            out,
+            self,
+            preset=preset,
+            base=base,
+            others=others,
+            items=items,
+            judge=judge,
+            engine=engine,
+            served=served,
+            progress=progress,
         )
