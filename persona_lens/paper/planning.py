@@ -223,7 +223,7 @@ def _rows(
         questions = len(plan.questions)
         default = len(plan.defaults) * questions * plan.default_samples
         roles = sum(len(each.prompts[: plan.prompts]) for each in plan.roles) * questions
-        traits = 2 * questions * sum(len(each.positive[: plan.prompts]) for each in plan.traits)
+        traits = 2 * questions * sum(len(each.pairs[: plan.prompts]) for each in plan.traits)
         yield asked("roles", roles + default, length, kept=values, calls=roles)
         yield asked("traits", traits, length, kept=values, calls=traits)
         yield without("judge")
@@ -268,8 +268,9 @@ def derived_pace(parameters: float, *, gpus: int, reply: int) -> Pace:
     """
     a_token = 2 * parameters / (PEAK * max(gpus, 1))
     seconds = a_token * (reply / WRITING + (PROMPT + reply) / READING)
+    several = "1 GPU" if gpus < 2 else f"{gpus} GPUs"
     how = (
-        f"derived, not measured: {parameters / 1e9:,.3g} billion parameters on {max(gpus, 1)} GPUs of "
+        f"derived, not measured: {parameters / 1e9:,.3g} billion parameters on {several} of "
         f"{PEAK / 1e12:.0f} TFLOP/s, {WRITING:.0%} of that for writing and {READING:.0%} for reading"
     )
     return Pace(seconds, reply, how)

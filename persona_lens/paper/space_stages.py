@@ -13,7 +13,7 @@ from persona_lens.judges.openai_judge import OpenAIJudge
 from persona_lens.paper.stage import Stage
 from persona_lens.paper.study import BASE_RUN, BASE_SPACE, RUN, SPACE, Study
 from persona_lens.rollouts.plan import n_requests
-from persona_lens.runs.collecting import collect_run
+from persona_lens.runs.collecting import collect_plan
 from persona_lens.runs.judging import judge_run
 from persona_lens.runs.store.folder import RunFolder
 from persona_lens.runs.vectors import vector_table
@@ -64,10 +64,10 @@ def sweeping(study: Study) -> str:
 def comparison(study: Study) -> str:
     """The same replies as the base model reads them."""
     assert study.base is not None, "refused without one"
-    run = collect_run(
+    run = collect_plan(
         study.model,
         study.out / RUN,
-        plan=study.preset.collection,
+        study.preset.collection,
         reader=study.base,
         fork=study.out / BASE_RUN,
         progress=study.progress,
@@ -113,10 +113,10 @@ def _collected(study: Study, *, traits: bool) -> str:
     plan = study.preset.collection
     if not traits:
         plan = replace(plan, traits=None)
-    folder = collect_run(
+    folder = collect_plan(
         None if study.engine is not None else study.model,
         study.out / RUN,
-        plan=plan,
+        plan,
         engine=study.engine,
         served=study.served,
         progress=study.progress,

@@ -110,9 +110,9 @@ TINY: Preset = replace(
     collection=CollectionPlan(
         roles=ROLES,
         traits=["methodical", "dramatic", "calm"],
-        questions=["q01", "q02"],
-        prompts=1,
-        default_samples=4,
+        questions=["q01", "q02", "q03", "q04"],
+        prompts=2,
+        default_samples=2,
         sampling=Sampling(max_new_tokens=4),
     ),
     min_count=1,
@@ -172,13 +172,11 @@ def test_a_killed_report_goes_on_and_asks_nothing_twice(
     replies = pd.read_parquet(tmp_path / "paper/rules/replies.parquet")
     assert set(replies["kind"]) == {"none", "plan", "control"}
     assert whole.stages["comparison"].status == whole.stages["completions"].status == "done"
-    assert {"base_roles", "base_pc1", "base_religious"} <= set(whole.findings["claim"])
+    assert {"base_roles", "base_pc1"} <= set(whole.findings["claim"])
     before = len(asked)
     again = report()
     assert len(asked) == before
-    assert again.findings.to_dict() == whole.findings.to_dict() or again.findings.equals(
-        whole.findings
-    )
+    assert again.findings.equals(whole.findings)
 
     with pytest.raises(RunError, match="report of other settings"):
         paper_report(

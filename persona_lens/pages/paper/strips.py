@@ -125,7 +125,7 @@ def _is_sign(stated: Mapping[str, Any]) -> bool:
 def _axis(at: Scale, unit: str) -> Markup:
     line = _shape("line", "axis", x1=_LEFT, x2=_RIGHT, y1=HEIGHT - 12, y2=HEIGHT - 12)
     ends = Markup("").join(
-        _text(told(number, unit), x, anchor)
+        _text(told(round(number) if unit == "components" else number, unit), x, anchor)
         for number, x, anchor in ((at.low, _LEFT, "start"), (at.high, _RIGHT, "end"))
     )
     zero = Markup("")
