@@ -30,6 +30,7 @@ PLAIN = [
     f"docs/{name}.md"
     for name in (
         *("about", "conventions", "faq", "gallery", "interop", "large", "models", "neighbours"),
+        "paper",
         "troubleshooting",
     )
 ]

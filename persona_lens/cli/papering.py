@@ -112,7 +112,7 @@ def paper(
     chosen = PRESETS[preset]
     given = _given(space, model, preset)
     others = dict(_other(each) for each in other or ())
-    judge = judged.endpoint()
+    judge, prices = judged.endpoint(), _prices(judge_price)
     loaded = None
     if not dry_run or (preset == "minutes" and tokens_per_second is None):
         loaded = loading.load(model)
@@ -138,7 +138,7 @@ def paper(
         judged=judge is not None,
         gpus=gpus or (0 if loaded is not None else 1),
         gpu_price=gpu_price,
-        judge_price=_prices(judge_price),
+        judge_price=prices,
     )
     (out if dry_run else err).print(str(plan), markup=False, highlight=False, soft_wrap=True)
     if dry_run or loaded is None:

@@ -30,6 +30,7 @@ COMMANDS = [
     "map",
     "info",
     "models",
+    "paper",
     "plan",
     "steer",
     "verify",
