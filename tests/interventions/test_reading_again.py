@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,16 +25,20 @@ def thinker(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> PersonaModel:
     model = PersonaModel.load(tiny_llama, dtype="float32")
     script = model.tokenizer(THOUGHTFUL, add_special_tokens=False).input_ids
     script += [model.tokenizer.eos_token_id]
+    assert model.conduct.lets_rows_leave  # measured before every reply is scripted
     backend = model.held.backend
-    real = backend.generate
 
-    def scripted(ids: torch.Tensor, mask: torch.Tensor, **options: object) -> torch.Tensor:
-        def allowed(_batch: int, so_far: torch.Tensor) -> list[int]:
-            return [script[len(so_far) - ids.shape[1]]]
+    def scripting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def scripted(ids: torch.Tensor, mask: torch.Tensor, *past: Any, **options: Any) -> Any:
+            def allowed(_batch: int, so_far: torch.Tensor) -> list[int]:
+                return [script[len(so_far) - ids.shape[1]]]
 
-        return real(ids, mask, **{**options, "prefix_allowed_tokens_fn": allowed})
+            return real(ids, mask, *past, **{**options, "prefix_allowed_tokens_fn": allowed})
 
-    monkeypatch.setattr(backend, "generate", scripted)
+        return scripted
+
+    for door in ("generate", "generate_on"):
+        monkeypatch.setattr(backend, door, scripting(getattr(backend, door)))
     return model
 
 
