@@ -7,7 +7,12 @@ TL3 := .venv-tl3
 IN_PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
 SITE := import sysconfig; print(sysconfig.get_path('purelib'))
 
-.PHONY: demo test coverage test-tl3 check lint types bench notebooks docs clean
+# What a machine with PyTorch and transformers may lack: see benchmarks/README.md. GPU_PYTHON=python3 uses what is there.
+GPU_PYTHON ?=
+GPU_NEEDS := jaxtyping wadler-lindig pandas python-dateutil six platformdirs pydantic pydantic-core annotated-types \
+	typing-inspection rich markdown-it-py mdurl pygments xxhash
+
+.PHONY: demo test coverage test-tl3 check lint types bench gpu gpu-wheels notebooks docs clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)  ## the main job: from nothing to a persona map, in demo/; QUICK=1 asks less, in demo-quick/
@@ -36,6 +41,12 @@ bench: $(READY)  ## measure speed and memory; see benchmarks/README.md
 	for script in read_residuals generate_replies interventions fit_space layer_sweep separability atlas flat_memory busy_machine \
 		trace_conversations simulate watching serving evaluations lm_eval_overhead; do \
 		$(BIN)/python benchmarks/$$script.py || exit 1; done
+
+gpu: $(if $(GPU_PYTHON),,$(READY))  ## measure on a GPU, with no network; tables in build/gpu
+	PYTHONPATH=$(CURDIR) $(or $(GPU_PYTHON),$(BIN)/python) benchmarks/gpu/run_all.py --out build/gpu
+
+gpu-wheels: $(READY)  ## what to carry to a machine that has PyTorch and transformers, in build/gpu-wheels
+	$(BIN)/python -m pip download --quiet --no-deps --constraint constraints.txt --dest build/gpu-wheels $(GPU_NEEDS)
 
 notebooks: $(READY)  ## run the notebooks and keep their outputs
 	$(BIN)/python notebooks/run.py

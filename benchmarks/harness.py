@@ -201,14 +201,19 @@ def _max_rss() -> int:
 
 
 def heading(title: str) -> None:
+    """Print title, command, machine and versions."""
+    print(heading_text(title), end="\n\n")
+
+
+def heading_text(title: str, libraries: Iterable[str] = LIBRARIES) -> str:
     """Title, command, machine and versions."""
     script = os.path.relpath(sys.argv[0])
-    versions = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
-    print(f"### {title}\n")
-    print(
-        f"`python {' '.join([script, *sys.argv[1:]])}`, {time.strftime('%Y-%m-%d')}; {_machine()};"
+    versions = ", ".join(f"{name} {_version(name)}" for name in libraries)
+    command = f"`python {' '.join([script, *sys.argv[1:]])}`"
+    return (
+        f"### {title}\n\n{command}, {time.strftime('%Y-%m-%d')}; {_machine()};\n"
+        f"Python {platform.python_version()}, {versions}"
     )
-    print(f"Python {platform.python_version()}, {versions}\n")
 
 
 def _machine() -> str:

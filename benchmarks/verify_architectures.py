@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from tiny import tiny_tokenizer  # noqa: E402
-from tiny_architectures import CASES, tiny_case  # noqa: E402
+from tiny_architectures import CASES, tiny_case, where_run  # noqa: E402
 
 from persona_lens import PersonaModel  # noqa: E402
 from persona_lens.errors import PersonaLensError  # noqa: E402
@@ -76,11 +76,13 @@ def main() -> None:
             with given.out.open("a") as file:
                 file.write(json.dumps(known[architecture]) + "\n")
             print(known[architecture], file=sys.stderr, flush=True)
-    print("| architecture | model type | outcome | |\n| --- | --- | --- | --- |")
+    print("| architecture | model type | CPU, tiny | | in tests | real weights | GPU |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for architecture in CASES:
         if architecture in known:
             row = known[architecture]
-            print(f"| {row['class']} | `{architecture}` | {row['outcome']} | {row['note']} |")
+            cells = [row["class"], f"`{architecture}`", row["outcome"], row["note"]]
+            print("| " + " | ".join([*cells, *where_run(architecture)]) + " |")
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import tiny_tokenizer
+from tiny import VERIFIED, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 _SHAPE: dict[str, Any] = {
@@ -54,6 +56,18 @@ _MAMBA2: dict[str, Any] = {
     "mamba_expand": 2,
 }
 _WINDOW = {"sliding_window": 8}
+
+SCALED = ("granite", "granitemoe", "cohere", "cohere2", "falcon_h1", "nanochat", "recurrent_gemma")
+"""Architectures that scale or cap their logits in words of their own."""
+STATEFUL = ("mamba", "mamba2", "falcon_mamba", "rwkv", "jamba", "lfm2", "nemotron_h", "zamba2")
+"""Architectures that keep something else than keys and values."""
+OTHERS = ("bloom", "mpt", "opt", "llama4_text", "modernbert-decoder", "qwen3_next", "openai-gpt")
+"""Without positions, with the decoder in an unusual place, with layers of several kinds, without a cache."""
+
+REAL = {"llama": "SmolLM2 135M", "gemma3_text": "Gemma 3 270M"}
+"""Architectures of the embedded models, which `verify` is tested on too."""
+GPU_RESULTS = Path(__file__).parents[1] / "benchmarks" / "gpu" / "results" / "verify_models.md"
+"""The table that `benchmarks/gpu/verify_models.py` has printed on a GPU, if one was ever at hand."""
 
 CASES: dict[str, dict[str, Any]] = {
     "afmoe": {**_MOE, **_WINDOW, "num_dense_layers": 1},
@@ -208,21 +222,44 @@ CASES: dict[str, dict[str, Any]] = {
 """What each architecture needs beside the shape they all share, by its model type in transformers."""
 
 
+def where_run(architecture: str) -> tuple[str, str, str]:
+    """What tests do with it, with which real weights, and what was run on a GPU: cells of docs/models.md."""
+    tested = "verify" if architecture in VERIFIED else ""
+    if architecture in (*SCALED, *STATEFUL, *OTHERS):
+        tested = "numbers"
+    return tested, REAL.get(architecture, ""), _on_a_gpu(architecture)
+
+
+def _on_a_gpu(architecture: str) -> str:
+    """The dtypes in which every check of `verify` has passed on one."""
+    text = GPU_RESULTS.read_text() if GPU_RESULTS.exists() else ""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    passed = [
+        row[1] for row in rows if row[0] == architecture and re.fullmatch(r"(\d+) of \1", row[3])
+    ]
+    return ", ".join(dict.fromkeys(passed)) or "not run"
+
+
+def tiny_shape(architecture: str) -> dict[str, Any]:
+    """Arguments of its configuration, without the vocabulary; weights large enough that logits differ clearly."""
+    shape = {"initializer_range": 0.3, **_SHAPE, **CASES[architecture]}
+    return {name: value for name, value in shape.items() if value is not None}
+
+
 def tiny_case(architecture: str, *, seed: int = 0) -> PreTrainedModel:
-    """A random model of some thousand parameters in float32; weights large enough that logits differ clearly."""
+    """A random model of some thousand parameters in float32."""
     tokenizer = tiny_tokenizer()
     torch.manual_seed(seed)
-    shape = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "initializer_range": 0.3,
-        **_SHAPE,
-        **CASES[architecture],
-    }
-    shape = {name: value for name, value in shape.items() if value is not None}
-    config = AutoConfig.for_model(architecture, **shape)
+    config = AutoConfig.for_model(
+        architecture,
+        **{
+            "vocab_size": len(tokenizer),
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **tiny_shape(architecture),
+        },
+    )
     module = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     module.config.architectures = [type(module).__name__]
     return module

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny import tiny_module, tiny_tokenizer
-from tiny_architectures import tiny_case
+from tiny_architectures import OTHERS, SCALED, STATEFUL, tiny_case
 from transformers import PreTrainedModel
 
 from persona_lens import PersonaModel, Sampling
@@ -16,12 +16,6 @@ from persona_lens.errors import ModelError
 from persona_lens.interventions import Add, Direction, Plan
 
 REPLIES = ([40, 41, 42, 43, 44, 45], [60, 61, 62], [80, 81, 82, 83])
-SCALED = ("granite", "granitemoe", "cohere", "cohere2", "falcon_h1", "nanochat", "recurrent_gemma")
-"""Architectures that scale or cap their logits in words of their own."""
-STATEFUL = ("mamba", "mamba2", "falcon_mamba", "rwkv", "jamba", "lfm2", "nemotron_h", "zamba2")
-"""Architectures that keep something else than keys and values."""
-OTHERS = ("bloom", "mpt", "opt", "llama4_text", "modernbert-decoder", "qwen3_next", "openai-gpt")
-"""Without positions, with the decoder in an unusual place, with layers of several kinds, without a cache."""
 
 
 def loaded(architecture: str) -> tuple[PersonaModel, PreTrainedModel]:
