@@ -48,14 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     new = given.new_tokens or (4 if given.toy else 64)
     dtype = torch.float32 if given.toy else choose_dtype("auto", report.device)
     with report.part(name):
+        report.refuse_late()
         layers = shape.layers_that_fit(report.device, dtype)
         model = loaded(name, shape, layers, dtype, report.device)
         for rows in given.rows or ([2] if given.toy else [1, 16]):
             writing = _Writing(model, prompts(model, rows, 8 if given.toy else 128), new)
             for cache, settings in _caches(given.toy).items():
-                for plan in (None, floors(model, 8)):
+                for plan in (floors(model, 8),) if given.toy else (None, floors(model, 8)):
                     acting = "none" if plan is None else f"floor at {len(plan.layers)} layers"
                     with report.part(cache, rows, acting):
+                        report.refuse_late()
                         cells = writing.compared(
                             settings, plan, given.rounds or (1 if given.toy else 5)
                         )

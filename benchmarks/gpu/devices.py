@@ -37,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     new, rounds = (4, 1) if given.toy else (32, given.rounds or 3)
     placements = _placements(layers, report.device)
     with tempfile.TemporaryDirectory() as folder, report.part("one device", layers, dtype):
+        report.refuse_late()
         one = _saved(shape, layers, dtype, report.device, Path(folder))
         expected = _numbers(one, new)
         for name, device_map in placements.items():
             with report.part(name, layers, dtype):
+                report.refuse_late()
                 if isinstance(device_map, str) and device_map.startswith("no "):
                     raise RuntimeError(device_map)
                 spread = PersonaModel.load(

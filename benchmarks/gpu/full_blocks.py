@@ -62,15 +62,19 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         if given.models and name not in given.models:
             continue
         with report.part(name):
+            report.refuse_late()
             layers = shape.layers_that_fit(report.device, dtype)
             model = loaded(name, shape, layers, dtype, report.device)
             measured = Measured(report, model, f"{layers} of {shape.layers}", rounds)
             with report.part(name, layers, "reading"):
+                report.refuse_late()
                 measured.reading(prompt_tokens)
             for rows in sizes:
                 with report.part(name, layers, "decoding", rows):
+                    report.refuse_late()
                     measured.decoding(rows, prompt_tokens, new)
             with report.part(name, layers, "dose-response", len(STRENGTHS)):
+                report.refuse_late()
                 measured.doses(prompt_tokens, new)
             del model, measured
     print(report)

@@ -43,10 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         for rows in (2,) if given.toy else (1, 16):
             for name, receipt in (("floor, no receipt", False), ("floor, receipt", True)):
                 with report.part(name, rows, dtype):
+                    report.refuse_late()
                     step = decoding(rows, d_model, dtype, report.device, receipt=receipt)
                     report.add(name, rows, dtype, *_measured(step, report.device, rounds), "")
             name = "floor, compiled"
             with report.part(name, rows, dtype):
+                report.refuse_late()
                 step = compiled(rows, d_model, dtype, report.device, backend)
                 report.add(name, rows, dtype, *_measured(step, report.device, rounds), backend)
     print(report)

@@ -86,8 +86,6 @@ class Report:
         _let_go(self.device)
         problem = None
         try:
-            if time.monotonic() - self._started > self._seconds:
-                raise TimeoutError(f"not run: {self._seconds / 60:g} minutes were up")
             yield
         except torch.OutOfMemoryError:
             problem = "out of memory"
@@ -96,6 +94,15 @@ class Report:
         if problem is not None:  # the error is gone by now, and with it what it held
             self.add(*names, *[""] * (len(self._header) - len(names) - 1), problem)
         _let_go(self.device)
+
+    def refuse_late(self) -> None:
+        """Where a part begins.
+
+        Raises:
+            TimeoutError: There is no time left for it, which `part` makes a row of.
+        """
+        if time.monotonic() - self._started > self._seconds:
+            raise TimeoutError(f"not run: {self._seconds / 60:g} minutes were up")
 
     def add(self, *cells: object) -> None:
         """A row; the file has it at once."""
@@ -151,7 +158,7 @@ def random_module(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    attention: str = "sdpa",
+    attention: str | None = None,
 ) -> PreTrainedModel:
     """A causal language model of random weights, made where it is to run; always the same ones.
 
@@ -160,7 +167,7 @@ def random_module(
         shape: Arguments of its configuration.
         dtype: Of the weights.
         device: Where.
-        attention: As transformers calls it.
+        attention: As transformers calls it; by default what it takes for this kind.
     """
     tokenizer = tiny_tokenizer()
     ids = {name: getattr(tokenizer, name) for name in SPECIAL}

@@ -46,12 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     )
     card = report.device.type == "cuda"
     with report.part("1 and 2"), tempfile.TemporaryDirectory() as folder:
+        report.refuse_late()
         _save(shape, layers, report.device, Path(folder))
         spec = WorkerSpec(ModelSpec(folder, dtype="bfloat16" if card else "float32"))
         rates: dict[str, float] = {}
         for workers, share in ((1, 1.0), (2, 0.5)):
             gpus = share if card else 0
             with report.part(workers, gpus, layers):
+                report.refuse_late()
                 cpus = 1 if card else 0.5
                 with RayEngine(
                     spec, workers=workers, gpus_per_worker=gpus, cpus_per_worker=cpus

@@ -29,7 +29,8 @@ ARCHITECTURES = (
     *("gpt_oss", "qwen3_next"),
 )
 DTYPES = ("bfloat16", "float16", "float32")
-ATTENTION = ("sdpa", "flash_attention_2")
+ATTENTION = ("default", "flash_attention_2")
+"""What transformers takes by itself, sdpa for most, and flash attention."""
 LARGER: dict[str, Any] = {
     "hidden_size": 512,
     "intermediate_size": 1024,
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         for dtype in dtypes:
             for attention in given.attention:
                 with report.part(name, dtype, attention):
+                    report.refuse_late()
                     _refuse_what_cannot_be(attention, dtype, report.device)
                     row = _row(report, name, getattr(torch, dtype), attention, given)
                     report.add(name, dtype, attention, *row)
@@ -82,10 +84,16 @@ def _row(
     shape = tiny_shape(name)
     if not given.toy:
         shape |= {key: value for key, value in _larger(name).items() if shape.get(key) is not None}
-    module = random_module(name, shape, dtype=dtype, device=report.device, attention=attention)
+    module = random_module(
+        name,
+        shape,
+        dtype=dtype,
+        device=report.device,
+        attention=None if attention == "default" else attention,
+    )
     reference = cast("Any", copy.deepcopy(module)).float().cpu()
     if attention.startswith("flash"):
-        reference.set_attn_implementation("sdpa")
+        reference.set_attn_implementation("eager")
     model, exact = persona_model(name, module, ends=True), persona_model(name, reference)
     lens = importlib.util.find_spec("transformer_lens") is not None
     checks = given.checks or [check for check in CHECKS if lens or check not in OF_THE_LENS]
