@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> Report:
     found.add_argument("--model", default="Llama-3.1-8B", help="default: Llama-3.1-8B")
     found.add_argument("--rows", type=int, nargs="+", help="default: 1 16")
     found.add_argument("--new-tokens", type=int, help="default: 64")
+    found.add_argument("--caches", nargs="+", help="some of: dynamic, static, 'static, compiled'")
     given = found.parse_args(arguments)
     report = Report("Caches and compiling", HEADER, given)
     name, shape = next(
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> Report:
         for rows in given.rows or ([2] if given.toy else [1, 16]):
             writing = _Writing(model, prompts(model, rows, 8 if given.toy else 128), new)
             for cache, settings in _caches(given.toy).items():
+                if cache not in (given.caches or [cache]):
+                    continue
                 for plan in (floors(model, 8),) if given.toy else (None, floors(model, 8)):
                     acting = "none" if plan is None else f"floor at {len(plan.layers)} layers"
                     with report.part(cache, rows, acting):
