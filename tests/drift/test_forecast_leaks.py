@@ -65,7 +65,8 @@ def test_what_is_said_elsewhere_in_a_fold_does_not_reach_a_forecast(held, name):
     moved = vectors.copy()
     moved[rows] = np.eye(vectors.shape[1])[0]
     after = inputs(frame, moved).held_out(name, splits[0]).predicted[kept]
-    np.testing.assert_allclose(after, before, atol=1e-6)
+    # A leak would move it by thousands; beside numbers of a million, sums are rounded to some 1e-6.
+    np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4)
 
 
 def test_a_vocabulary_knows_the_words_of_other_folds_only():

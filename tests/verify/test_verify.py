@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from persona_lens import PersonaModel, cli
 from persona_lens.errors import InterventionError, ModelError
 from persona_lens.interventions import Ablate, Floor, Plan, Set
-from persona_lens.interventions.operations.layer_pass import Applied, LayerPass, Move
+from persona_lens.interventions.operations.layer_pass import Applied, LayerPass
 from persona_lens.interventions.operations.operation import Shift
 from persona_lens.interventions.running import PlanRun
 from persona_lens.interventions.tokens import BatchTokens, Track
@@ -111,29 +111,29 @@ def test_positions_that_count_pads_are_found(monkeypatch: Patch) -> None:
 
 
 def test_a_plan_that_moves_at_strength_zero_is_found(monkeypatch: Patch) -> None:
-    def heedless(self, projection, norm, *, at, strength):
-        return Move(-projection)
+    def heedless(self, projection, *, at, strength):
+        return -projection
 
-    monkeypatch.setattr(Ablate, "move", heedless)
+    monkeypatch.setattr(Ablate, "shift", heedless)
     found = broken(verify(tiny(), only=["zero-strength"]))
     assert "difference" in found["zero-strength"]
 
 
 def test_an_operation_that_does_not_follow_its_formula_is_found(monkeypatch: Patch) -> None:
-    def backwards(self, projection, norm, *, at, strength):
-        return Move((projection - self.targets[at]) * strength)
+    def backwards(self, projection, *, at, strength):
+        return (projection - self.targets[at]) * strength
 
-    monkeypatch.setattr(Set, "move", backwards)
+    monkeypatch.setattr(Set, "shift", backwards)
     report = verify(tiny(), only=["operations", "floor"])
     assert broken(report) == {"operations": ["error"]}
     assert "largest error: set" in report.failures[0].note
 
 
 def test_a_floor_that_does_not_hold_is_found(monkeypatch: Patch) -> None:
-    def half_way(self, projection, norm, *, at, strength):
-        return Move((self.thresholds[at] - projection).clamp(min=0) * strength * 0.9)
+    def half_way(self, projection, *, at, strength):
+        return (self.thresholds[at] - projection).clamp(min=0) * strength * 0.9
 
-    monkeypatch.setattr(Floor, "move", half_way)
+    monkeypatch.setattr(Floor, "shift", half_way)
     found = broken(verify(tiny(), only=["floor", "operations"]))
     assert found == {"floor": ["short of the floor"], "operations": ["error"]}
 
