@@ -179,6 +179,8 @@ class GramGeometry:
         """Scores on the first component of each resample, sought among the leading ones of all roles."""
         scores = self._scores.astype(np.float32)
         n_rows, k = scores.shape
+        if not k:  # all roles are one and the same
+            return np.zeros((n_rows, w.shape[1]), np.float32)
         products = (scores[:, :, None] * scores[:, None, :]).reshape(n_rows, k * k)
         means = w.T @ scores
         covariances = (w.T @ products).reshape(-1, k, k) - means[:, :, None] * means[:, None, :]

@@ -309,6 +309,8 @@ def registry(tmp_path, monkeypatch):
         description="",
         licence="",
         parameters=1,
+        n_layers=1,
+        d_model=1,
         kind="base",
         quantisation="",
         wheels=tuple(pinned),
