@@ -9,12 +9,15 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from persona_lens.files import whole_or_nothing
 from persona_lens.model.cache import cache_root
-from persona_lens.model.shape import ModelShape
+
+if TYPE_CHECKING:
+    from persona_lens.model.shape import ModelShape
 
 _FILE = "paces.json"
 _SHORTEST = 10.0

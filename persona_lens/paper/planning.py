@@ -264,7 +264,7 @@ def derived_pace(parameters: float, *, gpus: int, reply: int) -> Pace:
 
     Examples:
         >>> round(1 / derived_pace(7e10, gpus=8, reply=512).seconds, 1)
-        14.2
+        10.9
     """
     a_token = 2 * parameters / (PEAK * max(gpus, 1))
     seconds = a_token * (reply / WRITING + (PROMPT + reply) / READING)
