@@ -30,7 +30,8 @@ def main() -> None:
     kept = pd.read_parquet(options.replies)
     if "averaged" not in kept:
         kept["averaged"] = True
-    own = {(row["kind"], row["name"]) for row in kept[kept["averaged"]].to_dict("records")}
+    averaged = kept.loc[kept["averaged"]]
+    own = set(zip(averaged["kind"], averaged["name"], strict=True))
     asked = wanted(own)
     begun = int((~kept["averaged"]).sum())
     model = PersonaModel.load(options.model)

@@ -338,7 +338,7 @@ class Space(SpaceSteering, BaseEstimator):
         replies = pd.read_parquet(file)
         if "averaged" not in replies:
             replies["averaged"] = True
-        return replies if further else replies[replies["averaged"]].drop(columns="averaged")
+        return replies if further else replies.loc[replies["averaged"]].drop(columns="averaged")
 
     def recommend_layer(self) -> LayerAdvice:
         """The layer to look at first, with its reasons: what `map` and others take where none is given.
