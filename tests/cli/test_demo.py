@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
+from brief import shorten_neutral_texts
 from typer.testing import CliRunner
 
 from persona_lens import PersonaModel, PersonaSpace, Sampling, cli, load_questions
@@ -27,6 +29,8 @@ PLAN = CollectionPlan(
 def test_the_demo_draws_reports_and_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(PersonaSpace, "calibrate", partialmethod(PersonaSpace.calibrate, replies=8))
+    shorten_neutral_texts(monkeypatch)
     first = run_demo(tmp_path, layer=20, plan=PLAN, min_count=1)
     printed = capsys.readouterr().out
     for expected in (
